@@ -1,0 +1,259 @@
+//! Why an acquire failed, said so that the reader knows what to do.
+
+use crate::{ErrorClass, Holder, MaxOverflow, Site, Status};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+/// What kept a caller from getting a connection.
+///
+/// Each has a page in the book, `errors/<code>`, with causes and cures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// All connections are in use, none for suspiciously long.
+    Exhausted,
+    /// All connections are in use, and at least one has been held longer than `leak_after`.
+    Leaking,
+    /// Tasks that hold a connection wait for another one of the same pool.
+    Nested,
+    /// No connection could be opened.
+    Connecting,
+    /// Too many callers wait already (`max_waiting`).
+    Refused,
+    /// Lending is paused.
+    Paused,
+    /// The pool is closed.
+    Closed,
+}
+
+impl Verdict {
+    /// The stable code, which is also the name of the book's page.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Exhausted => "exhausted",
+            Self::Leaking => "leaking",
+            Self::Nested => "nested",
+            Self::Connecting => "connecting",
+            Self::Refused => "refused",
+            Self::Paused => "paused",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// No connection was lent. Says why, how full the pool was, who held its connections, and what the server said last.
+pub struct AcquireError<E> {
+    report: Box<Report<E>>,
+}
+
+pub(crate) struct Report<E> {
+    pub(crate) cause: Cause<E>,
+    pub(crate) verdict: Verdict,
+    pub(crate) site: Site,
+    pub(crate) waited: Duration,
+    pub(crate) status: Status,
+    pub(crate) holders: Vec<Holder>,
+    pub(crate) connect_error: Option<ConnectError<E>>,
+}
+
+/// How the acquire ended.
+pub(crate) enum Cause<E> {
+    TimedOut,
+    QueueFull(u32),
+    Closed,
+    Connect(ConnectError<E>),
+}
+
+/// How an attempt to open a connection failed.
+pub struct ConnectError<E> {
+    pub(crate) failure: Failure<E>,
+    pub(crate) class: ErrorClass,
+}
+
+pub(crate) enum Failure<E> {
+    Manager(Arc<E>),
+    TimedOut(Duration),
+    Panicked,
+}
+
+impl<E> AcquireError<E> {
+    pub(crate) fn new(report: Report<E>) -> Self {
+        Self { report: Box::new(report) }
+    }
+
+    /// What kept the caller from getting a connection.
+    pub fn verdict(&self) -> Verdict {
+        self.report.verdict
+    }
+
+    /// Whether the caller's time ran out (rather than being turned away at once).
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.report.cause, Cause::TimedOut)
+    }
+
+    /// When another try may succeed; `None` where trying again cannot help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let permanent = self.connect_error().is_some_and(|e| e.class == ErrorClass::Permanent);
+        match self.verdict() {
+            Verdict::Closed | Verdict::Nested => None,
+            Verdict::Connecting if permanent => None,
+            _ => Some(Duration::from_secs(1)),
+        }
+    }
+
+    /// The connect error behind the failure: the one that was given to this caller, else the last one if no connect has succeeded since.
+    pub fn connect_error(&self) -> Option<&ConnectError<E>> {
+        match &self.report.cause {
+            Cause::Connect(error) => Some(error),
+            _ => self.report.connect_error.as_ref(),
+        }
+    }
+
+    /// Who held connections at that moment: the longest first, five at most.
+    pub fn holders(&self) -> &[Holder] {
+        &self.report.holders
+    }
+
+    /// How long the caller had waited.
+    pub fn waited(&self) -> Duration {
+        self.report.waited
+    }
+
+    /// The place that asked.
+    pub fn site(&self) -> Site {
+        self.report.site
+    }
+
+    /// The pool's numbers at that moment.
+    pub fn status(&self) -> &Status {
+        &self.report.status
+    }
+}
+
+/// One line, for example `timed out after 250ms waiting for a connection of pool primary (limit of size 10 overflow 5 reached,
+/// in use 15 of 15, idle 0, waiting 8, longest: app::list (src/app.rs:12) holds 12, longest 3.2s); see errors/exhausted`.
+impl<E: fmt::Display> fmt::Display for AcquireError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { cause, verdict, waited, status, holders, .. } = &*self.report;
+        let (pool, waited) = (&status.name, short(*waited));
+        match cause {
+            Cause::TimedOut => write!(f, "timed out after {waited} waiting for a connection of pool {pool} (")?,
+            Cause::QueueFull(limit) => write!(f, "refused by pool {pool}: {limit} callers wait already (")?,
+            Cause::Closed => write!(f, "pool {pool} is closed (")?,
+            Cause::Connect(error) => write!(f, "cannot open a connection of pool {pool} after {waited}: {error} (")?,
+        }
+        let full = match status.max_overflow {
+            MaxOverflow::Limited(n) => status.opening + status.open >= status.pool_size.saturating_add(n),
+            MaxOverflow::Unlimited => false,
+        };
+        if full {
+            write!(f, "limit of size {} overflow {} reached, ", status.pool_size, status.max_overflow)?;
+        }
+        write!(f, "{status}")?;
+        if let Some(holder) = holders.first() {
+            write!(f, ", longest holder: {holder}")?;
+        }
+        if let (false, Some(error)) = (matches!(cause, Cause::Connect(_)), self.connect_error()) {
+            write!(f, ", last connect error: {error}")?;
+        }
+        write!(f, "); see errors/{verdict}")
+    }
+}
+
+impl<E: fmt::Display> fmt::Debug for AcquireError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AcquireError({self})")
+    }
+}
+
+impl<E: Error + 'static> Error for AcquireError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.connect_error()?.error().map(|e| e as _)
+    }
+}
+
+impl<E> ConnectError<E> {
+    /// The manager's error; `None` if the attempt ran out of time or panicked.
+    pub fn error(&self) -> Option<&E> {
+        match &self.failure {
+            Failure::Manager(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What the manager said the error means.
+    pub fn class(&self) -> ErrorClass {
+        self.class
+    }
+}
+
+impl<E> Clone for ConnectError<E> {
+    fn clone(&self) -> Self {
+        let failure = match &self.failure {
+            Failure::Manager(error) => Failure::Manager(Arc::clone(error)),
+            Failure::TimedOut(limit) => Failure::TimedOut(*limit),
+            Failure::Panicked => Failure::Panicked,
+        };
+        Self { failure, class: self.class }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ConnectError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.failure {
+            Failure::Manager(error) => error.fmt(f),
+            Failure::TimedOut(limit) => write!(f, "the server did not answer within {}", short(*limit)),
+            Failure::Panicked => f.write_str("the manager panicked while connecting"),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Debug for ConnectError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnectError({self})")
+    }
+}
+
+/// [`Pool::try_acquire`](crate::Pool::try_acquire) found nothing to lend at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TryAcquireError {
+    /// No connection is idle and fresh, or others wait already.
+    Busy,
+    /// Lending is paused.
+    Paused,
+    /// The pool is closed.
+    Closed,
+}
+
+impl fmt::Display for TryAcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "no connection is free right now; acquire() would wait",
+            Self::Paused => "the pool is paused",
+            Self::Closed => "the pool is closed",
+        })
+    }
+}
+
+impl Error for TryAcquireError {}
+
+/// A duration as a reader wants it: `250ms`, `3.2s`, at most three figures.
+pub(crate) fn short(d: Duration) -> impl fmt::Display {
+    struct Short(Duration);
+    impl fmt::Display for Short {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0.as_secs_f64() {
+                s if s >= 100.0 => write!(f, "{s:.0}s"),
+                s if s >= 1.0 => write!(f, "{}s", (s * 10.0).round() / 10.0),
+                s => write!(f, "{}ms", (s * 1000.0).round()),
+            }
+        }
+    }
+    Short(d)
+}

@@ -1,0 +1,55 @@
+//! The semantics of a connection pool, with no word of SQL.
+//!
+//! **The state decides, the driver does, the caller waits.**
+//! One synchronous struct holds who waits, what is idle and who holds what; every rule is a method of it that takes the time and
+//! returns what to do. A driver task does it: connecting, testing, cleaning and closing run in tasks of their own, each within a
+//! limit. A caller only waits, so giving up at any moment loses nothing.
+//!
+//! Most users want `pool-sqlx`, which lends sqlx connections. Write a [`Manager`] to pool something else.
+//!
+//! # Example
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use pool_core::{Pool, Settings, testing::Script};
+//!
+//! let pool = Pool::new(Script::new(), Settings::default().with_pool_size(2).with_max_overflow(0u32))?;
+//! let conn = pool.acquire().await?;
+//! assert_eq!(pool.status().in_use, 1);
+//! drop(conn);
+//! assert_eq!(pool.close().await.still_held, []);
+//! # Ok(())
+//! # }
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+// Vocabulary: plain data.
+mod error;
+mod event;
+mod manager;
+mod settings;
+mod status;
+// The deciding half.
+mod state;
+// The doing half.
+mod acquire;
+mod backoff;
+mod driver;
+mod job;
+mod pool;
+mod pooled;
+mod shared;
+
+#[cfg(any(test, feature = "testing"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
+
+pub use acquire::Acquire;
+pub use error::{AcquireError, ConnectError, TryAcquireError, Verdict};
+pub use event::Event;
+pub use manager::{Condition, ErrorClass, Manager};
+pub use pool::Pool;
+pub use pooled::Pooled;
+pub use settings::{MaxOverflow, Nested, Settings, SettingsError, SettingsFault};
+pub use status::{CloseCounts, CloseReason, CloseReport, Health, Holder, Site, Status, Totals};

@@ -1,0 +1,1 @@
+//! Testing without a database.
