@@ -1,1 +1,15 @@
-//! Shared tools of the cross-crate tests.
+//! What the cross-crate tests share: scratch servers and a proxy that makes the network fail.
+//!
+//! ```
+//! # fn main() -> Result<(), tests::server::Error> {
+//! let database = tests::Postgres::shared().database()?; // empty, and gone when it is dropped
+//! assert_eq!(database.psql("select 1 + 1")?, "2");
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(feature = "proxy")]
+pub mod proxy;
+pub mod server;
+
+pub use server::postgres::{Database, Postgres};
