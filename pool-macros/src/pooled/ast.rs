@@ -1,0 +1,133 @@
+//! The function as we see it: a signature that we read, and a body that we do not.
+
+use super::attr::Options;
+use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
+use quote::{ToTokens, TokenStreamExt};
+use syn::{
+    Attribute, FnArg, PatType, Path, PathSegment, Receiver, Signature, Token, Type, Visibility,
+    parse::{Parse, ParseStream},
+};
+
+/// The item under the attribute.
+///
+/// The body stays an unread group of tokens, so that a half-typed one still expands and an editor keeps its help.
+pub(crate) struct Function {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    /// `None` for a declaration in a trait.
+    pub(crate) body: Option<Group>,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        let sig = input.parse()?;
+        let body = match input.parse::<Option<Token![;]>>()? {
+            Some(_) => None,
+            None if input.peek(syn::token::Brace) => Some(input.parse()?),
+            None => return Err(input.error("expected the function's body")),
+        };
+        Ok(Self { attrs, vis, sig, body })
+    }
+}
+
+impl ToTokens for Function {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        tokens.append_all(&self.attrs);
+        self.vis.to_tokens(tokens);
+        self.sig.to_tokens(tokens);
+        match &self.body {
+            Some(body) => body.to_tokens(tokens),
+            None => <Token![;]>::default().to_tokens(tokens),
+        }
+    }
+}
+
+/// A function that passed the checks, taken apart.
+pub(crate) struct Pooled {
+    pub(crate) options: Options,
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    /// Without its arguments, which follow.
+    pub(crate) sig: Signature,
+    pub(crate) receiver: Option<Receiver>,
+    pub(crate) conn: ConnArg,
+    /// Connections too many: a fault was reported, and they are kept only so that nothing else is.
+    pub(crate) extra: Vec<ConnArg>,
+    pub(crate) others: Vec<FnArg>,
+    pub(crate) reply: Reply,
+    pub(crate) body: Group,
+}
+
+/// The argument that asks for the connection.
+pub(crate) struct ConnArg {
+    /// As the user wrote it, without `#[conn]`.
+    pub(crate) arg: PatType,
+    /// Its name, which the pool argument takes over.
+    pub(crate) name: Ident,
+    /// The connection's type, without the reference.
+    pub(crate) ty: Type,
+}
+
+/// The return type.
+pub(crate) struct Reply {
+    /// As the user wrote it; `()` if left out.
+    pub(crate) declared: Type,
+    pub(crate) carries: Carries,
+}
+
+/// Whether a failure of the pool fits into the return type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// `..Result`, `Response`, `HttpResponse`: by the trait `Reply`.
+    Failures,
+    /// Anything else: it is wrapped in a `Result`.
+    Values,
+}
+
+/// A type without invisible groups (those that came through `macro_rules!`) and parentheses.
+pub(crate) fn peel(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => peel(&group.elem),
+        Type::Paren(paren) => peel(&paren.elem),
+        ty => ty,
+    }
+}
+
+/// The last segment of a type that is a path: `PgConn` of `&`-less `pool_sqlx::PgConn`.
+pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match peel(ty) {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    }
+}
+
+/// Its name, or nothing for a type that is no path.
+pub(crate) fn last_name(ty: &Type) -> String {
+    last_segment(ty).map(|segment| segment.ident.to_string()).unwrap_or_default()
+}
+
+/// Whether an attribute goes by this name, however it was imported.
+pub(crate) fn ends_with(path: &Path, name: &str) -> bool {
+    path.segments.last().is_some_and(|segment| segment.ident == name)
+}
+
+/// Inner attributes (`#![allow(..)]`) at the start of a body, as outer ones, and the rest.
+///
+/// We put a statement first, where they could not stand.
+pub(crate) fn split_inner_attributes(body: TokenStream) -> (TokenStream, TokenStream) {
+    let mut attrs = TokenStream::new();
+    let mut rest: Vec<TokenTree> = body.into_iter().collect();
+    while let [TokenTree::Punct(hash), TokenTree::Punct(bang), TokenTree::Group(content), ..] = &rest[..]
+        && hash.as_char() == '#'
+        && bang.as_char() == '!'
+        && content.delimiter() == Delimiter::Bracket
+    {
+        attrs.append(hash.clone());
+        attrs.append(content.clone());
+        rest.drain(..3);
+    }
+    (attrs, rest.into_iter().collect())
+}

@@ -1,0 +1,123 @@
+//! Writes the methods. The crate's documentation lists them.
+
+use super::ast::{Field, Opens, Pools};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+
+/// `SECTIONS`, `connect`, `connect_with`, `close`, `status`, and for axum one `FromRef` for each pool.
+pub(crate) fn expand(pools: &Pools) -> TokenStream {
+    let (krate, name, vis, fields) = (pools.root(), &pools.name, &pools.vis, &pools.fields);
+    let (impl_generics, type_generics, bounds) = pools.generics.split_for_impl();
+    let sections = fields.iter().map(|field| &field.section);
+    let connect = connect(&krate, vis, fields);
+    let close = close(&krate, vis, fields);
+    let status = status(&krate, vis, fields);
+    let from_ref = fields.iter().map(|Field { name: field, ty, .. }| {
+        quote_spanned! {Span::mixed_site().located_at(ty.span())=>
+            impl #impl_generics #krate::axum::extract::FromRef<#name #type_generics> for #ty #bounds {
+                fn from_ref(pools: &#name #type_generics) -> Self {
+                    ::core::clone::Clone::clone(&pools.#field)
+                }
+            }
+        }
+    });
+    // Whether axum is there is a feature of pool-sqlx, which this crate cannot see: the macro is empty without it.
+    quote! {
+        impl #impl_generics #name #type_generics #bounds {
+            /// The sections of the configuration, one for each pool, in the order of the fields.
+            #vis const SECTIONS: &'static [&'static str] = &[#(#sections),*];
+            #connect
+            #close
+            #status
+        }
+        #krate::__if_axum! { #(#from_ref)* }
+    }
+}
+
+fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
+    let names: Vec<_> = fields.iter().map(|field| &field.name).collect();
+    let sections = fields.iter().map(|field| &field.section);
+    let settings: Vec<_> =
+        names.iter().map(|name| format_ident!("{}_settings", name, span = Span::mixed_site())).collect();
+    let pools = fields.iter().zip(&settings).map(|(Field { name, ty, .. }, settings)| {
+        // On the field's type: there the compiler says that it is no pool.
+        let pool = quote_spanned!(Span::mixed_site().located_at(ty.span())=> <#ty>::connect_lazy(#settings)?);
+        quote!(#name: #pool)
+    });
+    let eager = fields.iter().filter(|field| field.opens == Opens::AtStart);
+    let ready = list(
+        eager,
+        quote!(::core::result::Result<(), #krate::Error>),
+        &quote!(ready),
+        &quote_spanned!(Span::mixed_site()=> pools),
+    );
+    quote_spanned! {Span::mixed_site()=>
+        /// Connects all pools at once, as `Pool.toml` and the environment say.
+        ///
+        /// # Errors
+        ///
+        /// Every fault of every section, each with its source; else the first connection that failed, after the
+        /// pools that did connect have been closed.
+        #vis async fn connect() -> ::core::result::Result<Self, #krate::Error> {
+            Self::connect_with(&#krate::DatabaseSettings::figment()).await
+        }
+
+        /// Connects all pools at once, as this configuration says.
+        ///
+        /// # Errors
+        ///
+        /// As [`connect`](Self::connect).
+        #vis async fn connect_with(figment: &#krate::figment::Figment) -> ::core::result::Result<Self, #krate::Error> {
+            let mut sections = #krate::private::Sections::new(figment, Self::SECTIONS);
+            #(let #settings = sections.read(#sections);)*
+            sections.finish()?;
+            let (#(::core::option::Option::Some(#settings),)*) = (#(#settings,)*) else {
+                ::core::unreachable!("BUG: a section is missing, and `finish` did not say so");
+            };
+            let pools = Self { #(#pools,)* };
+            let connected = #krate::private::warm(#ready).await;
+            if let ::core::result::Result::Err(error) = connected {
+                pools.close().await;
+                return ::core::result::Result::Err(error);
+            }
+            ::core::result::Result::Ok(pools)
+        }
+    }
+}
+
+fn close(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
+    let closing = list(fields, quote!(#krate::CloseReport), &quote!(close), &quote!(self));
+    quote! {
+        /// Closes all pools at once, and tells of each what was still held when its grace ended.
+        #vis async fn close(&self) -> ::std::vec::Vec<(&'static str, #krate::CloseReport)> {
+            #krate::private::close_all(#closing).await
+        }
+    }
+}
+
+fn status(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
+    let each = fields.iter().map(|Field { name, ty, section, .. }| quote!((#section, <#ty>::status(&self.#name))));
+    quote! {
+        /// The numbers of all pools.
+        #vis fn status(&self) -> ::std::vec::Vec<(&'static str, #krate::Status)> {
+            ::std::vec::Vec::from([#(#each),*])
+        }
+    }
+}
+
+/// `[("primary", Box::pin(pool.ready())), ..]`: futures of different types in one list.
+fn list<'f>(
+    fields: impl IntoIterator<Item = &'f Field>,
+    output: TokenStream,
+    method: &TokenStream,
+    owner: &TokenStream,
+) -> TokenStream {
+    let each = fields.into_iter().map(|Field { name, ty, section, .. }| {
+        quote! {
+            (#section, ::std::boxed::Box::pin(<#ty>::#method(&#owner.#name))
+                as ::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = #output> + ::core::marker::Send + '_>>)
+        }
+    });
+    quote!(::std::vec::Vec::from([#(#each),*]))
+}

@@ -1,0 +1,373 @@
+//! The smallest root that the expansion can stand on: it connects to nothing and writes down what happened.
+#![allow(dead_code, unused_macros, unused_imports, unreachable_pub, clippy::pedantic)]
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// The default key.
+pub struct Main;
+
+/// The run time's error.
+#[derive(Debug, PartialEq)]
+pub struct Error(pub &'static str);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A database, as a type only.
+pub struct Sqlite;
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub fn say(&self, what: impl Into<String>) {
+        self.0.lock().expect("no test panics while it writes").push(what.into());
+    }
+
+    pub fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("no test panics while it writes"))
+    }
+}
+
+/// A pool that lends, or fails as it is told.
+pub struct Pool<DB, Key = Main> {
+    pub log: Log,
+    pub fails: Option<&'static str>,
+    pub kind: PhantomData<fn() -> (DB, Key)>,
+}
+
+impl<DB, Key> Clone for Pool<DB, Key> {
+    fn clone(&self) -> Self {
+        Self { log: self.log.clone(), fails: self.fails, kind: PhantomData }
+    }
+}
+
+impl<DB, Key> Pool<DB, Key> {
+    pub fn new() -> Self {
+        Self { log: Log::default(), fails: None, kind: PhantomData }
+    }
+
+    pub fn that_fails(step: &'static str) -> Self {
+        Self { fails: Some(step), ..Self::new() }
+    }
+}
+
+pub type SqlitePool<Key = Main> = Pool<Sqlite, Key>;
+
+/// A connection without a transaction.
+pub struct SqliteConn(Log);
+
+/// One in a transaction.
+pub struct SqliteTx(Log);
+
+impl SqliteConn {
+    pub async fn query(&mut self, what: &str) -> Result<usize, Error> {
+        self.0.say(format!("query {what}"));
+        if what == "broken" { Err(Error("query failed")) } else { Ok(what.len()) }
+    }
+}
+
+impl SqliteTx {
+    pub async fn query(&mut self, what: &str) -> Result<usize, Error> {
+        self.0.say(format!("query {what}"));
+        Ok(what.len())
+    }
+}
+
+pub mod private {
+    use super::*;
+    use std::panic::Location;
+
+    pub struct Site {
+        pub name: &'static str,
+        pub location: &'static Location<'static>,
+    }
+
+    impl Site {
+        #[track_caller]
+        pub const fn named(name: &'static str) -> Self {
+            Self { name, location: Location::caller() }
+        }
+    }
+
+    pub struct Call {
+        pub site: Site,
+        pub timeout: Option<Duration>,
+        pub retry_after: Option<Duration>,
+    }
+
+    impl Call {
+        pub const fn new(site: Site) -> Self {
+            Self { site, timeout: None, retry_after: None }
+        }
+
+        pub const fn timeout(mut self, limit: Duration) -> Self {
+            self.timeout = Some(limit);
+            self
+        }
+
+        pub const fn retry_after(mut self, delay: Duration) -> Self {
+            self.retry_after = Some(delay);
+            self
+        }
+    }
+
+    pub trait Lent: Sized {
+        type Database;
+        const COMMITS: bool;
+        fn lent(log: Log) -> Self;
+    }
+
+    impl Lent for SqliteConn {
+        type Database = Sqlite;
+        const COMMITS: bool = false;
+        fn lent(log: Log) -> Self {
+            Self(log)
+        }
+    }
+
+    impl Lent for SqliteTx {
+        type Database = Sqlite;
+        const COMMITS: bool = true;
+        fn lent(log: Log) -> Self {
+            Self(log)
+        }
+    }
+
+    pub type PoolFor<T, K> = Pool<<T as Lent>::Database, K>;
+
+    pub struct Held<T> {
+        value: T,
+        log: Log,
+        fails: Option<&'static str>,
+        finished: bool,
+    }
+
+    impl<T> Drop for Held<T> {
+        fn drop(&mut self) {
+            if !self.finished {
+                self.log.say("dropped");
+            }
+        }
+    }
+
+    pub async fn acquire<T: Lent, K>(pool: &PoolFor<T, K>, call: &'static Call) -> Result<Held<T>, Error> {
+        let line = call.site.location.line();
+        pool.log.say(format!("acquire for {} at {line}", call.site.name));
+        if let Some(limit) = call.timeout {
+            pool.log.say(format!("within {limit:?}"));
+        }
+        if let Some(delay) = call.retry_after {
+            pool.log.say(format!("retry after {delay:?}"));
+        }
+        if pool.fails == Some("acquire") {
+            return Err(Error("timed out"));
+        }
+        let (log, fails) = (pool.log.clone(), pool.fails);
+        Ok(Held { value: T::lent(log.clone()), log, fails, finished: false })
+    }
+
+    pub fn lend<T>(held: &mut Held<T>) -> &mut T {
+        &mut held.value
+    }
+
+    pub async fn finish<T: Lent>(mut held: Held<T>, success: bool) -> Result<(), Error> {
+        held.finished = true;
+        if T::COMMITS {
+            held.log.say(if success { "commit" } else { "roll back" });
+        }
+        held.log.say("release");
+        if held.fails == Some("finish") { Err(Error("commit failed")) } else { Ok(()) }
+    }
+
+    pub fn holding<F: Future>(_: &'static Call, body: F) -> impl Future<Output = F::Output> {
+        body
+    }
+
+    pub trait Reply: Sized {
+        fn from_pool_error(error: Error) -> Self;
+        fn is_success(&self) -> bool;
+    }
+
+    impl<T, E: From<Error>> Reply for Result<T, E> {
+        fn from_pool_error(error: Error) -> Self {
+            Err(error.into())
+        }
+        fn is_success(&self) -> bool {
+            self.is_ok()
+        }
+    }
+
+    impl Reply for Response {
+        fn from_pool_error(error: Error) -> Self {
+            Self { status: 503, body: error.to_string() }
+        }
+        fn is_success(&self) -> bool {
+            self.status < 400
+        }
+    }
+
+    pub trait AsPool<T: Lent> {
+        type Key;
+        fn as_pool(&self) -> &PoolFor<T, Self::Key>;
+    }
+
+    impl<T: Lent, K> AsPool<T> for Pool<T::Database, K> {
+        type Key = K;
+        fn as_pool(&self) -> &PoolFor<T, K> {
+            self
+        }
+    }
+
+    impl<T: Lent, P: AsPool<T>> AsPool<T> for Arc<P> {
+        type Key = P::Key;
+        fn as_pool(&self) -> &PoolFor<T, P::Key> {
+            (**self).as_pool()
+        }
+    }
+
+    impl<T: Lent, P: AsPool<T>> AsPool<T> for &P {
+        type Key = P::Key;
+        fn as_pool(&self) -> &PoolFor<T, P::Key> {
+            (**self).as_pool()
+        }
+    }
+
+    pub fn as_pool<T: Lent, P: AsPool<T>>(pool: &P) -> &PoolFor<T, P::Key> {
+        pool.as_pool()
+    }
+
+    pub struct Sections<'f> {
+        figment: &'f figment::Figment,
+        known: &'static [&'static str],
+        missing: bool,
+    }
+
+    impl<'f> Sections<'f> {
+        pub fn new(figment: &'f figment::Figment, known: &'static [&'static str]) -> Self {
+            Self { figment, known, missing: false }
+        }
+
+        pub fn read(&mut self, section: &'static str) -> Option<DatabaseSettings> {
+            assert!(self.known.contains(&section));
+            let found = self.figment.sections.iter().find(|(name, _)| *name == section);
+            self.figment.log.say(format!("read {section}"));
+            self.missing |= found.is_none();
+            let log = self.figment.log.clone();
+            found.map(|(section, says)| DatabaseSettings { section, says, log })
+        }
+
+        pub fn finish(self) -> Result<(), Error> {
+            if self.missing { Err(Error("a section is missing")) } else { Ok(()) }
+        }
+    }
+
+    type Each<'p, T> = Vec<(&'static str, Pin<Box<dyn Future<Output = T> + Send + 'p>>)>;
+
+    pub async fn warm(pools: Each<'_, Result<(), Error>>) -> Result<(), Error> {
+        let mut result = Ok(());
+        for (_, ready) in pools {
+            result = result.and(ready.await);
+        }
+        result
+    }
+
+    pub async fn close_all(pools: Each<'_, CloseReport>) -> Vec<(&'static str, CloseReport)> {
+        let mut reports = Vec::new();
+        for (section, close) in pools {
+            reports.push((section, close.await));
+        }
+        reports
+    }
+}
+
+/// A framework's response type.
+#[derive(Debug, PartialEq)]
+pub struct Response {
+    pub status: u16,
+    pub body: String,
+}
+
+/// Runs a future that is always ready.
+pub fn now<F: Future>(future: F) -> F::Output {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => panic!("the mock never waits"),
+    }
+}
+
+// For `#[derive(Pools)]`.
+
+/// The configuration: which sections are there, and what happens to each.
+pub mod figment {
+    #[derive(Default)]
+    pub struct Figment {
+        pub sections: Vec<(&'static str, &'static str)>,
+        pub log: super::Log,
+    }
+}
+
+pub struct DatabaseSettings {
+    section: &'static str,
+    says: &'static str,
+    log: Log,
+}
+
+impl DatabaseSettings {
+    pub fn figment() -> figment::Figment {
+        figment::Figment { sections: vec![("primary", "works"), ("reports", "works")], log: Log::default() }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+pub struct CloseReport(pub usize);
+
+#[derive(Debug, PartialEq)]
+pub struct Status(pub &'static str);
+
+impl<DB, Key> Pool<DB, Key> {
+    pub fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
+        settings.log.say(format!("make {}", settings.section));
+        Ok(Self { log: settings.log, fails: (settings.says == "fails").then_some("ready"), kind: PhantomData })
+    }
+
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.log.say("ready?");
+        if self.fails == Some("ready") { Err(Error("refused")) } else { Ok(()) }
+    }
+
+    pub async fn close(&self) -> CloseReport {
+        self.log.say("close");
+        CloseReport(7)
+    }
+
+    pub fn status(&self) -> Status {
+        Status(if self.fails.is_some() { "down" } else { "up" })
+    }
+}
+
+macro_rules! __if_axum {
+    ($($item:item)*) => { $($item)* };
+}
+pub(crate) use __if_axum;
+
+pub mod axum {
+    pub mod extract {
+        pub trait FromRef<T> {
+            fn from_ref(from: &T) -> Self;
+        }
+    }
+}
