@@ -1,2 +1,46 @@
-//! The developers' commands.
-fn main() {}
+//! The developers' commands: `cargo xtask <verb>`.
+//!
+//! `.ci/run` runs `tidy` and `test`, which cover everything between them. Nothing has to be installed first but Rust and a C compiler.
+
+mod book;
+mod cargo;
+mod postgres;
+mod report;
+mod test;
+mod tidy;
+
+use std::{error::Error, process::ExitCode};
+
+/// What a verb gives: whether all is well, or why it could not say.
+type Verdict = Result<ExitCode, Box<dyn Error>>;
+
+const USAGE: &str = "\
+usage: cargo xtask <verb>
+
+  test [-- FILTER]   every test, on a scratch PostgreSQL; FILTER as for `cargo test`
+  tidy               format, clippy, docs, the rules of the house, the book
+  book [--open]      builds the book and checks its links
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let verdict = match arguments.as_slice() {
+        ["test", rest @ ..] => test::run(rest),
+        ["tidy"] => tidy::run(),
+        ["book"] => book::run(book::Then::Stop),
+        ["book", "--open"] => book::run(book::Then::Open),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprint!("{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    };
+    verdict.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,157 @@
+//! `cargo xtask tidy`: everything about the source that is not a test.
+
+mod architecture;
+mod rust;
+mod text;
+
+use crate::{
+    Verdict, book,
+    cargo::{self, EVERYTHING, cargo},
+    report::{Counts, Outcome, Report},
+};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Runs every group; each tells all that it finds.
+pub(crate) fn run() -> Verdict {
+    let mut report = Report::default();
+    report.group("format", || component("fmt", "rustfmt", cargo(&["fmt", "--all", "--check"])));
+    report.group("rules", || rules(cargo::root()));
+    report.group("clippy", || {
+        let mut clippy = cargo(&["clippy", "--all-targets"]);
+        clippy.args(EVERYTHING).args(["--", "-D", "warnings"]);
+        component("clippy", "clippy", clippy)
+    });
+    report.group("docs", || {
+        let mut docs = cargo(&["doc", "--no-deps"]);
+        docs.args(EVERYTHING).env("RUSTDOCFLAGS", "-D warnings");
+        check(docs)
+    });
+    report.group("book", || check(book::command(book::Then::Stop)));
+    Ok(report.finish())
+}
+
+/// Something wrong in a file, at a line.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    file: String,
+    line: usize,
+    what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.what)
+    }
+}
+
+/// A file of the repository.
+#[derive(Debug)]
+struct Source {
+    /// From the top, with `/`.
+    path: String,
+    text: String,
+}
+
+type Rule = (&'static str, fn(&[Source]) -> Vec<Finding>);
+
+/// The rules of the house. Each is a function from the files to what is wrong with them.
+const RULES: &[Rule] = &[
+    ("imports run one way", architecture::imports),
+    ("the deciding half uses std only", architecture::state_is_std_only),
+    ("each crate depends on what it may", architecture::dependencies),
+    ("nothing is left to do", text::unfinished),
+    ("no path or host of one machine", text::machines),
+];
+
+fn rules(root: &Path) -> Outcome {
+    let sources = match sources(root) {
+        Ok(sources) => sources,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Outcome::Ran(Counts::ONE_FAILURE);
+        }
+    };
+    let mut counts = Counts::default();
+    for (name, rule) in RULES {
+        let findings = rule(&sources);
+        findings.iter().for_each(|finding| eprintln!("error: {finding} ({name})"));
+        counts.add(Counts::one(findings.is_empty()));
+    }
+    Outcome::Ran(counts)
+}
+
+/// Every text file, but for what is built: the same as `git ls-files`, plus what is about to be added.
+fn sources(root: &Path) -> io::Result<Vec<Source>> {
+    const BUILT: [&str; 3] = [".git", "target", "book/book"];
+    let mut sources = Vec::new();
+    let mut directories = vec![PathBuf::new()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(root.join(&directory))? {
+            let entry = entry?;
+            let path = directory.join(entry.file_name());
+            let name = path.to_string_lossy().replace('\\', "/");
+            let kind = entry.file_type()?;
+            if BUILT.contains(&name.as_str()) {
+            } else if kind.is_dir() {
+                directories.push(path);
+            } else if kind.is_file()
+                && let Ok(text) = String::from_utf8(fs::read(entry.path())?)
+            {
+                sources.push(Source { path: name, text });
+            }
+        }
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(sources)
+}
+
+/// A check that needs a component of the toolchain, which is added in CI where rustup can.
+fn component(subcommand: &str, component: &str, command: Command) -> Outcome {
+    if !cargo::has(subcommand) && cargo::is_ci() {
+        eprintln!("`cargo {subcommand}` is missing: adding it with rustup");
+        let _ = Command::new("rustup").args(["component", "add", component]).stdin(Stdio::null()).status();
+    }
+    if cargo::has(subcommand) {
+        check(command)
+    } else {
+        Outcome::Skipped(format!("`cargo {subcommand}` is missing; run `rustup component add {component}`"))
+    }
+}
+
+fn check(mut command: Command) -> Outcome {
+    let passed = match command.status() {
+        Ok(status) => status.success(),
+        Err(error) => {
+            eprintln!("error: {:?}: {error}", command.get_program());
+            false
+        }
+    };
+    Outcome::Ran(Counts::one(passed))
+}
+
+#[cfg(test)]
+fn source(path: &str, text: &str) -> Source {
+    Source { path: path.into(), text: text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_found_and_what_is_built_is_not() {
+        let sources = sources(cargo::root()).unwrap();
+        let has = |path: &str| sources.iter().any(|source| source.path == path);
+        assert!(has("Cargo.toml") && has("xtask/src/tidy/mod.rs") && has(".ci/run"));
+        assert!(!sources.iter().any(|source| source.path.starts_with("target/") || source.path.starts_with(".git/")));
+    }
+
+    #[test]
+    fn failing_command_fails_its_group() {
+        assert!(matches!(check(Command::new("false")), Outcome::Ran(Counts::ONE_FAILURE)));
+    }
+}
