@@ -2,6 +2,7 @@
 
 mod ast;
 mod attr;
+mod block;
 mod check;
 mod expand;
 
@@ -9,7 +10,7 @@ use crate::fault::Faults;
 use ast::Function;
 use attr::Options;
 use check::Place;
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 
 /// The item as it goes on to the compiler, after a `compile_error!` for each fault.
@@ -21,12 +22,19 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn attribute(args: TokenStream, item: TokenStream, faults: &mut Faults) -> TokenStream {
+    if let Some(block) = block::expand(&args, &item, faults) {
+        return block;
+    }
     let options = Options::parse(args, faults);
     match syn::parse2::<Function>(item.clone()) {
         Ok(function) => function_at(Place::Function, function, options, faults),
-        // Half typed: it goes on as it is, so that an editor still knows it.
+        // Half typed, or no function: it goes on as it is, so that an editor still knows it.
         Err(error) => {
-            faults.parse(error);
+            match keyword(&item) {
+                Some(other) => faults
+                    .at(other, "`#[pooled]` goes on an `async fn`, or bare on an `impl` block with marked methods"),
+                None => faults.parse(error),
+            }
             item
         }
     }
@@ -38,3 +46,17 @@ fn function_at(place: Place, function: Function, options: Options, faults: &mut 
         Err(function) => function.into_token_stream(),
     }
 }
+
+/// The word that says that an item is no function.
+fn keyword(item: &TokenStream) -> Option<TokenTree> {
+    let words = ["struct", "enum", "union", "mod", "type", "use", "static", "macro_rules"];
+    let mut words = item.clone().into_iter().filter_map(|tree| match &tree {
+        TokenTree::Ident(word) if word == "fn" => Some(None),
+        TokenTree::Ident(word) if words.contains(&word.to_string().as_str()) => Some(Some(tree)),
+        _ => None,
+    });
+    words.next().flatten()
+}
+
+#[cfg(test)]
+mod tests;

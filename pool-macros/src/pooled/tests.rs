@@ -1,0 +1,274 @@
+//! What is said about mistakes, and what comes out.
+
+use super::*;
+use crate::fault::Faults;
+
+fn run(args: &str, item: &str) -> (TokenStream, Vec<String>) {
+    let mut faults = Faults::default();
+    let out = attribute(args.parse().expect("tokens"), item.parse().expect("tokens"), &mut faults);
+    (out, faults.texts())
+}
+
+/// Each fault, in order, must start as expected: `the tokens it stands on: the message`.
+#[track_caller]
+fn refuses(args: &str, item: &str, expected: &[&str]) {
+    let (out, faults) = run(args, item);
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for (fault, expected) in faults.iter().zip(expected) {
+        assert!(fault.starts_with(expected), "expected {expected:?}, got {fault:?}");
+    }
+    let name =
+        |text: &str| text.split_once("fn ").map(|(_, rest)| rest.split(['(', '<', ' ']).next().map(str::to_owned));
+    assert_eq!(name(&out.to_string()), name(item), "the item must stay");
+}
+
+#[track_caller]
+fn refuses_option(args: &str, expected: &[&str]) {
+    refuses(args, "async fn list(conn: &mut PgConn) -> Result<(), E> {}", expected);
+    let (out, _) = run(args, "async fn list(conn: &mut PgConn) -> Result<(), E> {}");
+    assert!(out.to_string().contains("acquire"), "it must still be expanded: {out}");
+}
+
+#[test]
+fn a_function_without_a_connection_is_told_to_add_one() {
+    let message = "list: `#[pooled]` found no connection argument; add one such as `conn: &mut PgConn`, or mark";
+    refuses("", "async fn list() -> Result<(), E> {}", &[message]);
+    refuses("", "async fn list(id: Path<i64>, q: &str) -> Result<(), E> {}", &[message]);
+}
+
+#[test]
+fn what_was_perhaps_meant_as_the_connection_is_pointed_at() {
+    let cases = [
+        ("db: &mut Db", "db : & mut Db: is this the connection?"),
+        ("conn: &PgConn", "conn : & PgConn: `#[pooled]` lends its connection mutably; write `conn: &mut PgConn`"),
+        ("tx: PgTx", "tx : PgTx: `#[pooled]` lends its connection, and takes it back; write `tx: &mut PgTx`"),
+        (
+            "c: &mut Transaction<'_, Sqlite>",
+            "c : & mut Transaction < '_ , Sqlite >: `#[pooled]` lends its connection mutably; write `c: &mut SqliteTx`",
+        ),
+        (
+            "c: PoolConnection<Postgres>",
+            "c : PoolConnection < Postgres >: `#[pooled]` lends its connection, and takes it back; write `c: &mut PgConn`",
+        ),
+        (
+            "pool: &PgPool",
+            "pool : & PgPool: `#[pooled]` brings the pool by itself; write `conn: &mut PgConn` in its place",
+        ),
+        (
+            "pool: SqlitePool",
+            "pool : SqlitePool: `#[pooled]` brings the pool by itself; write `conn: &mut SqliteConn` in its place",
+        ),
+    ];
+    for (arg, message) in cases {
+        refuses("", &format!("async fn list({arg}) -> Result<(), E> {{}}"), &[message]);
+    }
+    let (_, faults) = run("", "async fn list(db: &mut Db) {}");
+    assert!(faults[0].ends_with("for an alias write `#[conn] db: &mut Db`"), "{}", faults[0]);
+}
+
+#[test]
+fn two_connections_are_refused_at_the_second() {
+    let item = "async fn list(a: &mut PgConn, id: u8, b: &mut PgTx) -> Result<(), E> {}";
+    refuses("", item, &["b : & mut PgTx: a second connection in one function: while it waits for `b` it keeps `a`"]);
+    let (out, _) = run("", item);
+    assert!(
+        out.to_string().contains("b : :: pool_sqlx :: private :: PoolFor < PgTx"),
+        "no second wave of errors: {out}"
+    );
+}
+
+#[test]
+fn a_mark_leaves_no_doubt() {
+    let (out, faults) = run("", "async fn list(events: &mut EventTx, #[conn] conn: &mut PgConn) {}");
+    assert_eq!(faults, [""; 0]);
+    assert!(out.to_string().contains("events : & mut EventTx"), "{out}");
+    refuses("", "async fn list(#[conn] conn: &PgConn) {}", &["& PgConn: `#[conn]` marks a borrowed connection; write"]);
+}
+
+#[test]
+fn the_connection_needs_a_plain_name() {
+    let message = "PgTx { id , .. }: the connection argument needs a plain name; write `conn: &mut ..`";
+    refuses("", "async fn list(PgTx { id, .. }: &mut PgTx) -> Result<(), E> {}", &[message]);
+    let (_, faults) = run("", "async fn list(_: &mut PgTx, mut other: u8) {}");
+    assert_eq!(faults, [""; 0]);
+}
+
+#[test]
+fn what_cannot_wait_is_told_to() {
+    let cases = [
+        ("fn list(conn: &mut PgConn) {}", "fn: `#[pooled]` waits for a connection; write `async fn`"),
+        ("const async fn list(conn: &mut PgConn) {}", "const: `#[pooled]` waits for a connection, which a `const fn`"),
+        ("async fn list(conn: &mut PgConn);", "list: `#[pooled]` wraps a body; put it on the implementation"),
+        (
+            "fn list<'a>(&'a self, conn: &'a mut PgConn) -> Pin<Box<dyn Future<Output = ()> + 'a>> { Box::pin(async {}) }",
+            "list: `#[async_trait]` has rewritten this method before `#[pooled]` saw it; put a bare `#[pooled]`",
+        ),
+        (
+            "#[pooled(timeout = \"1s\")] async fn list(conn: &mut PgConn) {}",
+            "# [pooled (timeout = \"1s\")]: `#[pooled]` is given twice",
+        ),
+    ];
+    for (item, message) in cases {
+        refuses("", item, &[message]);
+    }
+}
+
+#[test]
+fn what_is_no_function_is_told_where_it_goes() {
+    for item in ["struct List;", "pub mod list {}", "enum List { A }"] {
+        let (out, faults) = run("", item);
+        assert!(faults[0].contains("`#[pooled]` goes on an `async fn`, or bare on an `impl` block"), "{faults:?}");
+        assert_eq!(out.to_string(), item.parse::<TokenStream>().expect("tokens").to_string());
+    }
+}
+
+#[test]
+fn unknown_options_get_a_likely_one() {
+    refuses_option("timout = \"2s\"", &["timout: unknown option `timout`; did you mean `timeout`?"]);
+    refuses_option(
+        "acquire_timeout = \"2s\"",
+        &["acquire_timeout: unknown option `acquire_timeout`; did you mean `timeout`?"],
+    );
+    refuses_option("retryafter = 2", &["retryafter: unknown option `retryafter`; did you mean `retry_after`?"]);
+    refuses_option("tx", &["tx: there is no option `tx`: the type decides; take `tx: &mut PgTx`"]);
+    refuses_option("zebra", &["zebra: unknown option `zebra`; there are `timeout`,"]);
+}
+
+#[test]
+fn options_are_given_once_and_with_their_value() {
+    refuses_option("timeout", &["timeout: `timeout` needs a value; write `timeout = \"2s\"`"]);
+    refuses_option("timeout =", &["timeout: `timeout` needs a value"]);
+    refuses_option("timeout(\"2s\")", &["timeout: `timeout` needs a value"]);
+    refuses_option("timeout = , pool = A", &["timeout: `timeout` needs a value"]);
+    refuses_option("timeout = 1, timeout = 2", &["timeout: `timeout` is given twice; keep one"]);
+    refuses_option("timeout = \"1s\" pool = A", &["pool: expected `,` between two options"]);
+    refuses_option("\"2s\"", &["\"2s\": expected an option such as `timeout = \"2s\"`"]);
+    refuses_option(
+        "pool = \"replica\"",
+        &["\"replica\": `pool` takes the key type of the pool; write `pool = Replica`"],
+    );
+    refuses_option("pool = A, from = self.db", &["A: `from` names the pool already; drop `pool`"]);
+}
+
+#[test]
+fn a_bad_duration_is_told_what_to_write() {
+    refuses_option("timeout = \"5\"", &["\"5\": `5` has no unit; write \"5s\" or \"5ms\""]);
+    refuses_option("timeout = \"2 parsecs\"", &["\"2 parsecs\": `2 parsecs` is not a duration"]);
+    refuses_option("timeout = 0", &["0: a limit of zero"]);
+    refuses_option("retry_after = true", &["true: not a duration; write one such as \"2s\""]);
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    refuses(
+        "timout = 1, pool, timeout = \"x\"",
+        "fn list(a: &mut PgConn, b: &mut PgConn) {}",
+        &[
+            "timout: unknown",
+            "pool: `pool` needs",
+            "\"x\": `x` is not",
+            "fn: `#[pooled]` waits",
+            "b : & mut PgConn: a second",
+        ],
+    );
+}
+
+#[test]
+fn a_half_typed_body_still_expands() {
+    let (out, faults) = run("", "async fn list(conn: &mut PgConn) -> Result<(), E> { let x = conn. }");
+    assert_eq!(faults, [""; 0]);
+    assert!(out.to_string().contains("let x = conn ."), "{out}");
+}
+
+#[test]
+fn a_bare_attribute_on_a_block_expands_its_marked_methods() {
+    let block = "#[async_trait] impl Users for Service {
+        type Error = E;
+        async fn untouched(&self) { half. }
+        #[pooled(from = self.db)]
+        async fn rename(&self, id: i64, conn: &mut PgConn) -> Result<(), E> { body }
+    }";
+    let (out, faults) = run("", block);
+    assert_eq!(faults, [""; 0]);
+    let out = out.to_string();
+    assert!(
+        out.starts_with(
+            "# [async_trait] impl Users for Service { type Error = E ; async fn untouched (& self) { half . }"
+        ),
+        "{out}"
+    );
+    assert!(out.contains("async fn rename (& self , id : i64) -> Result < () , E >"), "{out}");
+    assert!(!out.contains("pooled ("), "{out}");
+}
+
+#[test]
+fn a_block_says_what_is_missing() {
+    let block = |method: &str| format!("impl Users for Service {{ {method} }}");
+    refuses("", &block("async fn a(&self) {}"), &["impl Users for Service: no method of this block is marked"]);
+    refuses(
+        "from = self.db",
+        &block("#[pooled(from = self.db)] async fn a(&self, conn: &mut PgConn) -> Result<(), E> {}"),
+        &["from = self . db: on a block, `#[pooled]` takes no options"],
+    );
+    refuses(
+        "",
+        &block("#[pooled] async fn a(&self, conn: &mut PgConn) -> u8 {}"),
+        &["a: the trait dictates this signature", "u8: the trait dictates this return type"],
+    );
+    refuses(
+        "",
+        &block("#[pooled = 1] async fn a(&self) {}"),
+        &["pooled = 1: `#[pooled]` takes its options in parentheses", "a: `#[pooled]` found no"],
+    );
+    let inherent =
+        "impl<F: for<'a> Fn(&'a str)> Service<F> { #[pooled] async fn a(&self, conn: &mut PgConn) -> u8 {} }";
+    assert_eq!(run("", inherent).1, [""; 0]);
+}
+
+#[test]
+fn the_expansion_is_as_documented() {
+    let (out, faults) = run(
+        "timeout = \"2s\", pool = Replica",
+        "pub async fn add(id: i64, mut conn: &mut PgConn) -> Result<i64, E> { body(conn, id).await }",
+    );
+    assert_eq!(faults, [""; 0]);
+    let expected = quote! {
+        pub async fn add(conn: ::pool_sqlx::private::PoolFor<PgConn, Replica>, id: i64) -> Result<i64, E> {
+            static __CALL: ::pool_sqlx::private::Call = ::pool_sqlx::private::Call::new(
+                ::pool_sqlx::private::Site::named(::core::concat!(::core::module_path!(), "::", "add"))
+            ).timeout(::core::time::Duration::new(2u64, 0u32));
+            let mut held = match ::pool_sqlx::private::acquire::<PgConn, _>(&conn, &__CALL).await {
+                ::core::result::Result::Ok(held) => held,
+                ::core::result::Result::Err(error) => return ::pool_sqlx::private::Reply::from_pool_error(error),
+            };
+            #[allow(clippy::let_unit_value)]
+            let reply: Result<i64, E> = {
+                let mut conn: &mut PgConn = ::pool_sqlx::private::lend::<PgConn>(&mut held);
+                ::pool_sqlx::private::holding(&__CALL, async move {
+                    #[allow(unknown_lints, unreachable_code, clippy::diverging_sub_expression, clippy::empty_loop,
+                        clippy::let_unit_value, clippy::needless_return, clippy::let_with_type_underscore)]
+                    if false {
+                        let reply: Result<i64, E> = loop {};
+                        return reply;
+                    }
+                    body(conn, id).await
+                }).await
+            };
+            let success = ::pool_sqlx::private::Reply::is_success(&reply);
+            match ::pool_sqlx::private::finish::<PgConn>(held, success).await {
+                ::core::result::Result::Ok(()) => reply,
+                ::core::result::Result::Err(error) => ::pool_sqlx::private::Reply::from_pool_error(error),
+            }
+        }
+    };
+    assert_eq!(out.to_string(), expected.to_string());
+}
+
+#[test]
+fn a_plain_value_is_wrapped() {
+    let (out, _) = run("crate = my_root", "async fn count(conn: &mut PgConn) -> impl IntoResponse { 1 }");
+    let out = out.to_string();
+    assert!(out.contains("-> :: core :: result :: Result < impl IntoResponse , my_root :: Error >"), "{out}");
+    assert!(out.contains("let reply : _ ="), "{out}");
+    assert!(out.contains("Ok (()) => :: core :: result :: Result :: Ok (reply)"), "{out}");
+}
