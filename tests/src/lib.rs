@@ -12,4 +12,6 @@
 pub mod proxy;
 pub mod server;
 
+#[cfg(feature = "proxy")]
+pub use proxy::{Mode, Proxy, Traffic};
 pub use server::postgres::{Database, Postgres};

@@ -118,8 +118,13 @@ impl Postgres {
 
     /// Runs SQL by `psql`, outside any pool, and gives its rows: columns parted by `|`, no headings.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String, Error> {
+        self.run_psql(&["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", &self.url(database), "-c", sql])
+    }
+
+    /// Runs `psql` with arguments of your choice, which name the server too, and gives its standard output.
+    pub fn run_psql(&self, arguments: &[&str]) -> Result<String, Error> {
         let mut psql = process::client(&self.binaries.join("psql"));
-        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", &self.url(database), "-c", sql]);
+        psql.args(arguments);
         process::run(psql)
     }
 
@@ -289,9 +294,8 @@ mod tests {
         let cluster = Postgres::start_with(Listen::Loopback, &[("max_connections", "17")]).unwrap();
         assert_eq!(cluster.psql("postgres", "show max_connections").unwrap(), "17");
         let url = cluster.tcp_url("postgres").unwrap();
-        let mut psql = process::client(&cluster.binaries.join("psql"));
-        psql.args(["-XqAt", "-d", &url, "-c", "select inet_server_addr()"]);
-        assert_eq!(process::run(psql).unwrap(), "127.0.0.1");
+        let address = cluster.run_psql(&["-XqAt", "-d", &url, "-c", "select inet_server_addr()"]);
+        assert_eq!(address.unwrap(), "127.0.0.1");
         let directory = cluster.socket().to_owned();
         drop(cluster);
         assert!(!directory.exists());

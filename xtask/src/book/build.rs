@@ -10,7 +10,6 @@ pub(crate) fn run(then: Then) -> Verdict {
     let book = MDBook::load(cargo::root().join("book"))?;
     book.build()?;
     let pages = book.build_dir_for("html");
-    let pages = if pages.join("index.html").is_file() { pages } else { cargo::root().join("book/book") };
     let checked = links::check(&pages)?;
     checked.broken.iter().for_each(|broken| eprintln!("error: {broken}"));
     println!("{} ({} links checked)", pages.join("index.html").display(), checked.links);

@@ -7,7 +7,7 @@ mod build;
 #[cfg(feature = "book")]
 mod links;
 
-use crate::{Verdict, cargo::cargo};
+use crate::cargo::cargo;
 use std::process::Command;
 
 /// What to do with the book once it is built.
@@ -27,7 +27,7 @@ pub(crate) fn command(then: Then) -> Command {
 }
 
 #[cfg(not(feature = "book"))]
-pub(crate) fn run(then: Then) -> Verdict {
+pub(crate) fn run(then: Then) -> crate::Verdict {
     use std::process::ExitCode;
     eprintln!("building the builder first (two minutes, once)");
     Ok(if command(then).status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
