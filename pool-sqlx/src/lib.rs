@@ -1,1 +1,121 @@
-//! sqlx adapter.
+//! A connection pool for sqlx that says why.
+//!
+//! SQLAlchemy's sizing (`pool_size` + `max_overflow`), every wait bounded, `#[pooled]` handlers that acquire late and release
+//! early, and an honest 503 when there is no connection to be had: it names the pool, its numbers, who holds its connections
+//! and what the database said last. Statements run through sqlx as ever.
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(all(feature = "axum", feature = "postgres"))] mod example {
+//! use axum::{Json, extract::Path};
+//! use pool_sqlx::{Error, PgConn, PgPool, Pools, pooled};
+//!
+//! #[derive(Clone, Pools)]
+//! struct Databases {
+//!     primary: PgPool, // section [databases.primary] of Pool.toml, or DATABASE_URL
+//! }
+//!
+//! /// Acquires after the extractors, releases before the response is built.
+//! #[pooled]
+//! async fn title(Path(id): Path<i64>, conn: &mut PgConn) -> Result<Json<String>, Error> {
+//!     Ok(Json(sqlx::query_scalar("select title from tracks where id = $1").bind(id).fetch_one(conn).await?))
+//! }
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! None is on by default: `postgres` and `sqlite` choose databases, `axum` makes pools extractors and errors responses,
+//! `migrate` adds [`Pool::migrate`], `testing` opens `pool_core::testing`.
+//! Whoever uses a database of sqlx that is not named here beside this crate needs sqlx's `macros` feature on as well: we turn
+//! sqlx-core's `offline` on, and a driver without it does not compile.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+// Vocabulary: what a pool is told, and what can go wrong.
+mod config;
+mod error;
+// sqlx: what differs between databases, and what we watch.
+mod backend;
+mod executor;
+mod manager;
+// What users hold.
+mod conn;
+mod pool;
+mod tx;
+// What others call.
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod private;
+mod web;
+
+pub use backend::Backend;
+pub use config::{ConfigError, ConfigFault, DatabaseSettings, Explained, Pooler, Reset, Secret};
+#[doc(hidden)]
+pub use config::{Setting, SettingKind, reference};
+pub use conn::Conn;
+pub use error::{Error, ErrorKind};
+pub use pool::Pool;
+pub use pool_core::{
+    AcquireError, CloseReason, CloseReport, ConnectError, Health, Holder, MaxOverflow, Nested, Settings, Site, Status,
+    Totals, Verdict,
+};
+pub use pool_macros::{Pools, pooled};
+pub use tx::Tx;
+
+// The macros' output names these.
+#[cfg(feature = "axum")]
+#[doc(no_inline)]
+pub use axum;
+#[doc(no_inline)]
+pub use {figment, sqlx};
+
+/// The key of a service's only pool, or of its first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Main;
+
+/// A pool of PostgreSQL connections.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub type PgPool<Key = Main> = Pool<sqlx::Postgres, Key>;
+
+/// A PostgreSQL connection on loan.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub type PgConn = Conn<sqlx::Postgres>;
+
+/// A transaction on a PostgreSQL connection.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub type PgTx = Tx<sqlx::Postgres>;
+
+/// A pool of SQLite connections.
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub type SqlitePool<Key = Main> = Pool<sqlx::Sqlite, Key>;
+
+/// A SQLite connection on loan.
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub type SqliteConn = Conn<sqlx::Sqlite>;
+
+/// A transaction on a SQLite connection.
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub type SqliteTx = Tx<sqlx::Sqlite>;
+
+/// Code for axum, which `#[derive(Pools)]` cannot know to be there.
+#[cfg(feature = "axum")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __if_axum {
+    ($($code:item)*) => { $($code)* };
+}
+
+/// Code for axum, which is not there.
+#[cfg(not(feature = "axum"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __if_axum {
+    ($($code:item)*) => {};
+}

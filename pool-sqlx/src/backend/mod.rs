@@ -1,0 +1,258 @@
+//! What differs between databases: one file each, with the same items in the same order.
+//!
+//! Everything that sqlx does not promise to keep is used from this folder and from [`hidden`] alone, so that a new sqlx
+//! that changes it fails to compile here and nowhere else.
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+#[cfg(feature = "sqlite")]
+use crate::ConfigError;
+use crate::{DatabaseSettings, Error, Reset, executor::Prepared};
+use either::Either;
+use futures_core::{future::BoxFuture, stream::BoxStream};
+use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
+use std::{error::Error as StdError, future::Future, io, time::Duration};
+
+/// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::Sqlite`] with feature `sqlite`.
+///
+/// Nobody else can implement it: its items are ours and change with us.
+pub trait Backend: Database + sealed::Sealed {
+    /// What is kept with each connection beside sqlx's own.
+    #[doc(hidden)]
+    type State: Send + Sync + 'static;
+
+    /// sqlx's options for these settings. `limit` is the statement timeout: `None` for a connection that runs migrations.
+    #[doc(hidden)]
+    fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<Options<Self>, Error>;
+
+    /// The pool's settings, adapted where this database asks for it.
+    #[doc(hidden)]
+    fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings;
+
+    /// Whether the database lives only as long as a connection to it.
+    #[doc(hidden)]
+    fn is_volatile(settings: &DatabaseSettings) -> bool;
+
+    /// Prepares a new connection.
+    #[doc(hidden)]
+    fn on_connect(conn: &mut Self::Connection) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
+
+    /// Drains what is left of earlier statements and ends whatever transaction is open, however it was begun.
+    #[doc(hidden)]
+    fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Undoes session settings as `reset` asks, on a connection outside any transaction.
+    #[doc(hidden)]
+    fn restore(conn: &mut Self::Connection, reset: Reset) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Stops the statement that a caller left running.
+    #[doc(hidden)]
+    fn interrupt(
+        conn: &mut Self::Connection,
+        state: &Self::State,
+        control: &Options<Self>,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Says what an error of the database means.
+    #[doc(hidden)]
+    fn classify(error: &dyn DatabaseError) -> Class;
+
+    /// Sets the time limit of what the connection does next, where the server does not keep it itself.
+    #[doc(hidden)]
+    fn deadline(state: &Self::State, limit: Option<Duration>);
+
+    /// The statement that begins a transaction, where a plain `BEGIN` will not do.
+    #[doc(hidden)]
+    fn begin_statement(settings: &DatabaseSettings) -> Option<SqlStr>;
+
+    /// Whether the extended protocol takes one statement at a time.
+    #[doc(hidden)]
+    const SINGLE: bool;
+
+    #[doc(hidden)]
+    fn fetch_many<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Rows<'e, Self>;
+    #[doc(hidden)]
+    fn fetch_optional<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Answer<'e, Option<Self::Row>>;
+    #[doc(hidden)]
+    fn prepare_with<'e>(
+        conn: &'e mut Self::Connection,
+        sql: SqlStr,
+        parameters: &'e [Self::TypeInfo],
+    ) -> Answer<'e, Self::Statement>;
+    #[doc(hidden)]
+    fn describe<'e>(conn: &'e mut Self::Connection, sql: SqlStr) -> Answer<'e, sqlx::Describe<Self>>;
+}
+
+/// sqlx's connect options of a database.
+pub(crate) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
+
+/// What an executor of sqlx streams.
+pub(crate) type Rows<'e, DB> =
+    BoxStream<'e, Result<Either<<DB as Database>::QueryResult, <DB as Database>::Row>, sqlx::Error>>;
+
+/// What an executor of sqlx answers.
+pub(crate) type Answer<'e, T> = BoxFuture<'e, Result<T, sqlx::Error>>;
+
+mod sealed {
+    pub trait Sealed {}
+    #[cfg(feature = "postgres")]
+    impl Sealed for sqlx::Postgres {}
+    #[cfg(feature = "sqlite")]
+    impl Sealed for sqlx::Sqlite {}
+}
+
+/// The four methods of sqlx's `Executor`, so that generic code need not carry its `for<'c> &'c mut ..` bound around.
+macro_rules! executor_of_sqlx {
+    () => {
+        fn fetch_many<'e>(
+            conn: &'e mut Self::Connection,
+            query: $crate::executor::Prepared<Self>,
+        ) -> $crate::backend::Rows<'e, Self> {
+            sqlx::Executor::fetch_many(conn, query)
+        }
+        fn fetch_optional<'e>(
+            conn: &'e mut Self::Connection,
+            query: $crate::executor::Prepared<Self>,
+        ) -> $crate::backend::Answer<'e, Option<Self::Row>> {
+            sqlx::Executor::fetch_optional(conn, query)
+        }
+        fn prepare_with<'e>(
+            conn: &'e mut Self::Connection,
+            sql: sqlx::SqlStr,
+            parameters: &'e [Self::TypeInfo],
+        ) -> $crate::backend::Answer<'e, Self::Statement> {
+            sqlx::Executor::prepare_with(conn, sql, parameters)
+        }
+        fn describe<'e>(
+            conn: &'e mut Self::Connection,
+            sql: sqlx::SqlStr,
+        ) -> $crate::backend::Answer<'e, sqlx::Describe<Self>> {
+            sqlx::Executor::describe(conn, sql)
+        }
+    };
+}
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use executor_of_sqlx;
+
+/// What an error means for the connection it happened on, for the pool, and for who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The connection is gone.
+    Lost,
+    /// The server has no room for another connection.
+    Overloaded,
+    /// The server is there but not ready.
+    StartingUp,
+    /// The server will not have us, now or later: password, database name, TLS, settings.
+    Denied,
+    /// The server's own time limit.
+    StatementTimeout,
+    /// Waited too long for a lock.
+    LockTimeout,
+    /// Lost against another transaction.
+    Conflict,
+    /// Cancelled by somebody.
+    Cancelled,
+    /// The statement failed, the connection is as good as before.
+    Query,
+    /// Client and server no longer understand each other: this connection is of no use.
+    Protocol,
+    /// None of these.
+    Other,
+}
+
+impl Class {
+    /// Classes any error of sqlx, whatever the database.
+    pub(crate) fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(io) => Self::of_io(io),
+            sqlx::Error::Tls(error) => match error.downcast_ref::<io::Error>() {
+                // The peer went away in the handshake; anything else is about certificates.
+                Some(io) if io.kind() != io::ErrorKind::InvalidData => Self::of_io(io),
+                _ => Self::Denied,
+            },
+            sqlx::Error::WorkerCrashed => Self::Lost,
+            sqlx::Error::Protocol(_) => Self::Protocol,
+            sqlx::Error::Configuration(_) => Self::Denied,
+            sqlx::Error::Database(error) => Self::of_database(&**error),
+            _ => Self::Other,
+        }
+    }
+
+    fn of_io(error: &io::Error) -> Self {
+        match error.get_ref() {
+            Some(inner) if (inner as &(dyn StdError + 'static)).is::<Error>() => Self::Other,
+            _ if error.kind() == io::ErrorKind::PermissionDenied => Self::Denied,
+            _ => Self::Lost,
+        }
+    }
+
+    fn of_database(error: &dyn DatabaseError) -> Self {
+        #[cfg(feature = "postgres")]
+        if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+            return sqlx::Postgres::classify(error);
+        }
+        #[cfg(feature = "sqlite")]
+        if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+            return sqlx::Sqlite::classify(error);
+        }
+        let _ = error;
+        Self::Query
+    }
+}
+
+/// Refuses the settings that were made for this very database although it cannot honour them.
+#[cfg(feature = "sqlite")]
+fn refuse(settings: &DatabaseSettings, database: &str, keys: &[&str]) -> Result<(), Error> {
+    let faults = keys.iter().filter(|key| settings.explicit(key).is_some());
+    let faults = faults.map(|key| settings.fault(key, format!("{database} cannot honour {key}; leave it out")).into());
+    match faults.reduce(ConfigError::merge) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// What sqlx has but does not promise to keep: `sqlx-core`'s traits and methods hidden from its documentation.
+///
+/// Besides what stands here we rely on `Executor::describe` existing (feature `offline` of sqlx-core and of each driver).
+pub(crate) mod hidden {
+    use sqlx::Database;
+    use sqlx_core::transaction::TransactionManager;
+
+    /// Begins a transaction, or a savepoint inside one.
+    pub(crate) async fn begin<DB: Database>(
+        conn: &mut DB::Connection,
+        statement: Option<sqlx::SqlStr>,
+    ) -> Result<(), sqlx::Error> {
+        // A statement of our own is refused inside a transaction: there it has to be a savepoint.
+        let statement = statement.filter(|_| DB::TransactionManager::get_transaction_depth(conn) == 0);
+        DB::TransactionManager::begin(conn, statement).await
+    }
+
+    /// Commits the innermost transaction that sqlx knows of.
+    pub(crate) async fn commit<DB: Database>(conn: &mut DB::Connection) -> Result<(), sqlx::Error> {
+        DB::TransactionManager::commit(conn).await
+    }
+
+    /// Rolls the innermost transaction that sqlx knows of back.
+    pub(crate) async fn rollback<DB: Database>(conn: &mut DB::Connection) -> Result<(), sqlx::Error> {
+        DB::TransactionManager::rollback(conn).await
+    }
+
+    /// Queues a rollback, to be sent with the next statement. Does not wait.
+    pub(crate) fn start_rollback<DB: Database>(conn: &mut DB::Connection) {
+        DB::TransactionManager::start_rollback(conn);
+    }
+
+    /// Runs migrations on one connection, without the `Acquire` that no generic future can prove.
+    #[cfg(feature = "migrate")]
+    pub(crate) async fn migrate<C: sqlx::migrate::Migrate>(
+        migrator: &sqlx::migrate::Migrator,
+        conn: &mut C,
+    ) -> Result<(), sqlx::migrate::MigrateError> {
+        migrator.run_direct(None, conn, false).await
+    }
+}

@@ -1,0 +1,137 @@
+//! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
+
+use super::{Backend, Class, executor_of_sqlx, hidden};
+use crate::{DatabaseSettings, Error, Reset};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlStr,
+    error::DatabaseError,
+    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
+};
+use std::{str::FromStr, time::Duration};
+
+/// How long a statement that its caller dropped may still answer before it is cancelled on the server.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+impl Backend for Postgres {
+    /// The number by which another connection can cancel what this one does.
+    type State = i32;
+
+    fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<PgConnectOptions, Error> {
+        let mut options = PgConnectOptions::from_str(settings.url.expose())?;
+        if let Some(name) = &settings.application_name {
+            options = options.application_name(name);
+        }
+        if let Some(capacity) = settings.statement_cache {
+            options = options.statement_cache_capacity(capacity);
+        }
+        // Start-up options cost no round trip, and `RESET ALL` comes back to them.
+        let limits = [
+            ("statement_timeout", limit),
+            ("lock_timeout", settings.lock_timeout),
+            ("idle_in_transaction_session_timeout", settings.idle_in_transaction_timeout),
+        ];
+        Ok(options.options(limits.into_iter().filter_map(|(key, limit)| Some((key, milliseconds(limit?))))))
+    }
+
+    fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
+        settings.pool.clone()
+    }
+
+    fn is_volatile(_: &DatabaseSettings) -> bool {
+        false
+    }
+
+    async fn on_connect(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+        // sqlx is told this number at start-up and keeps it to itself. The simple protocol takes one round trip.
+        conn.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")).await?.try_get(0)
+    }
+
+    async fn probe(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        // The first answer after a cancellation may be the cancelled statement's error; a settled connection needs one round.
+        for _ in 0..4 {
+            // A `BEGIN` that is none: it succeeds only inside a transaction that is open already.
+            let error = match conn.begin_with("SELECT 1").await {
+                Err(sqlx::Error::BeginFailed) => return Ok(()),
+                Ok(leaked) => return leaked.rollback().await,
+                Err(error) => error,
+            };
+            match error {
+                // sqlx counts a transaction that was never ended.
+                sqlx::Error::InvalidSavePointStatement => hidden::rollback::<Postgres>(conn).await?,
+                sqlx::Error::Database(error) if error.code().as_deref() == Some("25P02") => {
+                    conn.execute("ROLLBACK").await?;
+                }
+                sqlx::Error::Database(error) if severity(&*error) == Some(PgSeverity::Error) => {}
+                error => return Err(error),
+            }
+        }
+        Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
+    }
+
+    async fn restore(conn: &mut PgConnection, reset: Reset) -> Result<(), sqlx::Error> {
+        match reset {
+            Reset::Rollback => Ok(()),
+            // Leaves the prepared statements alone. `DISCARD ALL` alone would make each of them fail for ever.
+            Reset::Session => conn
+                .execute("SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP")
+                .await
+                .map(drop),
+            Reset::Full => {
+                conn.clear_cached_statements().await?;
+                conn.execute("DISCARD ALL").await.map(drop)
+            }
+        }
+    }
+
+    async fn interrupt(conn: &mut PgConnection, pid: &i32, control: &PgConnectOptions) -> Result<(), sqlx::Error> {
+        // Most statements end by themselves at once. An error of the statement was its caller's, who has left.
+        match tokio::time::timeout(PATIENCE, conn.ping()).await {
+            Ok(Ok(()) | Err(sqlx::Error::Database(_))) => return Ok(()),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {}
+        }
+        let mut control = PgConnection::connect_with(control).await?;
+        control.execute(AssertSqlSafe(format!("SELECT pg_cancel_backend({pid})"))).await?;
+        control.close().await
+    }
+
+    fn classify(error: &dyn DatabaseError) -> Class {
+        let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return Class::Query };
+        let fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
+        match error.code() {
+            // The text follows lc_messages; where it is not English, `executor` goes by the time that has passed.
+            "57014" if error.message().contains("statement timeout") => Class::StatementTimeout,
+            "57014" => Class::Cancelled,
+            "55P03" => Class::LockTimeout,
+            "40001" | "40P01" => Class::Conflict,
+            "57P03" => Class::StartingUp,
+            "53300" => Class::Overloaded,
+            "57P01" | "57P02" | "57P05" | "25P03" | "25P04" => Class::Lost,
+            "3D000" => Class::Denied,
+            code if code.starts_with("28") => Class::Denied,
+            // PgBouncer on a start-up parameter; there is no connection yet.
+            "08P01" if fatal => Class::Denied,
+            code if code.starts_with("08") || fatal => Class::Lost,
+            _ => Class::Query,
+        }
+    }
+
+    fn deadline(_: &i32, _: Option<Duration>) {}
+
+    fn begin_statement(_: &DatabaseSettings) -> Option<SqlStr> {
+        None
+    }
+
+    const SINGLE: bool = true;
+
+    executor_of_sqlx!();
+}
+
+fn severity(error: &dyn DatabaseError) -> Option<PgSeverity> {
+    error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity)
+}
+
+/// As PostgreSQL reads it; never 0, which would mean no limit.
+fn milliseconds(limit: Duration) -> String {
+    format!("{}ms", limit.as_millis().clamp(1, i32::MAX as u128))
+}

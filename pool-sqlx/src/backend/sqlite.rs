@@ -1,0 +1,160 @@
+//! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
+
+use super::{Backend, Class, executor_of_sqlx, hidden, refuse};
+use crate::{DatabaseSettings, Error, Reset};
+use sqlx::{
+    Connection, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
+    error::DatabaseError,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
+use std::{
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Instructions of SQLite's machine between two looks at the clock: about 0.1 ms.
+const STEPS: i32 = 1000;
+
+/// When the statement under way has to end, in microseconds since the connection was opened. `u64::MAX`: no limit.
+pub struct Deadline {
+    base: Instant,
+    at: Arc<AtomicU64>,
+}
+
+impl Backend for Sqlite {
+    type State = Deadline;
+
+    fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<SqliteConnectOptions, Error> {
+        if settings.reset != Reset::Rollback {
+            refuse(settings, "SQLite", &["reset"])?;
+        }
+        refuse(settings, "SQLite", &["idle_in_transaction_timeout", "application_name"])?;
+        let url = settings.url.expose();
+        // A lock wait is a part of the statement. 5 s is sqlx's default.
+        let busy = settings.lock_timeout.unwrap_or(Duration::from_secs(5)).min(limit.unwrap_or(Duration::MAX));
+        let mut options = SqliteConnectOptions::from_str(url)?.busy_timeout(busy);
+        if let Some(capacity) = settings.statement_cache {
+            options = options.statement_cache_capacity(capacity);
+        }
+        if parameter(url, "mode").is_none() && parameter(url, "immutable").is_none() && !Self::is_volatile(settings) {
+            // Readers and one writer side by side: what a pool of connections needs.
+            options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        }
+        Ok(options)
+    }
+
+    fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
+        let mut pool = settings.pool.clone();
+        let asked = |key, differs| settings.explicit(key).is_some() || differs;
+        let default = pool_core::Settings::default();
+        if !asked("pool_pre_ping", false) {
+            // A file does not go away behind a connection's back.
+            pool.pool_pre_ping = false;
+        }
+        if Self::is_volatile(settings) {
+            pool.pool_recycle = None;
+            pool.idle_timeout = None;
+            // Connections to one memory database share a cache and lock whole tables: more than one is for who asks.
+            let sized = asked("pool_size", pool.pool_size != default.pool_size)
+                || asked("max_overflow", pool.max_overflow != default.max_overflow);
+            if !sized {
+                pool.pool_size = 1;
+                pool.max_overflow = 0.into();
+            }
+        }
+        pool
+    }
+
+    fn is_volatile(settings: &DatabaseSettings) -> bool {
+        let url = settings.url.expose();
+        url.contains(":memory:") || parameter(url, "mode") == Some("memory")
+    }
+
+    async fn on_connect(conn: &mut SqliteConnection) -> Result<Deadline, sqlx::Error> {
+        let deadline = Deadline { base: Instant::now(), at: Arc::new(AtomicU64::new(u64::MAX)) };
+        let (base, at) = (deadline.base, Arc::clone(&deadline.at));
+        conn.lock_handle().await?.set_progress_handler(STEPS, move || match at.load(Ordering::Relaxed) {
+            u64::MAX => true,
+            at => micros(base.elapsed()) < at,
+        });
+        // Each lock leaves a command in a bounded channel; without this the next ones could wait for each other for ever.
+        conn.ping().await?;
+        Ok(deadline)
+    }
+
+    async fn probe(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        for _ in 0..4 {
+            // A `BEGIN` that is none: it succeeds only inside a transaction that is open already.
+            let error = match conn.begin_with("SELECT 1").await {
+                Err(sqlx::Error::BeginFailed) => return Ok(()),
+                Ok(leaked) => return leaked.rollback().await,
+                Err(error) => error,
+            };
+            match error {
+                // sqlx counts a transaction that was never ended.
+                sqlx::Error::InvalidSavePointStatement => hidden::rollback::<Sqlite>(conn).await?,
+                error => return Err(error),
+            }
+        }
+        Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
+    }
+
+    async fn restore(_: &mut SqliteConnection, _: Reset) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn interrupt(
+        conn: &mut SqliteConnection,
+        state: &Deadline,
+        _: &SqliteConnectOptions,
+    ) -> Result<(), sqlx::Error> {
+        state.at.store(0, Ordering::Relaxed);
+        let idle = conn.ping().await;
+        state.at.store(u64::MAX, Ordering::Relaxed);
+        idle
+    }
+
+    fn classify(error: &dyn DatabaseError) -> Class {
+        let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
+        match (code, code & 0xff) {
+            // A read transaction that wants to write while another has written: waiting cannot help, running it again can.
+            (517, _) => Class::Conflict,
+            (_, 5 | 6) => Class::LockTimeout,
+            // Nobody interrupts but the deadline.
+            (_, 9) => Class::StatementTimeout,
+            // No such file or no right to it; not a database.
+            (_, 14 | 26) => Class::Denied,
+            _ => Class::Query,
+        }
+    }
+
+    fn deadline(state: &Deadline, limit: Option<Duration>) {
+        let at = limit.map_or(u64::MAX, |limit| micros(state.base.elapsed() + limit));
+        state.at.store(at, Ordering::Relaxed);
+    }
+
+    fn begin_statement(settings: &DatabaseSettings) -> Option<SqlStr> {
+        let url = settings.url.expose();
+        let read_only = parameter(url, "mode") == Some("ro") || parameter(url, "immutable") == Some("true");
+        // A transaction that starts as a reader and turns writer fails at once when another one has written meanwhile.
+        (!read_only).then(|| "BEGIN IMMEDIATE".into_sql_str())
+    }
+
+    const SINGLE: bool = false;
+
+    executor_of_sqlx!();
+}
+
+/// A query parameter of the URL.
+fn parameter<'u>(url: &'u str, name: &str) -> Option<&'u str> {
+    let (_, query) = url.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,117 @@
+//! A connection on loan.
+
+use crate::{
+    Backend, Error, Tx,
+    manager::{Link, Sqlx},
+};
+use futures_core::future::BoxFuture;
+use pool_core::Pooled;
+use std::{
+    fmt,
+    future::Future,
+    ops::{Deref, DerefMut},
+};
+
+/// A connection on loan from a [`Pool`](crate::Pool): it goes back when dropped.
+///
+/// Statements that run on `&mut conn` are watched: the connection then goes back without a round trip. Whatever needs sqlx's
+/// own connection gets it by `&mut *conn` or [`raw`](Self::raw); what is done there cannot be seen, so one round trip makes
+/// sure on return that no transaction was left open.
+///
+/// # Example
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] mod example {
+/// use pool_sqlx::{Error, SqliteConn, SqlitePool};
+///
+/// /// Written for sqlx, before there was a pool.
+/// async fn count(conn: &mut sqlx::SqliteConnection) -> Result<i64, sqlx::Error> {
+///     sqlx::query_scalar("select count(*) from tracks").fetch_one(conn).await
+/// }
+///
+/// async fn report(pool: &SqlitePool) -> Result<i64, Error> {
+///     let mut conn: SqliteConn = pool.acquire().await?;
+///     sqlx::query("update tracks set seen = true").execute(&mut conn).await?;
+///     Ok(count(&mut conn).await?)
+/// }
+/// # }
+/// ```
+pub struct Conn<DB: Backend> {
+    pooled: Pooled<Sqlx<DB>>,
+}
+
+impl<DB: Backend> Conn<DB> {
+    pub(crate) fn new(pooled: Pooled<Sqlx<DB>>) -> Self {
+        Self { pooled }
+    }
+
+    /// Begins a transaction that borrows the connection; a savepoint, if one is open already.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
+        Tx::begin(self)
+    }
+
+    /// sqlx's own connection, for what needs it: `COPY`, helpers written for sqlx, LISTEN (better not).
+    ///
+    /// From here on the connection's state is unknown, which costs one round trip when it goes back.
+    pub fn raw(&mut self) -> &mut DB::Connection {
+        let link = self.link();
+        link.track.unknown();
+        &mut link.raw
+    }
+
+    /// Takes the connection out of the pool for good, which may then open another in its place.
+    pub fn detach(self) -> DB::Connection {
+        self.pooled.detach().raw
+    }
+
+    pub(crate) fn link(&mut self) -> &mut Link<DB> {
+        &mut self.pooled
+    }
+
+    pub(crate) fn manager(&self) -> &Sqlx<DB> {
+        self.pooled.manager()
+    }
+
+    pub(crate) fn seen(&self) -> &DB::Connection {
+        &self.pooled.raw
+    }
+}
+
+impl<DB: Backend> Deref for Conn<DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &DB::Connection {
+        self.seen()
+    }
+}
+
+/// As [`Conn::raw`].
+impl<DB: Backend> DerefMut for Conn<DB> {
+    fn deref_mut(&mut self) -> &mut DB::Connection {
+        self.raw()
+    }
+}
+
+/// For functions that take `impl Acquire`. What they do cannot be seen: as [`Conn::raw`].
+impl<'c, DB: Backend> sqlx::Acquire<'c> for &'c mut Conn<DB> {
+    type Database = DB;
+    type Connection = &'c mut DB::Connection;
+
+    fn acquire(self) -> BoxFuture<'c, Result<Self::Connection, sqlx::Error>> {
+        Box::pin(std::future::ready(Ok(self.raw())))
+    }
+
+    fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, DB>, sqlx::Error>> {
+        Box::pin(sqlx::Connection::begin(self.raw()))
+    }
+}
+
+impl<DB: Backend> fmt::Debug for Conn<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conn({:?})", self.pooled.track)
+    }
+}

@@ -1,0 +1,442 @@
+//! What can go wrong, in words that tell the reader what to do.
+
+use crate::{ConfigError, backend::Class};
+use pool_core::{AcquireError, SettingsError, TryAcquireError, Verdict};
+use std::{
+    error::Error as StdError,
+    fmt::{self, Write as _},
+    io,
+    sync::LazyLock,
+    time::Duration,
+};
+
+/// Anything that can go wrong with a pool, a connection or a statement.
+///
+/// [`kind`](Self::kind) tells the cases apart, [`status`](Self::status) is the HTTP answer, and [`find`](Self::find) gets it
+/// back out of whatever it has travelled in.
+///
+/// # Example
+///
+/// Through sqlx, which has an error type of its own, and out again:
+///
+/// ```
+/// use pool_sqlx::{Error, ErrorKind};
+///
+/// let travelling: sqlx::Error = Error::from(sqlx::Error::PoolTimedOut).into();
+/// assert_eq!(Error::from(travelling).kind(), ErrorKind::PoolTimeout);
+/// ```
+pub struct Error {
+    cause: Box<Cause>,
+    /// What [`Error::status`] says of a statement timeout: `statement_timeout_status`.
+    timeout_status: u16,
+    /// What the call site wants said instead of our own advice.
+    retry_after: Option<Duration>,
+}
+
+enum Cause {
+    Acquire(AcquireError<sqlx::Error>),
+    TryAcquire {
+        pool: String,
+        error: TryAcquireError,
+    },
+    /// Our own limit, or the server's recognised as such (`source`).
+    StatementTimeout {
+        limit: Duration,
+        source: Option<sqlx::Error>,
+    },
+    Database(sqlx::Error),
+    Config(ConfigError),
+    Settings(SettingsError),
+    #[cfg(feature = "migrate")]
+    Migrate(sqlx::migrate::MigrateError),
+}
+
+/// What went wrong, as far as a program may want to act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No connection became free in time.
+    PoolTimeout,
+    /// The pool turned the caller away at once: too many wait already, or lending is paused.
+    Refused,
+    /// No connection could be opened.
+    Connect,
+    /// The pool is closed.
+    Closed,
+    /// The statement ran longer than `statement_timeout`, or the server fell silent in the middle of it.
+    StatementTimeout,
+    /// The statement waited too long for a lock (`lock_timeout`; SQLite: the database is busy).
+    LockTimeout,
+    /// The transaction lost against another one (serialization failure, deadlock): running it again may succeed.
+    Conflict,
+    /// The statement was cancelled by somebody.
+    Cancelled,
+    /// The connection was lost in the middle of a statement: whether it took effect is unknown.
+    Lost,
+    /// The settings are wrong, or the database cannot honour them.
+    Config,
+    /// A migration failed.
+    Migrate,
+    /// Anything else that sqlx or the database reports: wrong SQL, a violated constraint, a missing row.
+    Database,
+}
+
+impl ErrorKind {
+    /// The stable code, which is also how [`Error::problem_type`] ends.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::PoolTimeout => "pool-timeout",
+            Self::Refused => "refused",
+            Self::Connect => "connect",
+            Self::Closed => "closed",
+            Self::StatementTimeout => "statement-timeout",
+            Self::LockTimeout => "lock-timeout",
+            Self::Conflict => "conflict",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+            Self::Config => "config",
+            Self::Migrate => "migrate",
+            Self::Database => "database",
+        }
+    }
+
+    /// A sentence for the client, without a word about the inside.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::PoolTimeout => "No database connection became free in time",
+            Self::Refused => "Too many requests are waiting for the database",
+            Self::Connect | Self::Lost => "The database cannot be reached",
+            Self::Closed => "The service is shutting down",
+            Self::StatementTimeout => "The database took too long to answer",
+            Self::LockTimeout => "The database was busy for too long",
+            Self::Conflict => "The request collided with another one",
+            Self::Cancelled => "The database cancelled the request",
+            Self::Config | Self::Migrate | Self::Database => "Internal server error",
+        }
+    }
+}
+
+impl Error {
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        match &*self.cause {
+            Cause::Acquire(error) => match error.verdict() {
+                Verdict::Closed => ErrorKind::Closed,
+                Verdict::Connecting => ErrorKind::Connect,
+                Verdict::Refused | Verdict::Paused => ErrorKind::Refused,
+                _ if error.is_timeout() => ErrorKind::PoolTimeout,
+                _ => ErrorKind::Refused,
+            },
+            Cause::TryAcquire { error: TryAcquireError::Closed, .. } => ErrorKind::Closed,
+            Cause::TryAcquire { .. } => ErrorKind::Refused,
+            Cause::StatementTimeout { .. } => ErrorKind::StatementTimeout,
+            Cause::Database(error) => kind_of(error),
+            Cause::Config(_) | Cause::Settings(_) => ErrorKind::Config,
+            #[cfg(feature = "migrate")]
+            Cause::Migrate(_) => ErrorKind::Migrate,
+        }
+    }
+
+    /// The HTTP status: 503 for what another moment or another server may cure, 500 for the rest.
+    ///
+    /// A statement timeout is 503 too unless `statement_timeout_status` says otherwise.
+    pub fn status(&self) -> u16 {
+        match self.kind() {
+            ErrorKind::StatementTimeout => self.timeout_status,
+            ErrorKind::Config | ErrorKind::Migrate | ErrorKind::Database => 500,
+            _ => 503,
+        }
+    }
+
+    /// When another try may succeed; `None` where trying again cannot help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let ours = match &*self.cause {
+            Cause::Acquire(error) => error.retry_after(),
+            _ => match self.kind() {
+                ErrorKind::PoolTimeout
+                | ErrorKind::Refused
+                | ErrorKind::LockTimeout
+                | ErrorKind::Conflict
+                | ErrorKind::Lost => Some(Duration::from_secs(1)),
+                _ => None,
+            },
+        };
+        ours.map(|ours| self.retry_after.unwrap_or(ours))
+    }
+
+    /// What kept the caller from getting a connection, if that is what went wrong.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.acquire().map(AcquireError::verdict)
+    }
+
+    /// Why no connection was lent: sizes, waiters, holders, the last connect error.
+    pub fn acquire(&self) -> Option<&AcquireError<sqlx::Error>> {
+        match &*self.cause {
+            Cause::Acquire(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What sqlx said, if the error came from there.
+    pub fn sqlx(&self) -> Option<&sqlx::Error> {
+        match &*self.cause {
+            Cause::Database(error) | Cause::StatementTimeout { source: Some(error), .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The `type` of an RFC 9457 problem: `urn:pool:exhausted`, `urn:pool:statement-timeout` and so on.
+    ///
+    /// After a failed acquire it ends in the verdict, which is the name of a page of the book (`errors/exhausted`);
+    /// otherwise in the kind's code. What is nobody's business outside is `about:blank`.
+    pub fn problem_type(&self) -> String {
+        match (self.verdict(), self.kind()) {
+            (Some(verdict), _) => format!("urn:pool:{}", verdict.code()),
+            (None, ErrorKind::Config | ErrorKind::Migrate | ErrorKind::Database) => "about:blank".to_owned(),
+            (None, kind) => format!("urn:pool:{}", kind.code()),
+        }
+    }
+
+    /// Finds one of ours in a chain of errors, however wrapped: in `anyhow`, in an `io::Error`, in `sqlx::Error`.
+    ///
+    /// Also recognises the bare timeout of `sqlx::Pool`, for a program that uses one beside ours.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use pool_sqlx::{Error, ErrorKind};
+    ///
+    /// fn status(error: &anyhow::Error) -> u16 {
+    ///     Error::find(error.as_ref()).map_or(500, Error::status)
+    /// }
+    ///
+    /// let error = anyhow::Error::from(sqlx::Error::PoolTimedOut).context("cannot list the tracks");
+    /// assert_eq!(status(&error), 503);
+    /// ```
+    pub fn find<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Self> {
+        static TIMED_OUT: LazyLock<Error> = LazyLock::new(|| Error::new(Cause::Database(sqlx::Error::PoolTimedOut)));
+        static CLOSED: LazyLock<Error> = LazyLock::new(|| Error::new(Cause::Database(sqlx::Error::PoolClosed)));
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(ours) = error.downcast_ref::<Self>() {
+                return Some(ours);
+            }
+            let io = match error.downcast_ref::<sqlx::Error>() {
+                Some(sqlx::Error::PoolTimedOut) => return Some(&TIMED_OUT),
+                Some(sqlx::Error::PoolClosed) => return Some(&CLOSED),
+                Some(sqlx::Error::Io(io)) => Some(io),
+                _ => error.downcast_ref::<io::Error>(),
+            };
+            // `io::Error::source` skips the error it was made of.
+            next = match io.and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
+    fn new(cause: Cause) -> Self {
+        Self { cause: Box::new(cause), timeout_status: 503, retry_after: None }
+    }
+
+    /// The statement was not answered within `limit`; `source` is what the server said, if it said anything.
+    pub(crate) fn statement_timeout(limit: Duration, status: u16, source: Option<sqlx::Error>) -> Self {
+        Self { timeout_status: status, ..Self::new(Cause::StatementTimeout { limit, source }) }
+    }
+
+    pub(crate) fn try_acquire(pool: String, error: TryAcquireError) -> Self {
+        Self::new(Cause::TryAcquire { pool, error })
+    }
+
+    /// Says `retry_after` where a retry can help, as the call site asked.
+    pub(crate) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+}
+
+/// What an error of sqlx's own is.
+fn kind_of(error: &sqlx::Error) -> ErrorKind {
+    match error {
+        sqlx::Error::PoolTimedOut => ErrorKind::PoolTimeout,
+        sqlx::Error::PoolClosed => ErrorKind::Closed,
+        sqlx::Error::Configuration(_) => ErrorKind::Config,
+        #[cfg(feature = "migrate")]
+        sqlx::Error::Migrate(_) => ErrorKind::Migrate,
+        error => match Class::of(error) {
+            Class::Lost => ErrorKind::Lost,
+            Class::Overloaded | Class::StartingUp => ErrorKind::Connect,
+            Class::StatementTimeout => ErrorKind::StatementTimeout,
+            Class::LockTimeout => ErrorKind::LockTimeout,
+            Class::Conflict => ErrorKind::Conflict,
+            Class::Cancelled => ErrorKind::Cancelled,
+            Class::Denied | Class::Query | Class::Protocol | Class::Other => ErrorKind::Database,
+        },
+    }
+}
+
+/// One line, whatever a server put into its message.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = OneLine(f);
+        match &*self.cause {
+            Cause::Acquire(error) => write!(line, "{error}"),
+            Cause::TryAcquire { pool, error } => write!(line, "pool {pool}: {error}"),
+            Cause::StatementTimeout { limit, source: Some(source) } => {
+                write!(line, "the statement ran longer than statement_timeout = {limit:?}: {source}")
+            }
+            Cause::StatementTimeout { limit, source: None } => write!(
+                line,
+                "the server fell silent: no answer within statement_timeout = {limit:?} and a margin; the connection is given up"
+            ),
+            Cause::Database(error) => write!(line, "{error}"),
+            Cause::Config(error) => write!(line, "{error}"),
+            Cause::Settings(error) => write!(line, "{error}"),
+            #[cfg(feature = "migrate")]
+            Cause::Migrate(error) => write!(line, "cannot migrate: {error}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self})", self.kind())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &*self.cause {
+            Cause::Acquire(error) => error.source(),
+            Cause::TryAcquire { error, .. } => Some(error),
+            Cause::StatementTimeout { source, .. } => source.as_ref().map(|e| e as _),
+            Cause::Database(error) => error.source(),
+            Cause::Config(error) => error.source(),
+            Cause::Settings(_) => None,
+            #[cfg(feature = "migrate")]
+            Cause::Migrate(error) => error.source(),
+        }
+    }
+}
+
+impl From<AcquireError<sqlx::Error>> for Error {
+    fn from(error: AcquireError<sqlx::Error>) -> Self {
+        Self::new(Cause::Acquire(error))
+    }
+}
+
+/// Recovers ours if it travelled inside.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(io) => match io.downcast::<Self>() {
+                Ok(ours) => ours,
+                Err(io) => Self::new(Cause::Database(sqlx::Error::Io(io))),
+            },
+            error => Self::new(Cause::Database(error)),
+        }
+    }
+}
+
+/// Travels as [`sqlx::Error::Io`], unless it was an error of sqlx's all along.
+impl From<Error> for sqlx::Error {
+    fn from(error: Error) -> Self {
+        match *error.cause {
+            Cause::Database(error) => error,
+            cause => {
+                let error = Error { cause: Box::new(cause), ..error };
+                let kind = match error.kind() {
+                    ErrorKind::PoolTimeout | ErrorKind::StatementTimeout => io::ErrorKind::TimedOut,
+                    ErrorKind::Closed | ErrorKind::Connect => io::ErrorKind::NotConnected,
+                    ErrorKind::Refused => io::ErrorKind::ResourceBusy,
+                    ErrorKind::Config => io::ErrorKind::InvalidInput,
+                    _ => io::ErrorKind::Other,
+                };
+                sqlx::Error::Io(io::Error::new(kind, error))
+            }
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Cause::Config(error))
+    }
+}
+
+impl From<SettingsError> for Error {
+    fn from(error: SettingsError) -> Self {
+        Self::new(Cause::Settings(error))
+    }
+}
+
+#[cfg(feature = "migrate")]
+impl From<sqlx::migrate::MigrateError> for Error {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self::new(Cause::Migrate(error))
+    }
+}
+
+/// Writes line breaks as semicolons.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for (i, part) in s.split('\n').enumerate() {
+            if i > 0 {
+                self.0.write_str("; ")?;
+            }
+            self.0.write_str(part.trim_end_matches('\r'))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn silent() -> Error {
+        Error::statement_timeout(Duration::from_secs(10), 504, None)
+    }
+
+    #[test]
+    fn ours_survives_the_journey_through_sqlx_with_its_status() {
+        let back = Error::from(sqlx::Error::from(silent()));
+        assert_eq!((back.kind(), back.status(), back.retry_after()), (ErrorKind::StatementTimeout, 504, None));
+    }
+
+    #[test]
+    fn find_reaches_through_anyhow_and_io() {
+        let error = anyhow::Error::from(sqlx::Error::from(silent())).context("outer").context("outermost");
+        assert_eq!(Error::find(error.as_ref()).map(Error::status), Some(504));
+        let error = io::Error::other(silent());
+        assert_eq!(Error::find(&error).map(Error::kind), Some(ErrorKind::StatementTimeout));
+    }
+
+    #[test]
+    fn find_recognises_the_timeout_of_sqlx_and_nothing_else() {
+        assert_eq!(Error::find(&sqlx::Error::PoolTimedOut).map(Error::status), Some(503));
+        assert!(Error::find(&sqlx::Error::RowNotFound).is_none());
+        assert!(Error::find(&sqlx::Error::Io(io::ErrorKind::TimedOut.into())).is_none());
+    }
+
+    #[test]
+    fn an_error_of_sqlx_comes_back_as_it_was() {
+        let error = sqlx::Error::from(Error::from(sqlx::Error::RowNotFound));
+        assert!(matches!(error, sqlx::Error::RowNotFound));
+    }
+
+    #[test]
+    fn a_message_of_several_lines_is_shown_on_one() {
+        let error = Error::from(sqlx::Error::Protocol("first\nsecond\r\nthird".into()));
+        assert!(!error.to_string().contains(['\n', '\r']), "{error}");
+    }
+
+    #[test]
+    fn the_call_site_decides_retry_after_only_where_a_retry_helps() {
+        let asked = Some(Duration::from_secs(7));
+        assert_eq!(Error::from(sqlx::Error::PoolTimedOut).with_retry_after(asked).retry_after(), asked);
+        assert_eq!(silent().with_retry_after(asked).retry_after(), None);
+    }
+}

@@ -1,0 +1,443 @@
+//! Statements that we watch: what they leave behind, how long the server takes, and what their errors mean.
+//!
+//! A connection whose every statement was watched to its end, and was of a kind that leaves nothing open, is *known clean*: it
+//! goes back to the pool without a round trip.
+
+use crate::{
+    Conn, Error, Pool, Tx,
+    backend::{Answer, Backend, Class, Rows},
+    manager::Link,
+};
+use pool_core::Site;
+use sqlx::{Database, Execute, Executor, SqlStr, error::BoxDynError};
+use std::{
+    borrow::BorrowMut,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How much longer than the server's own limit we wait for its answer: it has to notice, and the answer has to travel.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// What is known about a connection's session from the statements that were watched.
+#[derive(Debug, Default)]
+pub(crate) struct Track {
+    /// A statement is under way. Still set when nobody waits for it any more: it was dropped in the middle.
+    running: bool,
+    /// A transaction of ours is open, or was not acknowledged.
+    in_transaction: bool,
+    /// Something went past us or may have left something open.
+    unknown: bool,
+    /// Client and server no longer understand each other.
+    garbled: bool,
+    /// The server is gone.
+    lost: bool,
+}
+
+impl Track {
+    /// Whether the session is as it was when the connection was opened, as far as transactions go.
+    pub(crate) fn is_clean(&self) -> bool {
+        !(self.running || self.in_transaction || self.unknown || self.garbled || self.lost)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running
+    }
+
+    pub(crate) fn is_garbled(&self) -> bool {
+        self.garbled
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// The server does not answer.
+    pub(crate) fn lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// From here on anything may happen unseen.
+    pub(crate) fn unknown(&mut self) {
+        self.unknown = true;
+    }
+
+    /// A transaction begins, before the server knows. Returns what to give to [`ended`](Self::ended).
+    pub(crate) fn begins(&mut self) -> bool {
+        std::mem::replace(&mut self.in_transaction, true)
+    }
+
+    /// The transaction's end was acknowledged. `outer` is what [`begins`](Self::begins) returned.
+    pub(crate) fn ended(&mut self, outer: bool) {
+        self.in_transaction = outer;
+    }
+
+    fn start(&mut self, tidy: bool) {
+        // An earlier statement was dropped in the middle: it may be anything.
+        self.unknown |= self.running || !tidy;
+        self.running = true;
+    }
+
+    fn finish(&mut self) {
+        self.running = false;
+    }
+}
+
+/// A query taken apart, so that its text can be looked at before sqlx gets it.
+pub struct Prepared<DB: Database> {
+    sql: SqlStr,
+    arguments: Result<Option<DB::Arguments>, BoxDynError>,
+    statement: Option<DB::Statement>,
+    persistent: bool,
+}
+
+impl<DB: Backend> Prepared<DB> {
+    fn new<'q>(mut query: impl Execute<'q, DB>) -> Self {
+        let arguments = query.take_arguments();
+        let statement = query.statement().cloned();
+        let persistent = query.persistent();
+        Self { sql: query.sql(), arguments, statement, persistent }
+    }
+
+    /// Whether the statement leaves no transaction and no session setting behind, whatever comes of it.
+    fn is_tidy(&self) -> bool {
+        let extended = matches!(self.arguments, Ok(Some(_)));
+        is_tidy(self.sql.as_str(), DB::SINGLE && extended)
+    }
+}
+
+impl<DB: Database> Execute<'_, DB> for Prepared<DB> {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&DB::Statement> {
+        self.statement.as_ref()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, BoxDynError> {
+        std::mem::replace(&mut self.arguments, Ok(None))
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent
+    }
+}
+
+/// Whether the text begins with a word that changes data or asks for it, and is one statement: by itself (`single`), or
+/// because nothing in it separates two. What functions do inside is not seen.
+fn is_tidy(sql: &str, single: bool) -> bool {
+    const WORDS: [&str; 18] = [
+        "select", "insert", "update", "delete", "with", "merge", "replace", "values", "table", "explain", "show",
+        "create", "alter", "drop", "truncate", "comment", "analyze", "refresh",
+    ];
+    let sql = sql.trim_end().trim_end_matches(';');
+    let start = after_comments(sql).trim_start_matches(|c: char| c == '(' || c.is_whitespace());
+    let end = start.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(start.len());
+    let word = &start[..end];
+    WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)) && (single || !sql.contains(';'))
+}
+
+/// What follows the white space and comments at the start.
+fn after_comments(mut sql: &str) -> &str {
+    loop {
+        sql = sql.trim_start();
+        let rest = match sql.get(..2) {
+            Some("--") => sql.split_once('\n'),
+            // A comment inside a comment ends it early: the word that follows is not known then, which is the safe side.
+            Some("/*") => sql.split_once("*/"),
+            _ => return sql,
+        };
+        match rest {
+            Some((_, rest)) => sql = rest,
+            None => return "",
+        }
+    }
+}
+
+/// A statement's time, counted only while the server is waited for.
+struct Clock {
+    limit: Option<Duration>,
+    used: Duration,
+}
+
+/// The server did not answer.
+struct Silent;
+
+impl Clock {
+    fn new(limit: Option<Duration>) -> Self {
+        Self { limit, used: Duration::ZERO }
+    }
+
+    async fn wait<DB: Backend, F: Future>(&mut self, state: &DB::State, answer: F) -> Result<F::Output, Silent> {
+        let Some(limit) = self.limit else { return Ok(answer.await) };
+        let mut answer = pin!(answer);
+        // What has arrived already costs no look at the clock.
+        let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+        if let Poll::Ready(answer) = first {
+            return Ok(answer);
+        }
+        let (asked, left) = (Instant::now(), limit.saturating_sub(self.used));
+        DB::deadline(state, Some(left));
+        // Dropped here, the deadline stands: it ends what nobody waits for any more.
+        let answer = tokio::time::timeout(left + MARGIN, answer).await;
+        DB::deadline(state, None);
+        self.used += asked.elapsed();
+        answer.map_err(|_| Silent)
+    }
+
+    /// Whether the server may well have stopped the statement by its own limit.
+    fn is_up(&self) -> bool {
+        self.limit.is_some_and(|limit| self.used >= limit)
+    }
+}
+
+impl<DB: Backend> Link<DB> {
+    /// Runs a statement to its end.
+    async fn watched<'e, T>(
+        &'e mut self,
+        tidy: bool,
+        run: impl FnOnce(&'e mut DB::Connection) -> Answer<'e, T>,
+    ) -> Result<T, sqlx::Error> {
+        let Link { raw, state, track, limits, .. } = self;
+        let mut clock = Clock::new(limits.statement_timeout);
+        track.start(tidy);
+        match clock.wait::<DB, _>(state, run(raw)).await {
+            Ok(Ok(value)) => {
+                track.finish();
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(judge(error, track, &clock, limits.statement_timeout_status)),
+            Err(Silent) => Err(silent(track, &clock, limits.statement_timeout_status)),
+        }
+    }
+
+    fn fetch_many(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
+        Box::pin(async_stream::stream! {
+            let Link { raw, state, track, limits, .. } = self;
+            let mut clock = Clock::new(limits.statement_timeout);
+            track.start(query.is_tidy());
+            let mut rows = DB::fetch_many(raw, query);
+            loop {
+                match clock.wait::<DB, _>(state, poll_fn(|cx| rows.as_mut().poll_next(cx))).await {
+                    Ok(Some(Ok(row))) => yield Ok(row),
+                    Ok(Some(Err(error))) => {
+                        yield Err(judge(error, track, &clock, limits.statement_timeout_status));
+                        break;
+                    }
+                    Ok(None) => {
+                        track.finish();
+                        break;
+                    }
+                    Err(Silent) => {
+                        yield Err(silent(track, &clock, limits.statement_timeout_status));
+                        break;
+                    }
+                }
+            }
+        })
+    }
+
+    fn fetch_optional(&mut self, query: Prepared<DB>) -> Answer<'_, Option<DB::Row>> {
+        let tidy = query.is_tidy();
+        Box::pin(self.watched(tidy, |raw| DB::fetch_optional(raw, query)))
+    }
+
+    fn prepare_with<'e>(&'e mut self, sql: SqlStr, parameters: &'e [DB::TypeInfo]) -> Answer<'e, DB::Statement> {
+        Box::pin(self.watched(true, |raw| DB::prepare_with(raw, sql, parameters)))
+    }
+
+    fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
+        Box::pin(self.watched(true, |raw| DB::describe(raw, sql)))
+    }
+
+    /// Begins, commits or rolls back, within the same limits as a statement. The transaction's own flag tells what is open.
+    pub(crate) async fn control<'e, F>(
+        &'e mut self,
+        run: impl FnOnce(&'e mut DB::Connection) -> F,
+    ) -> Result<(), sqlx::Error>
+    where
+        F: Future<Output = Result<(), sqlx::Error>> + Send + 'e,
+    {
+        self.watched(true, |raw| Box::pin(run(raw))).await
+    }
+}
+
+/// Notes what an error says of the connection, and names the one that is ours to name.
+fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, status: u16) -> sqlx::Error {
+    // An error is the end of a statement: sqlx reads on to the next one's beginning by itself.
+    track.finish();
+    match (Class::of(&error), clock.limit) {
+        (Class::StatementTimeout, Some(limit)) => return Error::statement_timeout(limit, status, Some(error)).into(),
+        // PostgreSQL says the same of its own limit and of a cancellation by somebody, but for the text, which is translated.
+        (Class::Cancelled, Some(limit)) if clock.is_up() => {
+            return Error::statement_timeout(limit, status, Some(error)).into();
+        }
+        (Class::Lost, _) => track.lost = true,
+        (Class::Protocol, _) => track.garbled = true,
+        (_, _) if matches!(error, sqlx::Error::Database(_)) => {}
+        // sqlx refused a value or could not read one, perhaps in the middle of an answer.
+        (_, _) => track.unknown = true,
+    }
+    error
+}
+
+/// No word from the server within the limit and the margin: whatever comes later belongs to nobody.
+fn silent(track: &mut Track, clock: &Clock, status: u16) -> sqlx::Error {
+    track.lost = true;
+    let limit = clock.limit.expect("BUG: only a limit can run out");
+    Error::statement_timeout(limit, status, None).into()
+}
+
+/// Each statement acquires a connection of its own and gives it back when its last row has been read.
+impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
+    type Database = DB;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Rows<'e, DB>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let (pool, query) = (self.keyless(), Prepared::new(query));
+        Box::pin(async_stream::stream! {
+            let mut conn = match pool.acquire_at(STATEMENT, None).await {
+                Ok(conn) => conn,
+                Err(error) => {
+                    yield Err(error.into());
+                    return;
+                }
+            };
+            let mut rows = conn.link().fetch_many(query);
+            while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
+                yield row;
+            }
+        })
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Answer<'e, Option<DB::Row>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let (pool, query) = (self.keyless(), Prepared::new(query));
+        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().fetch_optional(query).await })
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [DB::TypeInfo]) -> Answer<'e, DB::Statement>
+    where
+        'p: 'e,
+    {
+        let pool = self.keyless();
+        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().prepare_with(sql, parameters).await })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> Answer<'e, sqlx::Describe<DB>>
+    where
+        'p: 'e,
+    {
+        let pool = self.keyless();
+        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().describe(sql).await })
+    }
+}
+
+/// Who holds a connection for a statement on the pool itself. sqlx calls us, so the user's line is not to be had.
+const STATEMENT: Site = Site::named("a statement on the pool");
+
+/// One impl for each database: a generic one sends the compiler round in circles (E0275) where a database is inferred.
+macro_rules! tracked_executor {
+    ($db:ty, [$($generics:tt)*], $conn:ty) => {
+        impl<'c, $($generics)*> Executor<'c> for &'c mut $conn {
+            type Database = $db;
+
+            fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Rows<'e, $db>
+            where
+                'c: 'e,
+                E: 'q + Execute<'q, $db>,
+            {
+                self.link().fetch_many(Prepared::new(query))
+            }
+
+            fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Answer<'e, Option<<$db as Database>::Row>>
+            where
+                'c: 'e,
+                E: 'q + Execute<'q, $db>,
+            {
+                self.link().fetch_optional(Prepared::new(query))
+            }
+
+            fn prepare_with<'e>(
+                self,
+                sql: SqlStr,
+                parameters: &'e [<$db as Database>::TypeInfo],
+            ) -> Answer<'e, <$db as Database>::Statement>
+            where
+                'c: 'e,
+            {
+                self.link().prepare_with(sql, parameters)
+            }
+
+            fn describe<'e>(self, sql: SqlStr) -> Answer<'e, sqlx::Describe<$db>>
+            where
+                'c: 'e,
+            {
+                self.link().describe(sql)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "postgres")]
+tracked_executor!(sqlx::Postgres, [], Conn<sqlx::Postgres>);
+#[cfg(feature = "postgres")]
+tracked_executor!(sqlx::Postgres, [C: BorrowMut<Conn<sqlx::Postgres>> + Send], Tx<sqlx::Postgres, C>);
+#[cfg(feature = "sqlite")]
+tracked_executor!(sqlx::Sqlite, [], Conn<sqlx::Sqlite>);
+#[cfg(feature = "sqlite")]
+tracked_executor!(sqlx::Sqlite, [C: BorrowMut<Conn<sqlx::Sqlite>> + Send], Tx<sqlx::Sqlite, C>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_tidy_by_its_first_word_and_by_being_alone() {
+        #[track_caller]
+        fn check(sql: &str, simple: bool, extended: bool) {
+            assert_eq!((is_tidy(sql, false), is_tidy(sql, true)), (simple, extended), "{sql}");
+        }
+        check("select 1", true, true);
+        check("  SELECT 1 ; ", true, true);
+        check("-- why\nselect 1", true, true);
+        check("/* tag */ select 1", true, true);
+        check("(select 1) union (select 2)", true, true);
+        check("insert into t values (';')", false, true);
+        check("select 1; begin", false, true);
+        check("begin", false, false);
+        check("BEGIN; SELECT 1/0", false, false);
+        check("savepoint a", false, false);
+        check("set search_path = other", false, false);
+        check("listen here", false, false);
+        check("pragma foreign_keys = off", false, false);
+        check("call p()", false, false);
+        check("selection", false, false);
+        check("-- begin", false, false);
+        check("/* open", false, false);
+        check("", false, false);
+        check("é", false, false);
+    }
+
+    #[test]
+    fn a_statement_after_one_that_was_dropped_does_not_clean_it() {
+        let mut track = Track::default();
+        track.start(true);
+        track.finish();
+        assert!(track.is_clean());
+        track.start(true);
+        track.start(true);
+        track.finish();
+        assert!(!track.is_clean());
+    }
+}

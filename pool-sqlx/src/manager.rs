@@ -1,0 +1,124 @@
+//! How the pool opens, tests, cleans and closes connections of sqlx.
+
+use crate::{
+    DatabaseSettings, Error, Reset,
+    backend::{Backend, Class, Options},
+    executor::Track,
+};
+use pool_core::{Condition, ErrorClass, Manager};
+use sqlx::{Connection, SqlStr};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// The manager of [`Pool`](crate::Pool).
+pub(crate) struct Sqlx<DB: Backend> {
+    options: Options<DB>,
+    settings: DatabaseSettings,
+    /// Keeps a memory database alive; never lent, never used.
+    anchor: Mutex<Option<DB::Connection>>,
+    /// One connection at a time may be opened beside the pool's, to cancel a statement.
+    control: Mutex<()>,
+}
+
+/// One connection and what is known about it.
+pub(crate) struct Link<DB: Backend> {
+    pub(crate) raw: DB::Connection,
+    pub(crate) state: DB::State,
+    pub(crate) track: Track,
+    pub(crate) limits: Limits,
+}
+
+/// What a statement is allowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) statement_timeout_status: u16,
+}
+
+impl<DB: Backend> Sqlx<DB> {
+    pub(crate) fn new(settings: DatabaseSettings) -> Result<Self, Error> {
+        let options = DB::configure(&settings, settings.statement_timeout)?;
+        Ok(Self { options, settings, anchor: Mutex::new(None), control: Mutex::new(()) })
+    }
+
+    /// How a transaction begins, where a plain `BEGIN` will not do.
+    pub(crate) fn begin_statement(&self) -> Option<SqlStr> {
+        DB::begin_statement(&self.settings)
+    }
+
+    /// A connection outside the pool and without a statement timeout, for work that may take long.
+    #[cfg(feature = "migrate")]
+    pub(crate) async fn connect_aside(&self) -> Result<DB::Connection, Error> {
+        self.ensure_anchor().await?;
+        // In memory the name of the database is made up when the options are, so these must be the same ones.
+        let options = match DB::is_volatile(&self.settings) {
+            true => self.options.clone(),
+            false => DB::configure(&self.settings, None)?,
+        };
+        Ok(DB::Connection::connect_with(&options).await?)
+    }
+
+    async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
+        if DB::is_volatile(&self.settings) {
+            let mut anchor = self.anchor.lock().await;
+            if anchor.is_none() {
+                *anchor = Some(DB::Connection::connect_with(&self.options).await?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<DB: Backend> Manager for Sqlx<DB> {
+    type Conn = Link<DB>;
+    type Error = sqlx::Error;
+
+    async fn connect(&self) -> Result<Link<DB>, sqlx::Error> {
+        self.ensure_anchor().await?;
+        let mut raw = DB::Connection::connect_with(&self.options).await?;
+        let state = DB::on_connect(&mut raw).await?;
+        let DatabaseSettings { statement_timeout, statement_timeout_status, .. } = self.settings;
+        let limits = Limits { statement_timeout, statement_timeout_status };
+        Ok(Link { raw, state, track: Track::default(), limits })
+    }
+
+    async fn ping(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
+        link.raw.ping().await
+    }
+
+    async fn reset(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
+        if link.track.is_garbled() {
+            return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
+        }
+        if link.track.is_running() {
+            let _one_at_a_time = self.control.lock().await;
+            DB::interrupt(&mut link.raw, &link.state, &self.options).await?;
+        }
+        DB::probe(&mut link.raw).await?;
+        DB::restore(&mut link.raw, self.settings.reset).await?;
+        link.track = Track::default();
+        Ok(())
+    }
+
+    async fn close(&self, link: Link<DB>) {
+        // The server notices a lost connection by itself; there is nobody to tell about the failed goodbye.
+        let _ = link.raw.close().await;
+    }
+
+    fn condition(&self, link: &mut Link<DB>) -> Condition {
+        match &link.track {
+            track if track.is_lost() => Condition::Broken,
+            track if track.is_clean() && self.settings.reset == Reset::Rollback => Condition::Clean,
+            _ => Condition::Dirty,
+        }
+    }
+
+    fn classify(&self, error: &sqlx::Error) -> ErrorClass {
+        match Class::of(error) {
+            Class::Lost => ErrorClass::Lost,
+            Class::Overloaded | Class::StartingUp | Class::LockTimeout => ErrorClass::Transient,
+            Class::Denied => ErrorClass::Permanent,
+            _ => ErrorClass::Other,
+        }
+    }
+}

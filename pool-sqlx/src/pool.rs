@@ -1,0 +1,241 @@
+//! The pool: what a service keeps, clones and passes around.
+
+use crate::{
+    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Site, Status, Tx, manager::Sqlx,
+};
+use std::{fmt, future::Future, marker::PhantomData, time::Duration};
+
+/// A pool of connections to one database.
+///
+/// Cloning is cheap and gives another handle to the same pool. `Key` tells pools of the same database type apart: a service
+/// with a primary and a replica has a `PgPool` and a `PgPool<Replica>`, where `Replica` is a unit struct of its own.
+///
+/// A statement can run on the pool itself (`&pool`, a connection for each), on a [`Conn`] or in a [`Tx`]. In a handler let
+/// [`#[pooled]`](crate::pooled) acquire and release.
+///
+/// # Example
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_sqlx::{DatabaseSettings, SqlitePool};
+///
+/// let pool: SqlitePool = SqlitePool::connect(DatabaseSettings::new("sqlite::memory:")?).await?;
+/// let mut conn = pool.acquire().await?;
+/// let answer: i64 = sqlx::query_scalar("select 6 * 7").fetch_one(&mut conn).await?;
+/// assert_eq!(answer, 42);
+/// drop(conn); // known clean: back in the pool without a round trip
+///
+/// let report = pool.close().await;
+/// assert_eq!(report.still_held, []);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "sqlite"))]
+/// # fn main() {}
+/// ```
+pub struct Pool<DB: Backend, Key = Main> {
+    core: pool_core::Pool<Sqlx<DB>>,
+    key: PhantomData<fn() -> Key>,
+}
+
+impl<DB: Backend, Key> Pool<DB, Key> {
+    /// Makes a pool and opens its first connection, so that a wrong password is known before the first request.
+    ///
+    /// # Errors
+    ///
+    /// What [`connect_lazy`](Self::connect_lazy) says, or why no connection could be opened within `connection_timeout`.
+    pub async fn connect(settings: DatabaseSettings) -> Result<Self, Error> {
+        let pool = Self::connect_lazy(settings)?;
+        pool.core.connect().await?;
+        Ok(pool)
+    }
+
+    /// Makes a pool that opens connections when they are needed.
+    ///
+    /// # Errors
+    ///
+    /// Settings that contradict each other, that the database cannot honour, or a URL that is not one of this database.
+    pub fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
+        settings.validate()?;
+        let scheme = settings.url.expose().split(':').next().unwrap_or_default();
+        if !DB::URL_SCHEMES.contains(&scheme) {
+            let (wanted, database) = (DB::URL_SCHEMES.join(" or "), DB::NAME);
+            let problem =
+                format!("the url is of {scheme}, the pool of {database}; use a url of {wanted}, or another pool");
+            return Err(ConfigError::from(settings.fault("url", problem)).into());
+        }
+        let pool = DB::pool_settings(&settings);
+        let core = pool_core::Pool::new(Sqlx::new(settings)?, pool)?;
+        Ok(Self { core, key: PhantomData })
+    }
+
+    /// Lends a connection, waiting up to `pool_timeout` for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any moment loses nothing: what was on its way goes to the next caller.
+    ///
+    /// # Errors
+    ///
+    /// Why not: [`Error::verdict`], with the pool's numbers and the longest holder in the message.
+    #[track_caller]
+    pub fn acquire(&self) -> impl Future<Output = Result<Conn<DB>, Error>> + Send + '_ {
+        self.acquire_at(Site::here(), None)
+    }
+
+    /// As [`acquire`](Self::acquire), with a limit of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    #[track_caller]
+    pub fn acquire_timeout(&self, limit: Duration) -> impl Future<Output = Result<Conn<DB>, Error>> + Send + '_ {
+        self.acquire_at(Site::here(), Some(limit))
+    }
+
+    /// Lends a connection if one is free at this moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) when none is free.
+    #[track_caller]
+    pub fn try_acquire(&self) -> Result<Conn<DB>, Error> {
+        match self.core.try_acquire() {
+            Ok(pooled) => Ok(Conn::new(pooled)),
+            Err(error) => Err(Error::try_acquire(self.core.status().name, error)),
+        }
+    }
+
+    /// Lends a connection with a transaction begun on it; SQLite: `BEGIN IMMEDIATE`, for there can be only one writer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no transaction behind: the connection is cleaned before it is lent again.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), or what the database says.
+    #[track_caller]
+    pub fn begin(&self) -> impl Future<Output = Result<Tx<DB>, Error>> + Send + '_ {
+        let site = Site::here();
+        async move { Tx::begin(self.acquire_at(site, None).await?).await }
+    }
+
+    /// All numbers of the pool at this moment.
+    pub fn status(&self) -> Status {
+        self.core.status()
+    }
+
+    /// Who holds connections, the longest first.
+    pub fn holders(&self) -> Vec<Holder> {
+        self.core.holders()
+    }
+
+    /// Replaces all connections: idle ones now, lent ones when they come home.
+    pub fn invalidate(&self) {
+        self.core.invalidate();
+    }
+
+    /// Lends no more, waits up to `shutdown_grace` for what is in use, and closes everything.
+    pub async fn close(&self) -> CloseReport {
+        self.core.close().await
+    }
+
+    /// Tells whether a request would get a connection that works: acquires one and asks the server for a sign of life.
+    ///
+    /// For a readiness check. Takes a connection for one round trip, so it also fails when the pool is exhausted.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), or why the server gave no sign within `ping_timeout`.
+    #[track_caller]
+    pub fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
+        let site = Site::here();
+        async move {
+            let mut conn = self.acquire_at(site, None).await?;
+            let link = conn.link();
+            let limit = self.core.settings().ping_timeout;
+            match tokio::time::timeout(limit, link.control(sqlx::Connection::ping)).await {
+                Ok(answer) => Ok(answer?),
+                Err(_) => {
+                    link.track.lost();
+                    Err(Error::statement_timeout(limit, 503, None))
+                }
+            }
+        }
+    }
+
+    /// The same pool without its key, whose lifetime nobody promises.
+    pub(crate) fn keyless(&self) -> Pool<DB> {
+        Pool { core: self.core.clone(), key: PhantomData }
+    }
+
+    pub(crate) async fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Result<Conn<DB>, Error> {
+        Ok(Conn::new(self.core.acquire_at(site, limit).await?))
+    }
+}
+
+#[cfg(feature = "migrate")]
+#[cfg_attr(docsrs, doc(cfg(feature = "migrate")))]
+impl<DB: Backend, Key> Pool<DB, Key>
+where
+    DB::Connection: sqlx::migrate::Migrate,
+{
+    /// Brings the database up to date.
+    ///
+    /// Runs on a connection of its own without `statement_timeout`: a limit that is right for requests kills long DDL. Waits
+    /// first for a server that is still waking, as any acquire does.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), or which migration failed and why.
+    #[track_caller]
+    pub fn migrate<'a>(
+        &'a self,
+        migrator: &'a sqlx::migrate::Migrator,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'a {
+        let site = Site::here();
+        async move {
+            drop(self.acquire_at(site, None).await?);
+            let limit = self.core.settings().connection_timeout;
+            let mut conn = match tokio::time::timeout(limit, self.core.manager().connect_aside()).await {
+                Ok(conn) => conn?,
+                Err(_) => return Err(Error::statement_timeout(limit, 503, None)),
+            };
+            let done = crate::backend::hidden::migrate(migrator, &mut conn).await;
+            // The server ends what a failed goodbye leaves.
+            let _ = sqlx::Connection::close(conn).await;
+            Ok(done?)
+        }
+    }
+}
+
+impl<DB: Backend, Key> Clone for Pool<DB, Key> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), key: PhantomData }
+    }
+}
+
+/// Name and numbers; no URL.
+impl<DB: Backend, Key> fmt::Debug for Pool<DB, Key> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status();
+        write!(f, "Pool({}: {status})", status.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_send_and_sync_whatever_its_key() {
+        struct NotSend(#[allow(dead_code)] *const ());
+        fn check<T: Send + Sync + Clone>() {}
+        #[cfg(feature = "sqlite")]
+        check::<Pool<sqlx::Sqlite, NotSend>>();
+        #[cfg(feature = "postgres")]
+        check::<Pool<sqlx::Postgres, NotSend>>();
+    }
+}
