@@ -374,3 +374,92 @@ fn the_future_is_send_with_an_argument_that_is_not_sync() {
     }
     assert_eq!(now(send(takes(Pool::new(), std::cell::Cell::new(4)))), Ok(4));
 }
+
+#[pooled(crate = crate::mock)]
+async fn early(conn: SqliteConn, log: mock::Log) -> Result<usize, Error> {
+    let mut conn = conn;
+    let length = conn.query("abc").await?;
+    drop(conn);
+    log.say("slow service");
+    Ok(length)
+}
+
+#[test]
+fn a_connection_by_value_goes_back_when_the_body_drops_it() {
+    let pool = SqlitePool::new();
+    assert_eq!(now(early(pool.clone(), pool.log.clone())), Ok(3));
+    assert_eq!(pool.log.told()[1..], ["query abc", "returned", "slow service"]);
+}
+
+#[pooled(crate = crate::mock, read_only, isolation = "repeatable read", limit = 5, statement_timeout = "10s")]
+async fn careful(tx: &mut SqliteTx) -> Result<usize, Error> {
+    tx.query("abc").await
+}
+
+#[test]
+fn what_concerns_the_transaction_reaches_the_acquire() {
+    let pool = SqlitePool::new();
+    assert_eq!(now(careful(pool.clone())), Ok(3));
+    let told = ["statements within 10s", "one of 5", "RepeatableRead, read only: true"];
+    assert_eq!(pool.log.told()[1..4], told);
+}
+
+#[pooled(crate = crate::mock, retry = 2)]
+async fn transfer(
+    mut text: String,
+    [a, b]: [u8; 2],
+    tx: &mut SqliteTx,
+    conflicts: &std::cell::Cell<u8>,
+) -> Result<usize, Error> {
+    text.push('!');
+    if conflicts.get() > 0 {
+        conflicts.set(conflicts.get() - 1);
+        return Err(Error("conflict"));
+    }
+    Ok(tx.query(&text).await? + usize::from(a + b))
+}
+
+#[test]
+fn a_conflict_runs_the_body_again_in_a_new_transaction() {
+    let run = |pool: &SqlitePool, conflicts| {
+        now(transfer(pool.clone(), "ab".into(), [1, 2], &std::cell::Cell::new(conflicts)))
+    };
+    let pool = SqlitePool::new();
+    assert_eq!(run(&pool, 2), Ok(6), "every attempt starts with the arguments as they were");
+    let told: Vec<_> = pool.log.told().into_iter().filter(|line| !line.starts_with("acquire")).collect();
+    assert_eq!(told, ["roll back", "release", "roll back", "release", "query ab!", "commit", "release"]);
+    assert_eq!(run(&pool, 3), Err(Error("conflict")), "two more attempts, not three");
+
+    let pool = SqlitePool::that_fails("finish, in conflict");
+    assert_eq!(run(&pool, 0), Err(Error("conflict")));
+    let commits = pool.log.told().into_iter().filter(|line| line == "commit").count();
+    assert_eq!(commits, 3, "a commit that fails in conflict counts as one");
+}
+
+#[pooled]
+impl Lengths for Arc<Service> {
+    #[pooled(crate = crate::mock, from = self.db)]
+    async fn length(&self, text: &str, conn: &mut SqliteConn) -> Result<usize, Error> {
+        Ok(conn.query(text).await? + 100)
+    }
+}
+
+#[test]
+fn a_bare_attribute_expands_the_marked_methods_of_a_block() {
+    let service = Arc::new(Service { db: Pool::new(), shared: Arc::new(Pool::new()) });
+    assert_eq!(now(Lengths::length(&service, "abcd")), Ok(104));
+}
+
+async fn length_by_hand(pool: SqlitePool, text: &'static str) -> Result<usize, Error> {
+    let mut conn = mock::private::acquire::<SqliteConn, _>(&pool, &BY_HAND).await?;
+    mock::private::lend(&mut conn).query(text).await
+}
+
+static BY_HAND: mock::private::Call = mock::private::Call::new(mock::private::Site::named("by hand"));
+
+#[test]
+fn the_future_grows_by_little() {
+    let by_macro = size_of_val(&length(Pool::new(), ""));
+    let by_hand = size_of_val(&length_by_hand(Pool::new(), ""));
+    assert!(by_macro <= by_hand + 256, "{by_macro} bytes, {by_hand} by hand");
+}

@@ -69,6 +69,16 @@ pub(crate) struct ConnArg {
     pub(crate) name: Ident,
     /// The connection's type, without the reference.
     pub(crate) ty: Type,
+    pub(crate) loan: Loan,
+}
+
+/// Who gives the connection back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loan {
+    /// `&mut PgConn`: we do, after the body.
+    Lent,
+    /// `PgConn`: the body, by dropping it whenever it is done.
+    Given,
 }
 
 /// The return type.

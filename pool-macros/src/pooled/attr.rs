@@ -7,7 +7,7 @@ use crate::{
 };
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Expr, LitStr, Path, Type, parse::ParseStream};
+use syn::{Expr, ExprLit, Lit, LitStr, Path, Type, parse::ParseStream};
 
 /// What the parentheses say.
 #[derive(Default)]
@@ -20,13 +20,30 @@ pub(crate) struct Options {
     root: Option<Path>,
     /// What is told to the run time, in the order given.
     pub(crate) settings: Vec<Setting>,
+    /// How often the body may run again.
+    pub(crate) retry: Option<Retry>,
+    /// The options given that make sense for a transaction only.
+    pub(crate) of_transactions: Vec<Ident>,
+}
+
+/// `retry = 2`.
+pub(crate) struct Retry {
+    pub(crate) key: Ident,
+    pub(crate) times: u32,
 }
 
 /// One builder call on the function's `Call`: `.timeout(Duration::new(2, 0))`.
 pub(crate) struct Setting {
     /// Also the method's name; it carries the user's span.
     pub(crate) key: Ident,
-    pub(crate) value: TokenStream,
+    pub(crate) value: Value,
+}
+
+/// What a builder call is given.
+pub(crate) enum Value {
+    Tokens(TokenStream),
+    /// A level's name; its path needs the root, which may be given later in the list.
+    Isolation(Ident),
 }
 
 const KNOWN: &[Spec] = &[
@@ -34,6 +51,11 @@ const KNOWN: &[Spec] = &[
     Spec { name: "retry_after", example: "retry_after = \"1s\"" },
     Spec { name: "pool", example: "pool = Replica" },
     Spec { name: "from", example: "from = self.db" },
+    Spec { name: "statement_timeout", example: "statement_timeout = \"500ms\"" },
+    Spec { name: "limit", example: "limit = 5" },
+    Spec { name: "read_only", example: "read_only" },
+    Spec { name: "isolation", example: "isolation = \"serializable\"" },
+    Spec { name: "retry", example: "retry = 2" },
     Spec { name: "crate", example: "crate = pool_sqlx" },
 ];
 
@@ -65,6 +87,25 @@ impl Options {
             "pool" => self.pool = Some(input.parse()?),
             "from" => self.from = Some(input.parse()?),
             "crate" => self.root = Some(input.call(Path::parse_mod_style)?),
+            "limit" => {
+                if let Some(limit) = count(input, faults)? {
+                    self.set(key, quote!(#limit));
+                }
+            }
+            "read_only" => {
+                self.of_transactions.push(key.clone());
+                self.set(key, TokenStream::new());
+            }
+            "isolation" => {
+                self.of_transactions.push(key.clone());
+                if let Some(level) = isolation(&input.parse()?, faults) {
+                    self.settings.push(Setting { key: key.clone(), value: Value::Isolation(level) });
+                }
+            }
+            "retry" => {
+                self.of_transactions.push(key.clone());
+                self.retry = count(input, faults)?.map(|times| Retry { key: key.clone(), times });
+            }
             _ => {
                 if let Some(value) = duration::read(&input.parse()?, faults) {
                     self.set(key, value);
@@ -75,8 +116,40 @@ impl Options {
     }
 
     fn set(&mut self, key: &Ident, value: TokenStream) {
-        self.settings.push(Setting { key: key.clone(), value });
+        self.settings.push(Setting { key: key.clone(), value: Value::Tokens(value) });
     }
+}
+
+/// A whole number from 1. `None` after a fault.
+fn count(input: ParseStream<'_>, faults: &mut Faults) -> syn::Result<Option<u32>> {
+    let value: Expr = input.parse()?;
+    let number = match &value {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse().ok(),
+        _ => None,
+    };
+    if number.is_none_or(|number| number == 0) {
+        faults.at(&value, "write a whole number from 1");
+        return Ok(None);
+    }
+    Ok(number)
+}
+
+/// The level's name at run time. `None` after a fault.
+fn isolation(value: &Expr, faults: &mut Faults) -> Option<Ident> {
+    let text = match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => text.value(),
+        _ => String::new(),
+    };
+    let level = match text.as_str() {
+        "read committed" => "ReadCommitted",
+        "repeatable read" => "RepeatableRead",
+        "serializable" => "Serializable",
+        _ => {
+            faults.at(value, "not a level; write \"read committed\", \"repeatable read\" or \"serializable\"");
+            return None;
+        }
+    };
+    Some(Ident::new(level, Span::mixed_site()))
 }
 
 /// Words that others use for what we call otherwise.

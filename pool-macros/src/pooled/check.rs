@@ -1,15 +1,17 @@
 //! From the item to the tree that `expand` writes out, with a word on everything that is not as it should be.
 
 use super::{
-    ast::{Carries, ConnArg, Function, Pooled, Reply, ends_with, last_name, last_segment, peel},
+    ast::{Carries, ConnArg, Function, Loan, Pooled, Reply, ends_with, last_name, last_segment, peel},
     attr::Options,
 };
 use crate::fault::Faults;
 use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::{
-    FnArg, GenericArgument, Pat, PatType, PathArguments, ReturnType, Token, Type, TypeReference, parse_quote,
+    FnArg, GenericArgument, Pat, PatType, PathArguments, Receiver, ReceiverKind, ReturnType, Token, Type,
+    TypeReference, parse_quote,
     spanned::Spanned,
+    visit::{self, Visit},
 };
 
 /// Where the function stands, as far as the attribute can see.
@@ -64,19 +66,25 @@ pub(crate) fn check(
             FnArg::Typed(arg) => args.push(arg),
         }
     }
-    let (mut conns, others) = connections(args, faults);
+    let (mut conns, mut others) = connections(args, faults);
     if conns.is_empty() {
-        let near = others.iter().find_map(near_miss);
-        match near {
-            Some((place, message)) => faults.at(place, message),
+        match others.iter().enumerate().find_map(|(at, arg)| Some((at, near_miss(arg)?))) {
+            Some((at, near)) => {
+                faults.at(&others[at], near.message);
+                if let Some(ty) = near.meant {
+                    conns.push(conn_arg(others.remove(at), ty, Loan::Lent, faults));
+                }
+            }
             None => faults.at(
                 &name,
                 "`#[pooled]` found no connection argument; add one such as `conn: &mut PgConn`, \
                  or mark an argument whose type is an alias with `#[conn]`",
             ),
         }
-        function.sig.inputs =
-            receiver.into_iter().map(FnArg::Receiver).chain(others.into_iter().map(FnArg::Typed)).collect();
+    }
+    if conns.is_empty() {
+        let receiver = receiver.into_iter().map(FnArg::Receiver);
+        function.sig.inputs = receiver.chain(others.into_iter().map(FnArg::Typed)).collect();
         return Err(Box::new(Function { body: Some(body), ..function }));
     }
     let conn = conns.remove(0);
@@ -91,6 +99,19 @@ pub(crate) fn check(
         );
     }
 
+    if conn.loan == Loan::Given || !is_perhaps_transaction(&conn.ty) {
+        for key in &options.of_transactions {
+            faults.at(
+                key,
+                format!(
+                    "`{key}` is about a transaction, and `{}` is not one; write `{}: &mut ..Tx`",
+                    text(&conn.ty),
+                    conn.name
+                ),
+            );
+        }
+    }
+
     let declared: Type = match &function.sig.output {
         ReturnType::Default => parse_quote!(()),
         ReturnType::Type(_, ty) => (**ty).clone(),
@@ -99,6 +120,23 @@ pub(crate) fn check(
         name if name.ends_with("Result") || name == "Response" || name == "HttpResponse" => Carries::Failures,
         _ => Carries::Values,
     };
+    if let (Some(retry), Carries::Values) = (&options.retry, carries) {
+        faults.at(&retry.key, "`retry` looks at the error; let the function return a `Result`");
+    }
+    if let (Some(_), Some(this)) = (&options.retry, &receiver)
+        && !is_shared(this)
+    {
+        faults.at(this, "`retry` runs the body again; write `&self`, which every attempt can share");
+    }
+    if receiver.is_none()
+        && let Some(borrow) = elided(&declared)
+        && !others.iter().any(|arg| mentions_lifetime(&arg.ty))
+    {
+        faults.at(
+            borrow,
+            "the connection goes back before the function returns, so its result cannot borrow from it; return an owned value",
+        );
+    }
     if place == Place::TraitImpl {
         if options.from.is_none() {
             faults.at(&name, "the trait dictates this signature, so the pool cannot be an argument; write `#[pooled(from = self.db)]`");
@@ -126,6 +164,53 @@ pub(crate) fn check(
     })
 }
 
+fn is_shared(receiver: &Receiver) -> bool {
+    matches!(receiver.kind, ReceiverKind::Reference(_, _, None))
+}
+
+/// The first reference in a type whose lifetime is left out.
+fn elided(ty: &Type) -> Option<TypeReference> {
+    struct Elided(Option<TypeReference>);
+    impl<'ast> Visit<'ast> for Elided {
+        fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+            if reference.lifetime.is_none() && self.0.is_none() {
+                self.0 = Some(reference.clone());
+            }
+            visit::visit_type_reference(self, reference);
+        }
+
+        // These have lifetimes of their own.
+        fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
+        fn visit_parenthesized_generic_arguments(&mut self, _: &'ast syn::ParenthesizedGenericArguments) {}
+    }
+    let mut elided = Elided(None);
+    elided.visit_type(ty);
+    elided.0
+}
+
+/// Whether a type could lend its lifetime to the result.
+fn mentions_lifetime(ty: &Type) -> bool {
+    struct Mentions(bool);
+    impl<'ast> Visit<'ast> for Mentions {
+        fn visit_type_reference(&mut self, _: &'ast TypeReference) {
+            self.0 = true;
+        }
+
+        fn visit_lifetime(&mut self, _: &'ast syn::Lifetime) {
+            self.0 = true;
+        }
+    }
+    let mut mentions = Mentions(false);
+    mentions.visit_type(ty);
+    mentions.0
+}
+
+/// An alias may stand for a transaction: there the compiler decides.
+fn is_perhaps_transaction(ty: &Type) -> bool {
+    let name = last_name(ty);
+    !is_connection_name(&name) || name.ends_with("Tx")
+}
+
 /// Parts the connections from the other arguments. If any is marked `#[conn]`, only marked ones count.
 fn connections(args: Vec<PatType>, faults: &mut Faults) -> (Vec<ConnArg>, Vec<PatType>) {
     let any_marked = args.iter().any(is_marked);
@@ -133,18 +218,20 @@ fn connections(args: Vec<PatType>, faults: &mut Faults) -> (Vec<ConnArg>, Vec<Pa
     for mut arg in args {
         let marked = is_marked(&arg);
         arg.attrs.retain(|attr| !attr.path().is_ident("conn"));
+        if any_marked && !marked {
+            others.push(arg);
+            continue;
+        }
         match asks(&arg.ty) {
-            _ if any_marked && !marked => others.push(arg),
-            Asks::Named(ty) | Asks::Perhaps(ty) if marked => conns.push(conn_arg(arg, ty, faults)),
-            Asks::Named(ty) => conns.push(conn_arg(arg, ty, faults)),
-            Asks::Nothing if marked => {
-                faults.at(&arg.ty, "`#[conn]` marks a borrowed connection; write the type as `&mut ..`");
-                let ty = arg.ty.clone();
-                let ty = match peel(&ty) {
-                    Type::Reference(reference) => (*reference.elem).clone(),
-                    _ => (*ty).clone(),
-                };
-                conns.push(conn_arg(arg, ty, faults));
+            (Some(Loan::Given), ty) if marked && last_name(&ty).ends_with("Tx") => {
+                faults.at(&arg.ty, "a transaction is lent, so that it can commit after the body; write `&mut ..Tx`");
+                conns.push(conn_arg(arg, ty, Loan::Lent, faults));
+            }
+            (Some(loan), ty) if marked || is_named(&ty, loan) => conns.push(conn_arg(arg, ty, loan, faults)),
+            (None, ty) if marked => {
+                faults
+                    .at(&arg.ty, "`#[conn]` marks a connection that is borrowed mutably; write the type as `&mut ..`");
+                conns.push(conn_arg(arg, ty, Loan::Lent, faults));
             }
             _ => others.push(arg),
         }
@@ -156,22 +243,22 @@ fn is_marked(arg: &PatType) -> bool {
     arg.attrs.iter().any(|attr| attr.path().is_ident("conn"))
 }
 
-/// What an argument's type tells.
-enum Asks {
-    /// `&mut ..Conn`, `&mut ..Connection`, `&mut ..Tx`.
-    Named(Type),
-    /// `&mut` something: a connection if marked.
-    Perhaps(Type),
-    Nothing,
+/// How an argument of this type would take a connection, and of which type. `None`: by a shared reference.
+fn asks(ty: &Type) -> (Option<Loan>, Type) {
+    match peel(ty) {
+        Type::Reference(TypeReference { mutability, elem, .. }) => {
+            (mutability.is_some().then_some(Loan::Lent), peel(elem).clone())
+        }
+        ty => (Some(Loan::Given), ty.clone()),
+    }
 }
 
-fn asks(ty: &Type) -> Asks {
-    match peel(ty) {
-        Type::Reference(TypeReference { mutability: Some(_), elem, .. }) => {
-            let ty = peel(elem).clone();
-            if is_connection_name(&last_name(&ty)) { Asks::Named(ty) } else { Asks::Perhaps(ty) }
-        }
-        _ => Asks::Nothing,
+/// Whether the name alone tells a connection. By value only our own types do: many an extractor is called `..Connection`.
+fn is_named(ty: &Type, loan: Loan) -> bool {
+    let name = last_name(ty);
+    match loan {
+        Loan::Lent => is_connection_name(&name),
+        Loan::Given => ["Conn", "PgConn", "SqliteConn", "MySqlConn"].contains(&name.as_str()),
     }
 }
 
@@ -180,7 +267,7 @@ fn is_connection_name(name: &str) -> bool {
     ["Conn", "Connection", "Tx"].iter().any(|end| name.ends_with(end)) && name != "PoolConnection"
 }
 
-fn conn_arg(arg: PatType, ty: Type, faults: &mut Faults) -> ConnArg {
+fn conn_arg(arg: PatType, ty: Type, loan: Loan, faults: &mut Faults) -> ConnArg {
     let name = match &*arg.pat {
         Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => pat.ident.clone(),
         Pat::Wild(pat) => Ident::new("_conn", pat.span()),
@@ -189,45 +276,51 @@ fn conn_arg(arg: PatType, ty: Type, faults: &mut Faults) -> ConnArg {
             Ident::new("_conn", pattern.span())
         }
     };
-    ConnArg { arg, name, ty }
+    ConnArg { arg, name, ty, loan }
 }
 
-/// An argument that was perhaps meant as the connection, and what to write instead.
-fn near_miss(arg: &PatType) -> Option<(proc_macro2::TokenStream, String)> {
+/// An argument that was perhaps meant as the connection.
+struct NearMiss {
+    message: String,
+    /// The connection's type, if the function can be expanded with it.
+    meant: Option<Type>,
+}
+
+fn near_miss(arg: &PatType) -> Option<NearMiss> {
     let pattern = arg.pat.to_token_stream().to_string();
-    let at = |message: String| Some((arg.to_token_stream(), message));
-    let named = |ty: &Type| {
-        let name = last_name(ty);
-        match name.as_str() {
-            "Transaction" => Some(format!("{}Tx", database(ty))),
-            "PoolConnection" => Some(format!("{}Conn", database(ty))),
-            name if is_connection_name(name) => Some(text(ty)),
-            _ => None,
-        }
+    let (loan, ty) = asks(&arg.ty);
+    let name = last_name(&ty);
+    let ours = match name.as_str() {
+        "Transaction" => Some(format!("{}Tx", database(&ty))),
+        "PoolConnection" => Some(format!("{}Conn", database(&ty))),
+        name if is_connection_name(name) => Some(text(&ty)),
+        _ => None,
     };
-    match peel(&arg.ty) {
-        Type::Reference(TypeReference { mutability, elem, .. }) => match named(elem) {
-            Some(ty) => at(format!("`#[pooled]` lends its connection mutably; write `{pattern}: &mut {ty}`")),
-            None if last_name(elem).ends_with("Pool") => at(takes_the_pool(elem)),
-            None if mutability.is_some() => at(format!(
+    let (message, meant) = match (ours, loan) {
+        (Some(ours), Some(Loan::Given)) => {
+            (format!("`#[pooled]` lends its connection, and takes it back; write `{pattern}: &mut {ours}`"), None)
+        }
+        (Some(ours), _) => {
+            let meant = is_connection_name(&name).then_some(ty);
+            (format!("`#[pooled]` lends its connection mutably; write `{pattern}: &mut {ours}`"), meant)
+        }
+        (None, _) if name.ends_with("Pool") => (takes_the_pool(&name), None),
+        (None, Some(Loan::Lent)) => {
+            let message = format!(
                 "is this the connection? `#[pooled]` knows one by the name of its type, `&mut ..Conn`, `&mut ..Connection` or \
-                 `&mut ..Tx`; for an alias write `#[conn] {pattern}: {}`",
-                text(&arg.ty)
-            )),
-            None => None,
-        },
-        ty => match named(ty) {
-            Some(ty) => {
-                at(format!("`#[pooled]` lends its connection, and takes it back; write `{pattern}: &mut {ty}`"))
-            }
-            None if last_name(ty).ends_with("Pool") => at(takes_the_pool(ty)),
-            None => None,
-        },
-    }
+                 `&mut ..Tx`; for an alias write `#[conn] {pattern}: &mut {}`",
+                text(&ty)
+            );
+            // An alias has no arguments: a `&mut Vec<u8>` would only bring a second wave of errors.
+            let is_alias = last_segment(&ty).is_some_and(|segment| segment.arguments.is_empty());
+            (message, is_alias.then_some(ty))
+        }
+        (None, _) => return None,
+    };
+    Some(NearMiss { message, meant })
 }
 
-fn takes_the_pool(pool: &Type) -> String {
-    let name = last_name(pool);
+fn takes_the_pool(name: &str) -> String {
     let database = name.strip_suffix("Pool").unwrap_or_default();
     format!("`#[pooled]` brings the pool by itself; write `conn: &mut {database}Conn` in its place")
 }

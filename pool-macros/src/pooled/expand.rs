@@ -1,6 +1,9 @@
 //! Writes the function out. The crate's documentation shows the result.
 
-use super::ast::{Carries, ConnArg, Pooled, split_inner_attributes};
+use super::{
+    ast::{Carries, ConnArg, Loan, Pooled, split_inner_attributes},
+    attr::{Retry, Value},
+};
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
 use syn::{FnArg, Type, parse_quote, parse_quote_spanned, spanned::Spanned, visit_mut::VisitMut};
@@ -23,14 +26,31 @@ pub(crate) fn expand(pooled: Pooled) -> TokenStream {
 
     let call = code.call();
     let acquire = code.acquire();
-    let run = code.run(body, statements);
-    let finish = code.finish();
+    let work = match &pooled.options.retry {
+        None => {
+            let run = code.run(body, statements, &TokenStream::new());
+            let finish = code.finish();
+            quote!(#acquire #run #finish)
+        }
+        Some(retry) => {
+            let clones = clones(&mut sig, &pooled.conn.name);
+            let run = code.run(body, statements, &clones);
+            let finish = code.finish_or_retry(retry);
+            let times = retry.times;
+            quote_spanned! {Span::mixed_site()=>
+                let mut left: u32 = #times;
+                loop {
+                    #acquire
+                    #run
+                    #finish
+                }
+            }
+        }
+    };
     quote! {
         #(#attrs)* #inner_attrs #vis #sig {
             #call
-            #acquire
-            #run
-            #finish
+            #work
         }
     }
 }
@@ -86,7 +106,11 @@ impl<'p> Code<'p> {
             #named::private::Site::named(::core::concat!(::core::module_path!(), "::", #text))
         };
         let settings = pooled.options.settings.iter().map(|setting| {
-            let (key, value) = (&setting.key, &setting.value);
+            let key = &setting.key;
+            let value = match &setting.value {
+                Value::Tokens(value) => value.clone(),
+                Value::Isolation(level) => quote!(#root::private::Isolation::#level),
+            };
             quote!(.#key(#value))
         });
         quote! {
@@ -105,8 +129,14 @@ impl<'p> Code<'p> {
             }
             None => quote!(&#name),
         };
+        let held = match pooled.conn.loan {
+            Loan::Lent => quote_here(quote!(mut held)),
+            Loan::Given => quote_here(quote!(held)),
+        };
+        // On the type: there the compiler says that it is no connection.
+        let acquire = located(quote_here(quote!(#root::private::acquire::<#ty, _>)), ty.span());
         quote_spanned! {Span::mixed_site()=>
-            let mut held = match #root::private::acquire::<#ty, _>(#pool, &__CALL).await {
+            let #held = match #acquire(#pool, &__CALL).await {
                 ::core::result::Result::Ok(held) => held,
                 ::core::result::Result::Err(error) => return #failure,
             };
@@ -114,7 +144,7 @@ impl<'p> Code<'p> {
     }
 
     /// The user's statements, in a block of their own: `return` and `?` end it, not us.
-    fn run(&self, body: &Group, statements: TokenStream) -> TokenStream {
+    fn run(&self, body: &Group, statements: TokenStream, clones: &TokenStream) -> TokenStream {
         let Self { pooled, root, reply_span, .. } = self;
         let mut reply = pooled.reply.declared.clone();
         EraseImpl.visit_type_mut(&mut reply);
@@ -132,11 +162,21 @@ impl<'p> Code<'p> {
         block.set_span(body.span());
 
         let lend = {
-            let ConnArg { arg, ty, .. } = &pooled.conn;
+            let ConnArg { arg, ty, loan, .. } = &pooled.conn;
             let (attrs, pat) = (&arg.attrs, &arg.pat);
             let span = located_here(arg.span());
             let root = pooled.options.root(span);
-            quote_spanned!(span=> #(#attrs)* let #pat: &mut #ty = #root::private::lend::<#ty>(&mut held);)
+            match loan {
+                Loan::Lent => {
+                    quote_spanned!(span=> #(#attrs)* let #pat: &mut #ty = #root::private::lend::<#ty>(&mut held);)
+                }
+                Loan::Given => quote_spanned!(span=> #(#attrs)* let #pat: #ty = #root::private::give::<#ty>(held);),
+            }
+        };
+        // A connection that was given may be gone long before the body ends: nothing is marked as held.
+        let run = match pooled.conn.loan {
+            Loan::Lent => quote!(#root::private::holding(&__CALL, async move #block)),
+            Loan::Given => quote!(async move #block),
         };
         let extra = pooled.extra.iter().map(|ConnArg { arg, ty, .. }| {
             let pat = &arg.pat;
@@ -147,24 +187,22 @@ impl<'p> Code<'p> {
         quote_spanned! {Span::mixed_site()=>
             #[allow(clippy::let_unit_value)]
             let reply: #reply = {
+                #clones
                 #lend
                 #(#extra)*
-                #root::private::holding(&__CALL, async move #block).await
+                #run.await
             };
         }
     }
 
     /// Commits or rolls back, and releases, before the caller can make a response of the value.
     fn finish(&self) -> TokenStream {
-        let Self { pooled, root, failure, reply_span } = self;
+        let Self { pooled, root, failure, .. } = self;
+        let (success, reply) = (self.success(), self.reply());
+        if pooled.conn.loan == Loan::Given {
+            return reply;
+        }
         let ty = &pooled.conn.ty;
-        let (success, reply) = match pooled.reply.carries {
-            Carries::Failures => {
-                let success = quote_here(quote!(#root::private::Reply::is_success(&reply)));
-                (located(success, *reply_span), quote_here(quote!(reply)))
-            }
-            Carries::Values => (quote!(true), quote_here(quote!(::core::result::Result::Ok(reply)))),
-        };
         quote_spanned! {Span::mixed_site()=>
             let success = #success;
             match #root::private::finish::<#ty>(held, success).await {
@@ -173,6 +211,62 @@ impl<'p> Code<'p> {
             }
         }
     }
+
+    /// The same in the loop of `retry`: the body may ask for another attempt by its error, and so may the commit.
+    fn finish_or_retry(&self, retry: &Retry) -> TokenStream {
+        let Self { pooled, root, failure, .. } = self;
+        let (success, reply, ty) = (self.success(), self.reply(), &pooled.conn.ty);
+        let wants = |what: TokenStream| {
+            located(quote_here(quote!(#root::private::RetryOn::wants_retry(&#what))), retry.key.span())
+        };
+        let (reply_wants, error_wants) = (wants(quote!(reply)), wants(quote!(error)));
+        quote_spanned! {Span::mixed_site()=>
+            let success = #success;
+            let again = left > 0 && #reply_wants;
+            match #root::private::finish::<#ty>(held, success).await {
+                ::core::result::Result::Ok(()) if !again => break #reply,
+                ::core::result::Result::Err(error) if left == 0 || !#error_wants => break #failure,
+                _ => left -= 1,
+            }
+        }
+    }
+
+    fn success(&self) -> TokenStream {
+        let Self { pooled, root, reply_span, .. } = self;
+        match pooled.reply.carries {
+            Carries::Failures => located(quote_here(quote!(#root::private::Reply::is_success(&reply))), *reply_span),
+            Carries::Values => quote!(true),
+        }
+    }
+
+    fn reply(&self) -> TokenStream {
+        quote_here(match self.pooled.reply.carries {
+            Carries::Failures => quote!(reply),
+            Carries::Values => quote!(::core::result::Result::Ok(reply)),
+        })
+    }
+}
+
+/// A copy of each variable that the arguments bind, for one attempt. `mut` moves from the arguments to the copies.
+fn clones(sig: &mut syn::Signature, pool: &syn::Ident) -> TokenStream {
+    struct Bindings(Vec<(Option<syn::Token![mut]>, syn::Ident)>);
+    impl VisitMut for Bindings {
+        fn visit_pat_ident_mut(&mut self, pat: &mut syn::PatIdent) {
+            // `Unit: Unit` names a struct: it binds nothing.
+            if !pat.ident.to_string().starts_with(char::is_uppercase) {
+                self.0.push((pat.mutability.take(), pat.ident.clone()));
+            }
+            syn::visit_mut::visit_pat_ident_mut(self, pat);
+        }
+    }
+    let mut bindings = Bindings(Vec::new());
+    for arg in &mut sig.inputs {
+        if let FnArg::Typed(arg) = arg {
+            bindings.visit_pat_mut(&mut arg.pat);
+        }
+    }
+    let clone = |(mutability, name): (_, syn::Ident)| quote_spanned!(located_here(name.span())=> let #mutability #name = ::core::clone::Clone::clone(&#name););
+    bindings.0.into_iter().filter(|(_, name)| name != pool).map(clone).collect()
 }
 
 /// The same tokens, shown at another place; what they name stays the same.

@@ -82,7 +82,11 @@ fn a_mark_leaves_no_doubt() {
     let (out, faults) = run("", "async fn list(events: &mut EventTx, #[conn] conn: &mut PgConn) {}");
     assert_eq!(faults, [""; 0]);
     assert!(out.to_string().contains("events : & mut EventTx"), "{out}");
-    refuses("", "async fn list(#[conn] conn: &PgConn) {}", &["& PgConn: `#[conn]` marks a borrowed connection; write"]);
+    refuses(
+        "",
+        "async fn list(#[conn] conn: &PgConn) {}",
+        &["& PgConn: `#[conn]` marks a connection that is borrowed mutably; write the type as `&mut ..`"],
+    );
 }
 
 #[test]
@@ -148,6 +152,81 @@ fn options_are_given_once_and_with_their_value() {
         &["\"replica\": `pool` takes the key type of the pool; write `pool = Replica`"],
     );
     refuses_option("pool = A, from = self.db", &["A: `from` names the pool already; drop `pool`"]);
+}
+
+#[test]
+fn counts_and_levels_are_read() {
+    let tx =
+        |args: &str, expected: &[&str]| refuses(args, "async fn list(tx: &mut PgTx) -> Result<(), E> {}", expected);
+    tx("limit = 5, retry = 2, read_only, isolation = \"serializable\", statement_timeout = \"500ms\"", &[]);
+    tx("limit = 0", &["0: write a whole number from 1"]);
+    tx("retry = \"2\"", &["\"2\": write a whole number from 1"]);
+    tx("retry = 99999999999", &["99999999999: write a whole number from 1"]);
+    tx("read_only = true", &["read_only: `read_only` takes no value; write `read_only`"]);
+    tx("isolation = \"snapshot\"", &["\"snapshot\": not a level; write \"read committed\", \"repeatable read\" or"]);
+    tx("isolation = Serializable", &["Serializable: not a level"]);
+}
+
+#[test]
+fn options_of_transactions_need_one() {
+    for option in ["read_only", "retry = 2", "isolation = \"serializable\""] {
+        let key = option.split(' ').next().expect("a key");
+        let message =
+            format!("{key}: `{key}` is about a transaction, and `PgConn` is not one; write `conn: &mut ..Tx`");
+        refuses_option(option, &[&message]);
+        let (_, faults) = run(option, "async fn list(#[conn] db: &mut Db) -> Result<(), E> {}");
+        assert_eq!(faults, [""; 0], "an alias may be one");
+    }
+}
+
+#[test]
+fn retry_needs_an_error_to_look_at_and_a_self_to_share() {
+    refuses(
+        "retry = 2",
+        "async fn list(tx: &mut PgTx) -> u8 {}",
+        &["retry: `retry` looks at the error; let the function"],
+    );
+    refuses(
+        "retry = 2",
+        "async fn list(&mut self, tx: &mut PgTx) -> Result<(), E> {}",
+        &["& mut self: `retry` runs the body again; write `&self`"],
+    );
+}
+
+#[test]
+fn a_connection_by_value_is_given_and_a_transaction_is_not() {
+    let (out, faults) = run("", "async fn list(conn: Conn<Postgres>) -> Result<(), E> {}");
+    assert_eq!(faults, [""; 0]);
+    assert!(
+        out.to_string()
+            .contains("let conn : Conn < Postgres > = :: pool_sqlx :: private :: give :: < Conn < Postgres > > (held)"),
+        "{out}"
+    );
+    refuses(
+        "",
+        "async fn list(#[conn] tx: PgTx) -> Result<(), E> {}",
+        &["PgTx: a transaction is lent, so that it can commit"],
+    );
+    refuses(
+        "",
+        "async fn list(a: PgConn, b: &mut PgConn) -> Result<(), E> {}",
+        &["b : & mut PgConn: a second connection"],
+    );
+    refuses(
+        "read_only",
+        "async fn list(#[conn] a: Alias) -> Result<(), E> {}",
+        &["read_only: `read_only` is about a transaction"],
+    );
+}
+
+#[test]
+fn nothing_may_be_borrowed_from_the_connection() {
+    let message = "& str: the connection goes back before the function returns, so its result cannot borrow from it";
+    refuses("", "async fn list(conn: &mut PgConn) -> Result<&str, E> {}", &[message]);
+    for fine in ["conn: &mut PgConn, a: &str", "&self, conn: &mut PgConn", "conn: &mut PgConn, a: Cow<'_, str>"] {
+        assert_eq!(run("", &format!("async fn list({fine}) -> Result<&str, E> {{}}")).1, [""; 0]);
+    }
+    assert_eq!(run("", "async fn list(conn: &mut PgConn) -> Result<&'static str, E> {}").1, [""; 0]);
 }
 
 #[test]

@@ -67,7 +67,15 @@ impl<DB, Key> Pool<DB, Key> {
 pub type SqlitePool<Key = Main> = Pool<Sqlite, Key>;
 
 /// A connection without a transaction.
-pub struct SqliteConn(Log);
+pub struct SqliteConn(Log, Option<&'static str>);
+
+impl Drop for SqliteConn {
+    fn drop(&mut self) {
+        if let Some(word) = self.1 {
+            self.0.say(word);
+        }
+    }
+}
 
 /// One in a transaction.
 pub struct SqliteTx(Log);
@@ -106,11 +114,30 @@ pub mod private {
         pub site: Site,
         pub timeout: Option<Duration>,
         pub retry_after: Option<Duration>,
+        pub statement_timeout: Option<Duration>,
+        pub limit: Option<u32>,
+        pub read_only: bool,
+        pub isolation: Option<Isolation>,
+    }
+
+    #[derive(Debug)]
+    pub enum Isolation {
+        ReadCommitted,
+        RepeatableRead,
+        Serializable,
     }
 
     impl Call {
         pub const fn new(site: Site) -> Self {
-            Self { site, timeout: None, retry_after: None }
+            Self {
+                site,
+                timeout: None,
+                retry_after: None,
+                statement_timeout: None,
+                limit: None,
+                read_only: false,
+                isolation: None,
+            }
         }
 
         pub const fn timeout(mut self, limit: Duration) -> Self {
@@ -120,6 +147,26 @@ pub mod private {
 
         pub const fn retry_after(mut self, delay: Duration) -> Self {
             self.retry_after = Some(delay);
+            self
+        }
+
+        pub const fn statement_timeout(mut self, limit: Duration) -> Self {
+            self.statement_timeout = Some(limit);
+            self
+        }
+
+        pub const fn limit(mut self, limit: u32) -> Self {
+            self.limit = Some(limit);
+            self
+        }
+
+        pub const fn read_only(mut self) -> Self {
+            self.read_only = true;
+            self
+        }
+
+        pub const fn isolation(mut self, level: Isolation) -> Self {
+            self.isolation = Some(level);
             self
         }
     }
@@ -134,7 +181,7 @@ pub mod private {
         type Database = Sqlite;
         const COMMITS: bool = false;
         fn lent(log: Log) -> Self {
-            Self(log)
+            Self(log, None)
         }
     }
 
@@ -172,6 +219,15 @@ pub mod private {
         if let Some(delay) = call.retry_after {
             pool.log.say(format!("retry after {delay:?}"));
         }
+        if let Some(limit) = call.statement_timeout {
+            pool.log.say(format!("statements within {limit:?}"));
+        }
+        if let Some(limit) = call.limit {
+            pool.log.say(format!("one of {limit}"));
+        }
+        if let Some(level) = &call.isolation {
+            pool.log.say(format!("{level:?}, read only: {}", call.read_only));
+        }
         if pool.fails == Some("acquire") {
             return Err(Error("timed out"));
         }
@@ -183,13 +239,44 @@ pub mod private {
         &mut held.value
     }
 
+    pub fn give<T: From<Held<T>>>(held: Held<T>) -> T {
+        held.into()
+    }
+
+    impl From<Held<SqliteConn>> for SqliteConn {
+        fn from(mut held: Held<SqliteConn>) -> Self {
+            held.finished = true;
+            Self(held.log.clone(), Some("returned"))
+        }
+    }
+
+    pub trait RetryOn {
+        fn wants_retry(&self) -> bool;
+    }
+
+    impl RetryOn for Error {
+        fn wants_retry(&self) -> bool {
+            self.0 == "conflict"
+        }
+    }
+
+    impl<T> RetryOn for Result<T, Error> {
+        fn wants_retry(&self) -> bool {
+            self.as_ref().is_err_and(RetryOn::wants_retry)
+        }
+    }
+
     pub async fn finish<T: Lent>(mut held: Held<T>, success: bool) -> Result<(), Error> {
         held.finished = true;
         if T::COMMITS {
             held.log.say(if success { "commit" } else { "roll back" });
         }
         held.log.say("release");
-        if held.fails == Some("finish") { Err(Error("commit failed")) } else { Ok(()) }
+        match held.fails {
+            Some("finish") => Err(Error("commit failed")),
+            Some("finish, in conflict") if success => Err(Error("conflict")),
+            _ => Ok(()),
+        }
     }
 
     pub fn holding<F: Future>(_: &'static Call, body: F) -> impl Future<Output = F::Output> {
