@@ -1,8 +1,161 @@
-#![allow(missing_docs, clippy::todo)]
-use crate::{AcquireError, Manager, Pooled};
-use std::{future::Future, marker::PhantomData, pin::Pin, task::{Context, Poll}};
-pub struct Acquire<'a, M: Manager>(PhantomData<&'a M>);
+//! The caller's side: a ticket, and no I/O.
+
+use crate::{
+    AcquireError, Manager, Pooled, Site,
+    error::Cause,
+    shared::{Shared, bits},
+    state::{Caller, Collected, NEVER, Ns, Refusal, Wait, nanos, queue::Ticket},
+};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{runtime::Handle, time::Sleep};
+
+/// Waits for a connection. Made by [`Pool::acquire`](crate::Pool::acquire) and its siblings; the time runs from the first poll.
+///
+/// # Cancel safety
+///
+/// It does no I/O, so dropping it at any moment loses nothing: a place in the queue is given up, a connection that was granted already
+/// goes to the next caller, and a connect that was begun for it goes on and serves whoever needs it.
+///
+/// # Fairness
+///
+/// Callers are served in the order of their first poll, and nobody overtakes.
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquire<'a, M: Manager> {
+    shared: &'a Arc<Shared<M>>,
+    site: Site,
+    limit: Option<Duration>,
+    step: Step,
+}
+
+enum Step {
+    New,
+    Waiting(Waiting),
+    Done,
+}
+
+struct Waiting {
+    ticket: Ticket,
+    arrived: Ns,
+    deadline: Ns,
+    /// Only for a caller on another runtime than the driver's, which may not be running when its time is up.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a, M: Manager> Acquire<'a, M> {
+    pub(crate) fn new(shared: &'a Arc<Shared<M>>, site: Site, limit: Option<Duration>) -> Self {
+        Self { shared, site, limit, step: Step::New }
+    }
+
+    /// Takes what is free, else queues, under one lock.
+    fn begin(&mut self, cx: &mut Context<'_>) -> Poll<Answer<M>> {
+        let caller = Caller { site: self.site, task: tokio::task::try_id().map_or(0, bits) };
+        let limit = self.limit;
+        let queued = self.shared.take_or(caller, |state, now, fx| {
+            let limit = limit.unwrap_or(state.settings().pool_timeout);
+            let deadline = now.saturating_add(nanos(limit)).min(NEVER - 1);
+            (state.wait(caller, deadline, cx.waker().clone(), now, fx), now, deadline)
+        });
+        match queued {
+            Ok((id, conn)) => Poll::Ready(Ok(Pooled::new(Arc::clone(self.shared), id, conn))),
+            Err((Wait::Refused(why), arrived, _)) => {
+                Poll::Ready(Err(self.shared.explain(why.into(), self.site, arrived)))
+            }
+            Err((Wait::Queued(ticket), arrived, deadline)) => {
+                self.step = Step::Waiting(Waiting { ticket, arrived, deadline, timer: None });
+                self.collect(cx)
+            }
+        }
+    }
+
+    /// Asks what has become of the ticket.
+    fn collect(&mut self, cx: &mut Context<'_>) -> Poll<Answer<M>> {
+        let (shared, site) = (self.shared, self.site);
+        let Step::Waiting(waiting) = &mut self.step else { unreachable!("BUG: only a waiting caller collects") };
+        loop {
+            let ticket = waiting.ticket;
+            let (found, driver) =
+                shared.turn(|state, now, fx| (state.collect(ticket, cx.waker(), now, fx), state.driver));
+            let arrived = waiting.arrived;
+            let cause = match found {
+                Some(Collected::Lent(id, conn)) => {
+                    self.step = Step::Done;
+                    return Poll::Ready(Ok(Pooled::new(Arc::clone(shared), id, conn)));
+                }
+                Some(Collected::Failed(error)) => Cause::Connect(error),
+                Some(Collected::Expired) => Cause::TimedOut,
+                Some(Collected::Closed) => Cause::Closed,
+                None => {
+                    if waiting.rings(shared, driver, cx) {
+                        shared.turn(|state, _, fx| state.time_out(ticket, fx));
+                        continue;
+                    }
+                    return Poll::Pending;
+                }
+            };
+            self.step = Step::Done;
+            return Poll::Ready(Err(shared.explain(cause, site, arrived)));
+        }
+    }
+}
+
+impl Waiting {
+    /// Whether the caller's own timer has rung, if it needs one.
+    fn rings<M: Manager>(&mut self, shared: &Shared<M>, driver: Option<u64>, cx: &mut Context<'_>) -> bool {
+        if self.timer.is_none() {
+            let Ok(here) = Handle::try_current() else { return false };
+            if driver.is_none_or(|there| there == bits(here.id())) {
+                return false; // the driver keeps the alarm, or is about to start here
+            }
+            self.timer = shared.instant(self.deadline).map(|at| Box::pin(tokio::time::sleep_until(at)));
+        }
+        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+    }
+}
+
+type Answer<M> = Result<Pooled<M>, AcquireError<<M as Manager>::Error>>;
+
 impl<M: Manager> Future for Acquire<'_, M> {
-    type Output = Result<Pooled<M>, AcquireError<M::Error>>;
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> { todo!() }
+    type Output = Answer<M>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match self.step {
+            Step::New => self.begin(cx),
+            Step::Waiting(_) => self.collect(cx),
+            Step::Done => panic!("`Acquire` polled after it was ready"),
+        };
+        if answer.is_ready() {
+            self.step = Step::Done;
+        }
+        answer
+    }
+}
+
+impl<M: Manager> Drop for Acquire<'_, M> {
+    fn drop(&mut self) {
+        if let Step::Waiting(Waiting { ticket, .. }) = self.step {
+            self.shared.turn(|state, now, fx| state.leave(ticket, now, fx));
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Acquire<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Acquire({})", self.site)
+    }
+}
+
+impl<E> From<Refusal> for Cause<E> {
+    fn from(why: Refusal) -> Self {
+        match why {
+            Refusal::Closed => Self::Closed,
+            Refusal::QueueFull(limit) => Self::QueueFull(limit),
+        }
+    }
 }

@@ -1,0 +1,34 @@
+//! The task that keeps the alarms and starts the jobs.
+
+use crate::{Manager, job, shared::Shared};
+use std::sync::Arc;
+use tokio::time::timeout_at;
+
+/// The place of the driver. Dropped when it ends, by itself or with its runtime.
+pub(crate) struct Seat<M: Manager>(pub(crate) Arc<Shared<M>>);
+
+impl<M: Manager> Drop for Seat<M> {
+    fn drop(&mut self) {
+        self.0.turn(|state, now, fx| state.driver_ended(now, fx));
+    }
+}
+
+/// Sweeps at each alarm and each kick, starts what there is to do, and ends when the pool is closed and empty.
+pub(crate) async fn run<M: Manager>(seat: Seat<M>) {
+    let shared = &seat.0;
+    loop {
+        let kicked = shared.kick.notified();
+        let (alarm, drained) = shared.turn(|state, now, fx| (state.sweep(now, fx), state.is_drained()));
+        if drained {
+            return;
+        }
+        while let Some(work) = shared.turn(|state, now, _| state.next_job(now)) {
+            job::spawn(Arc::clone(shared), work);
+        }
+        match shared.instant(alarm) {
+            // Called or rung: either way there is something to look at.
+            Some(at) => drop(timeout_at(at, kicked).await),
+            None => kicked.await,
+        }
+    }
+}

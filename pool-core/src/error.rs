@@ -78,7 +78,7 @@ pub struct ConnectError<E> {
 pub(crate) enum Failure<E> {
     Manager(Arc<E>),
     TimedOut(Duration),
-    Panicked,
+    Aborted(&'static str),
 }
 
 impl<E> AcquireError<E> {
@@ -197,7 +197,7 @@ impl<E> Clone for ConnectError<E> {
         let failure = match &self.failure {
             Failure::Manager(error) => Failure::Manager(Arc::clone(error)),
             Failure::TimedOut(limit) => Failure::TimedOut(*limit),
-            Failure::Panicked => Failure::Panicked,
+            Failure::Aborted(why) => Failure::Aborted(why),
         };
         Self { failure, class: self.class }
     }
@@ -208,7 +208,7 @@ impl<E: fmt::Display> fmt::Display for ConnectError<E> {
         match &self.failure {
             Failure::Manager(error) => error.fmt(f),
             Failure::TimedOut(limit) => write!(f, "the server did not answer within {}", short(*limit)),
-            Failure::Panicked => f.write_str("the manager panicked while connecting"),
+            Failure::Aborted(why) => f.write_str(why),
         }
     }
 }

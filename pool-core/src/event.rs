@@ -55,7 +55,9 @@ impl Event {
     /// Writes the event as a `tracing` event of target `pool`, with the field `pool`.
     pub(crate) fn trace(&self, name: &str) {
         match self {
-            Self::Opened { took } => tracing::debug!(target: "pool", pool = name, "opened a connection in {}", short(*took)),
+            Self::Opened { took } => {
+                tracing::debug!(target: "pool", pool = name, "opened a connection in {}", short(*took))
+            }
             Self::ConnectFailed { error, retry_in } => {
                 tracing::warn!(target: "pool", pool = name, "cannot open a connection: {error}; next attempt in {}", short(*retry_in));
             }

@@ -1,0 +1,118 @@
+//! Connecting, testing, cleaning and closing: each in a task of its own, within its limit.
+
+use crate::{
+    CloseReason, ConnectError, ErrorClass, Manager,
+    error::Failure,
+    shared::Shared,
+    state::{Ns, SlotId, effects::Job, time},
+};
+use std::sync::Arc;
+use tokio::time::timeout;
+
+/// Runs the job in a new task. However that ends, the slot is reported back.
+pub(crate) fn spawn<M: Manager>(shared: Arc<Shared<M>>, job: Job<M::Conn>) {
+    match job {
+        Job::Connect { slot, limit } => drop(tokio::spawn(connect(Held::new(shared, slot, Kind::Connect), limit))),
+        Job::Ping { slot, conn, limit } => drop(tokio::spawn(ping(Held::new(shared, slot, Kind::Ping), conn, limit))),
+        Job::Reset { slot, conn, limit } => {
+            drop(tokio::spawn(reset(Held::new(shared, slot, Kind::Reset), conn, limit)))
+        }
+        Job::Close { slot, conn, limit, reason } => {
+            drop(tokio::spawn(close(Held::new(shared, slot, Kind::Close(reason)), conn, limit)));
+        }
+    }
+}
+
+async fn connect<M: Manager>(held: Held<M>, limit: Ns) {
+    let manager = &held.shared.manager;
+    let error = match timeout(time(limit), manager.connect()).await {
+        Ok(Ok(conn)) => {
+            return held.report(|shared, slot| shared.turn(|state, now, fx| state.connected(slot, conn, now, fx)));
+        }
+        Ok(Err(error)) => ConnectError { class: manager.classify(&error), failure: Failure::Manager(Arc::new(error)) },
+        Err(_) => ConnectError { class: ErrorClass::Transient, failure: Failure::TimedOut(time(limit)) },
+    };
+    let said = error.to_string();
+    held.report(|shared, slot| shared.turn(|state, now, fx| state.connect_failed(slot, error, said, now, fx)));
+}
+
+async fn ping<M: Manager>(held: Held<M>, mut conn: M::Conn, limit: Ns) {
+    let manager = &held.shared.manager;
+    // A ping that hangs is a dead connection, and says as much about the others.
+    let lost = match timeout(time(limit), manager.ping(&mut conn)).await {
+        Ok(Ok(())) => {
+            return held.report(|shared, slot| shared.turn(|state, now, fx| state.pinged(slot, conn, now, fx)));
+        }
+        Ok(Err(error)) => manager.classify(&error) == ErrorClass::Lost,
+        Err(_) => true,
+    };
+    held.report(|shared, slot| shared.turn(|state, now, fx| state.ping_failed(slot, Some(conn), lost, now, fx)));
+}
+
+async fn reset<M: Manager>(held: Held<M>, mut conn: M::Conn, limit: Ns) {
+    let manager = &held.shared.manager;
+    let lost = match timeout(time(limit), manager.reset(&mut conn)).await {
+        Ok(Ok(())) => {
+            return held.report(|shared, slot| shared.turn(|state, now, fx| state.was_reset(slot, conn, now, fx)));
+        }
+        Ok(Err(error)) => manager.classify(&error) == ErrorClass::Lost,
+        // It may be this connection's statement alone that does not end.
+        Err(_) => false,
+    };
+    held.report(|shared, slot| shared.turn(|state, now, fx| state.reset_failed(slot, Some(conn), lost, now, fx)));
+}
+
+async fn close<M: Manager>(held: Held<M>, conn: M::Conn, limit: Ns) {
+    let Kind::Close(reason) = held.kind else { unreachable!("BUG: a close job of another kind") };
+    let confirmed = timeout(time(limit), held.shared.manager.close(conn)).await.is_ok();
+    held.report(|shared, slot| shared.turn(|state, now, fx| state.was_closed(slot, reason, confirmed, now, fx)));
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Connect,
+    Ping,
+    Reset,
+    Close(CloseReason),
+}
+
+/// The claim of a job to its slot. Dropped without a report, by a panic or the end of the runtime, it gives the slot back.
+struct Held<M: Manager> {
+    shared: Arc<Shared<M>>,
+    slot: SlotId,
+    kind: Kind,
+    reported: bool,
+}
+
+impl<M: Manager> Held<M> {
+    fn new(shared: Arc<Shared<M>>, slot: SlotId, kind: Kind) -> Self {
+        Self { shared, slot, kind, reported: false }
+    }
+
+    fn report(mut self, tell: impl FnOnce(&Arc<Shared<M>>, SlotId)) {
+        self.reported = true;
+        tell(&self.shared, self.slot);
+    }
+}
+
+impl<M: Manager> Drop for Held<M> {
+    fn drop(&mut self) {
+        if self.reported {
+            return;
+        }
+        let (shared, slot) = (&self.shared, self.slot);
+        match self.kind {
+            Kind::Connect => {
+                let (class, why) = match std::thread::panicking() {
+                    true => (ErrorClass::Other, "the manager panicked while connecting"),
+                    false => (ErrorClass::Transient, "the runtime ended while connecting"),
+                };
+                let error = ConnectError { class, failure: Failure::Aborted(why) };
+                shared.turn(|state, now, fx| state.connect_failed(slot, error, why.to_owned(), now, fx));
+            }
+            Kind::Ping => shared.turn(|state, now, fx| state.ping_failed(slot, None, false, now, fx)),
+            Kind::Reset => shared.turn(|state, now, fx| state.reset_failed(slot, None, false, now, fx)),
+            Kind::Close(reason) => shared.turn(|state, now, fx| state.was_closed(slot, reason, false, now, fx)),
+        }
+    }
+}

@@ -150,7 +150,10 @@ impl Settings {
         let mut faults = Vec::new();
         let mut fault = |key, problem: String| faults.push(SettingsFault { key, problem });
         if self.cap() == Some(0) {
-            fault("pool_size", "pool_size = 0 with max_overflow = 0 allows no connection at all; raise one of them".into());
+            fault(
+                "pool_size",
+                "pool_size = 0 with max_overflow = 0 allows no connection at all; raise one of them".into(),
+            );
         }
         if self.min_idle > self.pool_size {
             let (min, size) = (self.min_idle, self.pool_size);

@@ -1,0 +1,220 @@
+//! The one place that locks: lock, decide, unlock, perform.
+
+use crate::{
+    Condition, Manager, Settings, Site, driver,
+    error::{AcquireError, Cause, Report},
+    state::{Caller, Ns, SlotId, State, effects::Effects, nanos},
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
+
+/// What all handles, guards, jobs and the driver of a pool share.
+pub(crate) struct Shared<M: Manager> {
+    pub(crate) manager: M,
+    /// Locked by the functions of this file only. Under it nothing waits, wakes, spawns, logs, drops a connection or calls the manager.
+    state: Mutex<State<M::Conn, M::Error>>,
+    /// Calls the driver.
+    pub(crate) kick: Notify,
+    /// Tells those who wait for the end that the pool is closed and empty.
+    pub(crate) drained: Notify,
+    /// `Pool` values that exist. The last one closes the pool.
+    handles: AtomicUsize,
+    /// Time zero of the state.
+    start: Instant,
+    /// Name of the pool, for the logs.
+    name: String,
+}
+
+impl<M: Manager> Shared<M> {
+    pub(crate) fn new(manager: M, settings: Settings) -> Self {
+        let start = Instant::now();
+        let name = settings.name.clone();
+        // Differs from process to process, so that their jitters differ.
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        Self {
+            manager,
+            state: Mutex::new(State::new(settings, seed)),
+            kick: Notify::new(),
+            drained: Notify::new(),
+            handles: AtomicUsize::new(1),
+            start,
+            name,
+        }
+    }
+
+    /// The time, in the state's unit. Read before the lock, so it may be older than what the lock protects.
+    pub(crate) fn now(&self) -> Ns {
+        nanos(Instant::now().saturating_duration_since(self.start))
+    }
+
+    /// The moment that the state calls `ns`; `None` if it is too far away to be waited for.
+    pub(crate) fn instant(&self, ns: Ns) -> Option<Instant> {
+        self.start.checked_add(std::time::Duration::from_nanos(ns)).filter(|_| ns != Ns::MAX)
+    }
+
+    /// Lets the state decide, then does what it left to do.
+    pub(crate) fn turn<T>(
+        self: &Arc<Self>,
+        decide: impl FnOnce(&mut State<M::Conn, M::Error>, Ns, &mut Effects<M::Conn>) -> T,
+    ) -> T {
+        let now = self.now();
+        let mut fx = Effects::default();
+        let mut state = self.lock();
+        let answer = decide(&mut state, now, &mut fx);
+        self.finish(state, now, fx);
+        answer
+    }
+
+    /// Looks without changing anything.
+    pub(crate) fn look<T>(&self, see: impl FnOnce(&State<M::Conn, M::Error>, Ns) -> T) -> T {
+        let now = self.now();
+        see(&self.lock(), now)
+    }
+
+    /// Lends an idle, fresh connection, or does `otherwise` under the same lock, so that nothing happens in between.
+    pub(crate) fn take_or<T>(
+        self: &Arc<Self>,
+        caller: Caller,
+        otherwise: impl FnOnce(&mut State<M::Conn, M::Error>, Ns, &mut Effects<M::Conn>) -> T,
+    ) -> Result<(SlotId, M::Conn), T> {
+        let now = self.now();
+        let mut state = self.lock();
+        if let Some(lent) = state.take(caller, now) {
+            return Ok(lent);
+        }
+        let mut fx = Effects::default();
+        let answer = otherwise(&mut state, now, &mut fx);
+        self.finish(state, now, fx);
+        Err(answer)
+    }
+
+    /// Takes a connection home from its guard. Never waits.
+    pub(crate) fn release(self: &Arc<Self>, id: SlotId, mut conn: M::Conn) {
+        // A manager that panics here is not trusted with the connection again.
+        let condition =
+            catch_unwind(AssertUnwindSafe(|| self.manager.condition(&mut conn))).unwrap_or(Condition::Broken);
+        match condition {
+            Condition::Clean => {
+                let now = self.now();
+                let mut state = self.lock();
+                if let Err(conn) = state.give(id, conn, now) {
+                    let mut fx = Effects::default();
+                    state.come_home(id, conn, now, &mut fx);
+                    self.finish(state, now, fx);
+                }
+            }
+            Condition::Dirty => self.turn(|state, now, fx| state.come_home_dirty(id, conn, now, fx)),
+            Condition::Broken => self.turn(|state, now, fx| state.come_home_broken(id, conn, now, fx)),
+        }
+    }
+
+    /// Builds the report of an acquire that failed, from what the pool looks like now.
+    pub(crate) fn explain(&self, cause: Cause<M::Error>, site: Site, arrived: Ns) -> AcquireError<M::Error> {
+        self.look(|state, now| {
+            let verdict = match cause {
+                Cause::TimedOut => state.verdict(now),
+                Cause::Connect(_) => crate::Verdict::Connecting,
+                Cause::QueueFull(_) => crate::Verdict::Refused,
+                Cause::Closed => crate::Verdict::Closed,
+            };
+            let mut holders = state.holders(now);
+            holders.truncate(5);
+            AcquireError::new(Report {
+                cause,
+                verdict,
+                site,
+                waited: std::time::Duration::from_nanos(now.saturating_sub(arrived)),
+                status: state.status(now),
+                holders,
+                connect_error: state.last_connect_error().cloned(),
+            })
+        })
+    }
+
+    pub(crate) fn add_handle(&self) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Forgets one handle; says whether it was the last.
+    pub(crate) fn drop_handle(&self) -> bool {
+        self.handles.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<M::Conn, M::Error>> {
+        // Nothing under the lock runs foreign code, so a poisoned lock means a bug of ours in debug checks; going on is safer than
+        // refusing every later request.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finish(self: &Arc<Self>, state: MutexGuard<'_, State<M::Conn, M::Error>>, now: Ns, fx: Effects<M::Conn>) {
+        #[cfg(debug_assertions)]
+        if let Err(broken) = state.check(now) {
+            drop(state);
+            panic!("BUG: {broken}");
+        }
+        let _ = now;
+        let homeless = fx.kick && state.driver.is_none();
+        drop(state);
+        self.perform(fx, homeless);
+    }
+
+    fn perform(self: &Arc<Self>, fx: Effects<M::Conn>, homeless: bool) {
+        if let Some(waker) = fx.wake {
+            waker.wake();
+        }
+        for waker in fx.more {
+            waker.wake();
+        }
+        drop(fx.dispose);
+        if homeless {
+            self.start_driver();
+        }
+        if fx.kick {
+            self.kick.notify_one();
+        }
+        if fx.drained {
+            self.drained.notify_waiters();
+        }
+        for event in fx.events {
+            event.trace(&self.name);
+        }
+    }
+
+    /// Starts a driver on this runtime, unless there is one or no runtime. Without one the work waits for the next turn that has one.
+    fn start_driver(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        {
+            let mut state = self.lock();
+            if state.driver.is_some() || state.is_drained() {
+                return;
+            }
+            state.driver = Some(bits(runtime.id()));
+        }
+        runtime.spawn(driver::run(driver::Seat(Arc::clone(self))));
+    }
+}
+
+/// The number inside an identifier that only offers `Hash`.
+pub(crate) fn bits(id: impl std::hash::Hash) -> u64 {
+    struct Bits(u64);
+    impl std::hash::Hasher for Bits {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+        }
+        fn write_u64(&mut self, n: u64) {
+            self.0 = n;
+        }
+    }
+    let mut hasher = Bits(0);
+    id.hash(&mut hasher);
+    std::hash::Hasher::finish(&hasher)
+}

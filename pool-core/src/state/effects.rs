@@ -1,0 +1,49 @@
+//! What a decision leaves to be done once the lock is released.
+
+use super::{Ns, live::SlotId};
+use crate::{CloseReason, Event};
+use std::task::Waker;
+
+/// The rest of a step: performed by `Shared::turn` after unlocking, in this order.
+pub(crate) struct Effects<C> {
+    /// The one caller that most steps wake.
+    pub(crate) wake: Option<Waker>,
+    /// Further callers; only a sweep or a close has any.
+    pub(crate) more: Vec<Waker>,
+    /// Connections to drop without a word: their runtime is gone.
+    pub(crate) dispose: Vec<C>,
+    /// What happened, for the logs.
+    pub(crate) events: Vec<Event>,
+    /// The driver has something to do, or an earlier alarm.
+    pub(crate) kick: bool,
+    /// The pool is closed and empty.
+    pub(crate) drained: bool,
+}
+
+impl<C> Effects<C> {
+    pub(crate) fn wake(&mut self, waker: Waker) {
+        match self.wake {
+            None => self.wake = Some(waker),
+            Some(_) => self.more.push(waker),
+        }
+    }
+}
+
+impl<C> Default for Effects<C> {
+    fn default() -> Self {
+        Self { wake: None, more: Vec::new(), dispose: Vec::new(), events: Vec::new(), kick: false, drained: false }
+    }
+}
+
+/// Work for a task of its own. Whoever runs it must report the end to the state, or the slot stays taken.
+#[derive(Debug)]
+pub(crate) enum Job<C> {
+    /// Open a connection within the limit.
+    Connect { slot: SlotId, limit: Ns },
+    /// Test one within the limit.
+    Ping { slot: SlotId, conn: C, limit: Ns },
+    /// Clean one within the limit.
+    Reset { slot: SlotId, conn: C, limit: Ns },
+    /// Close one within the limit.
+    Close { slot: SlotId, conn: C, limit: Ns, reason: CloseReason },
+}

@@ -1,0 +1,174 @@
+//! The slots: one for each connection that exists or is being made, and the phase it is in.
+
+use super::Ns;
+use crate::{CloseReason, Site};
+
+pub(crate) type SlotId = u32;
+
+/// Where a connection is in its life. The count of each is kept by [`Slots::enter`] and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No connection and no claim to one.
+    Vacant,
+    /// A job is connecting.
+    Opening,
+    /// In the idle stack.
+    Idle,
+    /// Given to a waiter that has not collected it yet.
+    Granted,
+    /// With a caller.
+    Lent,
+    /// Waiting for a ping job, or with one.
+    Pinging,
+    /// Waiting for a reset job, or with one.
+    Resetting,
+    /// Waiting for a close job, or with one.
+    Closing(CloseReason),
+}
+
+const PHASES: usize = 8;
+
+impl Phase {
+    fn index(self) -> usize {
+        match self {
+            Self::Vacant => 0,
+            Self::Opening => 1,
+            Self::Idle => 2,
+            Self::Granted => 3,
+            Self::Lent => 4,
+            Self::Pinging => 5,
+            Self::Resetting => 6,
+            Self::Closing(_) => 7,
+        }
+    }
+}
+
+/// The right to one connection, and what is known of it.
+pub(crate) struct Slot<C> {
+    /// Changed by [`Slots::enter`] only.
+    phase: Phase,
+    /// Here unless a caller or a job has it.
+    pub(crate) conn: Option<C>,
+    /// Which invalidations it has seen; older than the state's is retired.
+    pub(crate) epoch: u32,
+    /// When it was established.
+    pub(crate) born: Ns,
+    /// When its age ends.
+    pub(crate) expires: Ns,
+    /// When it entered its phase; of an idle one, when it was last known to be good.
+    pub(crate) since: Ns,
+    /// How often it was lent.
+    pub(crate) uses: u64,
+    /// Who has it, or had it last.
+    pub(crate) site: Site,
+    /// The task that borrowed it, 0 if unknown.
+    pub(crate) task: u64,
+    /// Whether this hold was reported as a leak.
+    pub(crate) reported: bool,
+}
+
+impl<C> Slot<C> {
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+}
+
+/// The table of slots.
+pub(crate) struct Slots<C> {
+    slots: Vec<Slot<C>>,
+    vacant: Vec<SlotId>,
+    counts: [u32; PHASES],
+}
+
+impl<C> Slots<C> {
+    pub(crate) fn new() -> Self {
+        Self { slots: Vec::new(), vacant: Vec::new(), counts: [0; PHASES] }
+    }
+
+    /// Takes a slot for a connection that is about to be opened.
+    pub(crate) fn open(&mut self, epoch: u32, now: Ns) -> SlotId {
+        let slot = Slot {
+            phase: Phase::Opening,
+            conn: None,
+            epoch,
+            born: now,
+            expires: Ns::MAX,
+            since: now,
+            uses: 0,
+            site: Site::here(),
+            task: 0,
+            reported: false,
+        };
+        self.counts[Phase::Opening.index()] += 1;
+        match self.vacant.pop() {
+            Some(id) => {
+                self.counts[Phase::Vacant.index()] -= 1;
+                self.slots[id as usize] = slot;
+                id
+            }
+            None => {
+                self.slots.push(slot);
+                SlotId::try_from(self.slots.len() - 1).expect("BUG: more than 2^32 connections")
+            }
+        }
+    }
+
+    /// Moves a slot to a phase.
+    pub(crate) fn enter(&mut self, id: SlotId, phase: Phase, now: Ns) {
+        let slot = &mut self.slots[id as usize];
+        self.counts[slot.phase.index()] -= 1;
+        self.counts[phase.index()] += 1;
+        (slot.phase, slot.since) = (phase, now);
+        if phase == Phase::Vacant {
+            debug_assert!(slot.conn.is_none(), "BUG: a freed slot still holds its connection");
+            self.vacant.push(id);
+        }
+    }
+
+    /// How many are in a phase.
+    pub(crate) fn count(&self, phase: Phase) -> u32 {
+        self.counts[phase.index()]
+    }
+
+    /// Slots that count against the cap: all but the vacant.
+    pub(crate) fn used(&self) -> u32 {
+        self.slots.len() as u32 - self.vacant.len() as u32
+    }
+
+    /// Established connections that are not confirmed closed.
+    pub(crate) fn open_count(&self) -> u32 {
+        self.used() - self.count(Phase::Opening)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot<C>)> {
+        (0..).zip(&self.slots).filter(|(_, slot)| slot.phase != Phase::Vacant)
+    }
+
+    /// Compares the counts with the phases.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut counts = [0; PHASES];
+        for slot in &self.slots {
+            counts[slot.phase.index()] += 1;
+        }
+        if counts != self.counts {
+            return Err(format!("phase counts are {:?}, the slots say {counts:?}", self.counts));
+        }
+        if counts[0] as usize != self.vacant.len() {
+            return Err(format!("{} vacant slots, {} on the vacant list", counts[0], self.vacant.len()));
+        }
+        Ok(())
+    }
+}
+
+impl<C> std::ops::Index<SlotId> for Slots<C> {
+    type Output = Slot<C>;
+    fn index(&self, id: SlotId) -> &Slot<C> {
+        &self.slots[id as usize]
+    }
+}
+
+impl<C> std::ops::IndexMut<SlotId> for Slots<C> {
+    fn index_mut(&mut self, id: SlotId) -> &mut Slot<C> {
+        &mut self.slots[id as usize]
+    }
+}
