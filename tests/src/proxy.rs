@@ -101,7 +101,7 @@ impl Proxy {
 
     /// Cuts every open connection with a TCP reset. In force when this returns; the mode stays.
     pub fn reset_all(&self) {
-        self.send(|done| Command::Reset(done));
+        self.send(Command::Reset);
     }
 
     /// What has gone by so far.

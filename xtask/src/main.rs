@@ -4,6 +4,7 @@
 
 mod book;
 mod cargo;
+mod demo;
 mod postgres;
 mod report;
 mod test;
@@ -17,6 +18,7 @@ type Verdict = Result<ExitCode, Box<dyn Error>>;
 const USAGE: &str = "\
 usage: cargo xtask <verb>
 
+  demo [--postgres]  the example service through calm, a burst and recovery; on SQLite unless told otherwise
   test [-- FILTER]   every test, on a scratch PostgreSQL; FILTER as for `cargo test`
   tidy               format, clippy, docs, the rules of the house, the book
   book [--open]      builds the book and checks its links
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let verdict = match arguments.as_slice() {
+        ["demo"] => demo::run(demo::Database::Sqlite),
+        ["demo", "--postgres"] => demo::run(demo::Database::Postgres),
         ["test", rest @ ..] => test::run(rest),
         ["tidy"] => tidy::run(),
         ["book"] => book::run(book::Then::Stop),
