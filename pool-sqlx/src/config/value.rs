@@ -1,0 +1,212 @@
+//! From a value of a file or variable to the type of a field.
+
+use std::time::Duration;
+
+use figment::value::{Num, Value};
+use pool_core::{MaxOverflow, Nested};
+
+use super::{Pooler, Reset, Secret, duration, secret, url};
+
+/// Reads a type from a configuration value. The error is a sentence such as `found "forty", expected a whole number such as 40`.
+pub(super) trait FromValue: Sized {
+    fn from_value(value: &Value) -> Result<Self, String>;
+}
+
+/// The value as an error may quote it.
+pub(super) fn found(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => match secret::quotable(text) {
+            long if long.chars().count() > 80 => format!("\"{}…\"", long.chars().take(80).collect::<String>()),
+            text => format!("\"{text}\""),
+        },
+        Value::Char(_, c) => format!("\"{c}\""),
+        Value::Bool(_, b) => b.to_string(),
+        Value::Num(_, num) => match (num.to_u128(), num.to_i128()) {
+            (Some(n), _) => n.to_string(),
+            (_, Some(n)) => n.to_string(),
+            _ => format!("{:?}", float(num).unwrap_or(f64::NAN)),
+        },
+        Value::Empty(..) => "nothing".into(),
+        Value::Dict(..) => "a table".into(),
+        Value::Array(..) => "a list".into(),
+    }
+}
+
+fn expected<T>(value: &Value, wanted: &str) -> Result<T, String> {
+    Err(format!("found {}, expected {wanted}", found(value)))
+}
+
+macro_rules! whole_numbers {
+    ($($number:ty),*) => {$(
+        impl FromValue for $number {
+            fn from_value(value: &Value) -> Result<Self, String> {
+                match whole(value) {
+                    Some(n) => n.try_into().or_else(|_| expected(value, &format!("a whole number from 0 to {}", <$number>::MAX))),
+                    None => expected(value, "a whole number such as 40"),
+                }
+            }
+        }
+    )*};
+}
+
+whole_numbers!(u16, u32, u64, usize);
+
+fn whole(value: &Value) -> Option<i128> {
+    value.to_num().and_then(|num| num.to_i128().or_else(|| num.to_u128().and_then(|n| n.try_into().ok())))
+}
+
+fn float(num: &Num) -> Option<f64> {
+    match *num {
+        Num::F32(n) => Some(n.into()),
+        Num::F64(n) => Some(n),
+        _ => None,
+    }
+}
+
+impl FromValue for bool {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        value.to_bool().map_or_else(|| expected(value, "true or false"), Ok)
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| expected(value, "text in quotes"), |text| Ok(text.to_owned()))
+    }
+}
+
+impl FromValue for Secret {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some(text) => url::normalise(text).map(Secret::new),
+            // What stands where a url should is not quoted, whatever it is.
+            None => Err("expected a url in quotes".into()),
+        }
+    }
+}
+
+impl FromValue for Duration {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let parsed = match value {
+            Value::String(_, text) => duration::parse(text),
+            Value::Num(_, num) => match (float(num), whole(value)) {
+                (Some(seconds), _) => duration::seconds(seconds),
+                // Exact up to 2^53 seconds, far above the longest that is taken.
+                (None, Some(seconds)) => duration::seconds(seconds as f64),
+                (None, None) => duration::seconds(f64::INFINITY),
+            },
+            _ => duration::parse(""),
+        };
+        parsed.or_else(|wanted| expected(value, wanted))
+    }
+}
+
+impl FromValue for MaxOverflow {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        const WANTED: &str = r#"a whole number such as 5, or "unlimited" (-1)"#;
+        if value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("unlimited")) || whole(value) == Some(-1) {
+            return Ok(Self::Unlimited);
+        }
+        match whole(value).and_then(|n| u32::try_from(n).ok()) {
+            Some(n) => Ok(Self::Limited(n)),
+            None => expected(value, WANTED),
+        }
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        if value.as_str().is_some_and(|text| text.trim().eq_ignore_ascii_case("none")) {
+            return Ok(None);
+        }
+        T::from_value(value).map(Some).map_err(|problem| format!("{problem}, or \"none\""))
+    }
+}
+
+macro_rules! choices {
+    ($($choice:ty { $($word:literal => $variant:ident),* } $wanted:literal)*) => {$(
+        impl FromValue for $choice {
+            fn from_value(value: &Value) -> Result<Self, String> {
+                match value.as_str().map(str::to_ascii_lowercase).as_deref() {
+                    $(Some($word) => Ok(Self::$variant),)*
+                    _ => expected(value, $wanted),
+                }
+            }
+        }
+    )*};
+}
+
+choices! {
+    Nested { "allow" => Allow, "warn" => Warn, "deny" => Deny } r#""allow", "warn" or "deny""#
+    Reset { "rollback" => Rollback, "session" => Session, "full" => Full } r#""rollback", "session" or "full""#
+    Pooler { "direct" => Direct, "prepared" => Prepared, "unprepared" => Unprepared } r#""direct", "prepared" or "unprepared""#
+    Provider { "none" => None, "neon" => Neon } r#""none" or "neon""#
+}
+
+/// A host whose bundle of defaults is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Provider {
+    None,
+    Neon,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<T: FromValue + std::fmt::Debug>(value: impl Into<Value>, expected: &str) {
+        assert_eq!(T::from_value(&value.into()).expect_err("refused"), expected);
+    }
+
+    #[test]
+    fn faults_say_what_was_found_and_what_was_expected() {
+        refused::<u32>("forty", r#"found "forty", expected a whole number such as 40"#);
+        refused::<u32>(1.5, "found 1.5, expected a whole number such as 40");
+        refused::<u32>(-1, "found -1, expected a whole number from 0 to 4294967295");
+        refused::<u16>(70_000, "found 70000, expected a whole number from 0 to 65535");
+        refused::<Option<u64>>("many", r#"found "many", expected a whole number such as 40, or "none""#);
+        refused::<bool>("si", r#"found "si", expected true or false"#);
+        refused::<MaxOverflow>(-2, r#"found -2, expected a whole number such as 5, or "unlimited" (-1)"#);
+        refused::<Duration>(-1, "found -1, expected a duration of zero or more");
+        refused::<Duration>(
+            u64::MAX,
+            "found 18446744073709551615, expected a duration of at most 876000h, which is a hundred years",
+        );
+        refused::<Duration>(
+            f64::NAN,
+            r#"found NaN, expected a duration such as 10 (seconds), "250ms", "2s", "5m" or "2h""#,
+        );
+        refused::<Duration>(
+            true,
+            r#"found true, expected a duration such as 10 (seconds), "250ms", "2s", "5m" or "2h""#,
+        );
+        refused::<bool>("x".repeat(100), &format!("found \"{}…\", expected true or false", "x".repeat(80)));
+        refused::<Reset>("rolback", r#"found "rolback", expected "rollback", "session" or "full""#);
+        refused::<String>(7, "found 7, expected text in quotes");
+        refused::<Secret>(12345, "expected a url in quotes");
+        refused::<u32>(
+            "postgres://app:hunter2@db/app",
+            r#"found "postgres://app:***@db/app", expected a whole number such as 40"#,
+        );
+    }
+
+    #[test]
+    fn values_are_read_from_every_form_they_come_in() {
+        fn check<T: FromValue + std::fmt::Debug + PartialEq>(value: impl Into<Value>, expected: T) {
+            assert_eq!(T::from_value(&value.into()), Ok(expected));
+        }
+        check(40u64, 40u32);
+        check(40i64, 40u32);
+        check(10, Duration::from_secs(10));
+        check(10.0, Duration::from_secs(10));
+        check("10", Duration::from_secs(10));
+        check("none", None::<Duration>);
+        check("None", None::<usize>);
+        check("2h", Some(Duration::from_secs(7200)));
+        check(-1, MaxOverflow::Unlimited);
+        check("unlimited", MaxOverflow::Unlimited);
+        check(0, MaxOverflow::Limited(0));
+        check("Full", Reset::Full);
+        check("deny", Nested::Deny);
+    }
+}

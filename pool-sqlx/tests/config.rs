@@ -1,0 +1,628 @@
+//! Configuration from end to end: files, variables, profiles. In a process of its own, for it changes the environment.
+#![allow(clippy::result_large_err, reason = "figment's jail wants figment's own error")]
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use figment::{
+    Figment, Jail,
+    providers::{Format, Serialized, Toml},
+};
+use pool_core::{MaxOverflow, Nested};
+use pool_sqlx::{ConfigError, DatabaseSettings, Pooler, Reset, Secret, SettingKind, reference};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A clean environment with this file and these variables.
+fn jail(file: &str, variables: &[(&str, &str)], test: impl FnOnce(&mut Jail)) {
+    Jail::expect_with(|jail| {
+        jail.clear_env();
+        if !file.is_empty() {
+            jail.create_file("Pool.toml", file)?;
+        }
+        for (name, value) in variables {
+            jail.set_env(name, value);
+        }
+        test(jail);
+        Ok(())
+    });
+}
+
+fn primary() -> Result<DatabaseSettings, ConfigError> {
+    DatabaseSettings::from(&DatabaseSettings::figment(), "primary")
+}
+
+fn faults(error: &ConfigError) -> Vec<String> {
+    error.faults().iter().map(ToString::to_string).collect()
+}
+
+const URL: (&str, &str) = ("DATABASE_URL", "postgres://app:hunter2@db/app");
+
+#[test]
+fn the_requirement_documents_block_is_accepted_unchanged() {
+    let variables = [
+        URL,
+        ("DATABASE_STATEMENT_TIMEOUT", "10.0"),
+        ("DATABASE_CONNECTION_TIMEOUT", "10.0"),
+        ("DATABASE_POOL_SIZE", "10"),
+        ("DATABASE_MAX_OVERFLOW", "5"),
+        ("DATABASE_POOL_RECYCLE", "7200"),
+        ("DATABASE_POOL_PRE_PING", "true"),
+        ("DATABASE_POOL_TIMEOUT", "10.0"),
+    ];
+    jail("", &variables, |_| {
+        let settings = primary().expect("accepted");
+        assert_eq!(settings.statement_timeout, Some(10 * SECOND));
+        assert_eq!(settings.pool.connection_timeout, 10 * SECOND);
+        assert_eq!(settings.pool.pool_timeout, 10 * SECOND);
+        assert_eq!(settings.pool.pool_size, 10);
+        assert_eq!(settings.pool.max_overflow, MaxOverflow::Limited(5));
+        assert_eq!(settings.pool.pool_recycle, Some(7200 * SECOND));
+        assert!(settings.pool.pool_pre_ping);
+        for (variable, _) in variables {
+            let key = variable["DATABASE_".len()..].to_lowercase();
+            assert_eq!(settings.explicit(&key), Some(variable));
+        }
+    });
+}
+
+#[test]
+fn a_url_in_the_environment_is_enough() {
+    jail("", &[URL], |_| {
+        let settings = primary().expect("accepted");
+        assert_eq!(settings.url.expose(), URL.1);
+        assert_eq!(settings.pool, pool_core::Settings::default().with_name("primary"));
+        assert_eq!(settings.explicit("url"), Some("DATABASE_URL"));
+        assert_eq!(settings.explicit("pool_size"), None);
+    });
+}
+
+#[test]
+fn code_beats_environment_beats_profile_beats_default() {
+    let file = r#"
+        [default.databases.primary]
+        url = "postgres://app@db/app"
+        pool_size = 1
+        min_idle = 1
+        max_overflow = 1
+        connect_concurrency = 1
+        max_uses = 1
+
+        [production.databases.primary]
+        min_idle = 2
+        max_overflow = 2
+        connect_concurrency = 2
+        max_uses = 2
+        pool_size = 2
+
+        [dev.databases.primary]
+        max_uses = 99
+    "#;
+    let variables = [
+        ("POOL_PROFILE", "production"),
+        ("DATABASE_MAX_OVERFLOW", "3"),
+        ("DATABASE_CONNECT_CONCURRENCY", "3"),
+        ("DATABASE_MAX_USES", "3"),
+    ];
+    jail(file, &variables, |_| {
+        let figment = DatabaseSettings::figment().merge(Serialized::global("databases.primary.connect_concurrency", 4));
+        let settings = DatabaseSettings::from(&figment, "primary").expect("accepted").with_max_uses(5);
+        assert_eq!(settings.url.expose(), "postgres://app@db/app");
+        assert_eq!(settings.pool.min_idle, 2);
+        assert_eq!(settings.pool.max_overflow, MaxOverflow::Limited(3));
+        assert_eq!(settings.pool.connect_concurrency, 4);
+        assert_eq!(settings.pool.max_uses, Some(5));
+        assert_eq!(settings.explicit("url"), Some("Pool.toml, [default.databases.primary] url"));
+        assert_eq!(settings.explicit("min_idle"), Some("Pool.toml, [production.databases.primary] min_idle"));
+        assert_eq!(settings.explicit("max_overflow"), Some("DATABASE_MAX_OVERFLOW"));
+        assert!(settings.explicit("connect_concurrency").expect("set").contains("tests/config.rs"));
+        assert_eq!(settings.explicit("max_uses"), Some("max_uses, set in code"));
+    });
+}
+
+#[test]
+fn the_profile_is_pool_profile_or_that_of_the_build() {
+    let file = r#"
+        [dev.databases.primary]
+        url = "postgres://dev/app"
+        [production.databases.primary]
+        url = "postgres://production/app"
+        [staging.databases.primary]
+        url = "postgres://staging/app"
+    "#;
+    let build = if cfg!(debug_assertions) { "postgres://dev/app" } else { "postgres://production/app" };
+    for (profile, url) in
+        [("staging", "postgres://staging/app"), ("Production", "postgres://production/app"), ("", build)]
+    {
+        jail(file, &[("POOL_PROFILE", profile)], |_| {
+            assert_eq!(primary().expect("accepted").url.expose(), url);
+        });
+    }
+    jail(file, &[], |_| assert_eq!(primary().expect("accepted").url.expose(), build));
+}
+
+/// A setting, a value other than its default, and whether the field has it.
+type Example = (&'static str, &'static str, fn(&DatabaseSettings) -> bool);
+
+fn examples() -> Vec<Example> {
+    vec![
+        ("url", "12345", |_| false),
+        ("pool_size", "7", |s| s.pool.pool_size == 7),
+        ("max_overflow", "unlimited", |s| s.pool.max_overflow == MaxOverflow::Unlimited),
+        ("pool_timeout", "3s", |s| s.pool.pool_timeout == 3 * SECOND),
+        ("connection_timeout", "4", |s| s.pool.connection_timeout == 4 * SECOND && s.pool.pool_timeout == 4 * SECOND),
+        ("statement_timeout", "0", |s| s.statement_timeout.is_none()),
+        ("pool_recycle", "none", |s| s.pool.pool_recycle.is_none()),
+        ("pool_pre_ping", "Off", |s| !s.pool.pool_pre_ping),
+        ("pre_ping_after", "0", |s| s.pool.pre_ping_after == Duration::ZERO),
+        ("ping_timeout", "250ms", |s| s.pool.ping_timeout == SECOND / 4),
+        ("pool_use_lifo", "0", |s| !s.pool.pool_use_lifo),
+        ("wake_allowance", "5s", |_| false),
+        ("idle_timeout", "4m", |s| s.pool.idle_timeout == Some(240 * SECOND)),
+        ("min_idle", "2", |s| s.pool.min_idle == 2),
+        ("overflow_linger", "1.5", |s| s.pool.overflow_linger == SECOND * 3 / 2),
+        ("max_uses", "1000", |s| s.pool.max_uses == Some(1000)),
+        ("reset_timeout", "2s", |s| s.pool.reset_timeout == 2 * SECOND),
+        ("max_waiting", "100", |s| s.pool.max_waiting == Some(100)),
+        ("slow_acquire", "100ms", |s| s.pool.slow_acquire == SECOND / 10),
+        ("leak_after", "none", |s| s.pool.leak_after.is_none()),
+        ("shutdown_grace", "0.5h", |s| s.pool.shutdown_grace == 1800 * SECOND),
+        ("connect_concurrency", "8", |s| s.pool.connect_concurrency == 8),
+        ("nested", "deny", |s| s.pool.nested == Nested::Deny),
+        ("reset", "session", |s| s.reset == Reset::Session),
+        ("pooler", "prepared", |_| false),
+        ("provider", "neon", |_| false),
+        ("lock_timeout", "500ms", |s| s.lock_timeout == Some(SECOND / 2)),
+        ("idle_in_transaction_timeout", "30", |s| s.idle_in_transaction_timeout == Some(30 * SECOND)),
+        ("application_name", "007", |s| s.application_name.as_deref() == Some("007")),
+        ("statement_cache", "0", |s| s.statement_cache == Some(0)),
+        ("statement_timeout_status", "504", |s| s.statement_timeout_status == 504),
+        ("listen_url", "postgres://listen:hunter2@db/app", |_| false),
+    ]
+}
+
+#[test]
+fn every_variable_sets_its_field() {
+    let keys: Vec<_> = examples().iter().map(|(key, ..)| *key).collect();
+    assert_eq!(keys, reference().iter().map(|setting| setting.key).collect::<Vec<_>>(), "an example for each setting");
+    for (setting, (key, value, is_set)) in reference().iter().zip(examples()) {
+        if ["url", "wake_allowance", "pooler", "provider", "listen_url"].contains(&key) {
+            continue; // In the tests below.
+        }
+        jail("", &[URL, (&setting.variable(), value)], |_| {
+            let settings = primary().unwrap_or_else(|error| panic!("{key}: {error}"));
+            assert!(is_set(&settings), "{key} = {value}: {settings:#?}");
+            assert_eq!(settings.explicit(key), Some(&*setting.variable()));
+        });
+        jail("", &[URL], |_| assert!(!is_set(&primary().expect("accepted")), "{key} = {value} is the default"));
+    }
+}
+
+#[test]
+fn what_does_not_exist_yet_is_refused_unless_it_is_the_default() {
+    for key in ["wake_allowance", "pooler", "provider", "listen_url"] {
+        let (_, value, _) = examples().into_iter().find(|(k, ..)| *k == key).expect("an example");
+        let variable = format!("DATABASE_{}", key.to_uppercase());
+        jail("", &[URL, (&variable, value)], |_| {
+            let error = primary().expect_err(key);
+            let [fault] = error.faults() else { panic!("{error}") };
+            assert_eq!((fault.key.as_str(), fault.source.as_deref()), (key, Some(&*variable)));
+            assert!(fault.problem.contains("supported by this version yet"), "{fault}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        });
+    }
+    let defaults = [("DATABASE_WAKE_ALLOWANCE", "0"), ("DATABASE_POOLER", "direct"), ("DATABASE_PROVIDER", "none")];
+    jail("", &[&[URL][..], &defaults].concat(), |_| {
+        assert_eq!(primary().expect("accepted").pooler, Pooler::Direct);
+    });
+}
+
+#[test]
+fn the_table_and_the_defaults_agree() {
+    // What cannot be written as a value is a sentence in the table.
+    let in_words = ["url", "pool_timeout", "application_name", "statement_cache", "listen_url"];
+    let binary =
+        std::env::current_exe().expect("a test has a file").file_stem().map(|name| name.to_string_lossy().into_owned());
+    let mut file = String::from("[default.databases.primary]\nurl = 'sqlite::memory:'\n");
+    for setting in reference().iter().filter(|setting| !in_words.contains(&setting.key)) {
+        let quoted = !matches!(setting.kind, SettingKind::Count | SettingKind::Overflow | SettingKind::Switch);
+        let quote = if quoted { "'" } else { "" };
+        file.push_str(&format!("{} = {quote}{}{quote}\n", setting.key, setting.default));
+    }
+    jail(&file, &[], |_| {
+        let written = primary().expect("the defaults are accepted");
+        let defaults = DatabaseSettings::new("sqlite::memory:").expect("accepted").with_name("primary");
+        assert_eq!(written.pool, defaults.pool);
+        assert_eq!(written.statement_timeout, defaults.statement_timeout);
+        assert_eq!(written.lock_timeout, defaults.lock_timeout);
+        assert_eq!(written.idle_in_transaction_timeout, defaults.idle_in_transaction_timeout);
+        assert_eq!(written.statement_timeout_status, defaults.statement_timeout_status);
+        assert_eq!((written.reset, written.pooler), (defaults.reset, defaults.pooler));
+        assert_eq!((written.statement_cache, defaults.application_name), (None, binary));
+        assert_eq!(defaults.pool.pool_timeout, defaults.pool.connection_timeout);
+    });
+}
+
+#[test]
+fn pool_timeout_follows_the_configured_connection_timeout_unless_it_is_set() {
+    jail("", &[URL, ("DATABASE_CONNECTION_TIMEOUT", "20")], |_| {
+        assert_eq!(primary().expect("accepted").pool.pool_timeout, 20 * SECOND);
+    });
+    jail("", &[URL, ("DATABASE_CONNECTION_TIMEOUT", "20"), ("DATABASE_POOL_TIMEOUT", "3")], |_| {
+        assert_eq!(primary().expect("accepted").pool.pool_timeout, 3 * SECOND);
+    });
+    let settings = DatabaseSettings::new("postgres://db/app").expect("accepted");
+    assert_eq!(settings.clone().with_connection_timeout(20 * SECOND).pool.pool_timeout, 20 * SECOND);
+    let settings = settings.with_pool_timeout(10 * SECOND).with_connection_timeout(20 * SECOND);
+    assert_eq!(settings.pool.pool_timeout, 10 * SECOND);
+}
+
+#[test]
+fn named_databases_have_their_own_variables() {
+    let file = r#"
+        [default.databases.primary]
+        url = "postgres://db/app"
+        [default.databases.replica]
+        url = "postgres://replica/app"
+        pool_size = 20
+        [default.databases.pool]
+        url = "postgres://pool/app"
+    "#;
+    let variables = [
+        ("DATABASE_POOL_SIZE", "11"),
+        ("DATABASE_REPLICA_MAX_OVERFLOW", "12"),
+        ("DATABASE_POOL_POOL_SIZE", "13"),
+        ("DATABASE_EVENTS_URL", "postgres://events/app"),
+    ];
+    jail(file, &variables, |_| {
+        let figment = DatabaseSettings::figment();
+        let read = |name| DatabaseSettings::from(&figment, name).expect("accepted");
+        assert_eq!(read("primary").pool.pool_size, 11);
+        assert_eq!(read("replica").pool.pool_size, 20);
+        assert_eq!(read("replica").pool.max_overflow, MaxOverflow::Limited(12));
+        assert_eq!(read("pool").pool.pool_size, 13, "a database called `pool` does not swallow DATABASE_POOL_SIZE");
+        assert_eq!(read("pool").pool.name, "pool");
+        assert_eq!(read("events").url.expose(), "postgres://events/app");
+    });
+}
+
+#[test]
+fn the_only_database_takes_the_unnamed_variables_whatever_its_name() {
+    jail("[default.databases.tracks]\npool_size = 3", &[URL], |_| {
+        let settings = DatabaseSettings::from(&DatabaseSettings::figment(), "tracks").expect("accepted");
+        assert_eq!((settings.url.expose(), settings.pool.pool_size), (URL.1, 3));
+    });
+    jail("", &[URL], |_| {
+        let settings = DatabaseSettings::from(&DatabaseSettings::figment_for(&["tracks"]), "tracks").expect("accepted");
+        assert_eq!(settings.url.expose(), URL.1);
+    });
+}
+
+#[test]
+fn empty_variables_are_not_set() {
+    let variables =
+        [("DATABASE_POOL_SIZE", ""), ("DATABASE_POOL_PRE_PING", " "), ("POOL_PROFILE", ""), ("POOL_CONFIG", ""), URL];
+    jail("", &variables, |_| {
+        let settings = primary().expect("accepted");
+        assert_eq!(settings.pool.pool_size, 10);
+        assert_eq!(settings.explicit("pool_size"), None);
+    });
+}
+
+#[test]
+fn a_url_stays_text_and_is_never_quoted() {
+    jail("", &[("DATABASE_URL", "12345")], |_| {
+        assert_eq!(
+            faults(&primary().expect_err("no url")),
+            ["DATABASE_URL: expected a url such as postgres://app@db/app, mysql://app@db/app or sqlite://app.db"]
+        );
+    });
+}
+
+#[test]
+fn all_faults_come_at_once_with_key_profile_and_place() {
+    let file = r#"
+        [default.databases.primary]
+        pool_sise = 3
+        acquire_timeout = "3s"
+        colour = "red"
+        pool_use_lifo = "yes"
+
+        [production.databases.primary]
+        pool_size = "forty"
+        max_overflow = -2
+        max_uses = 0
+        statement_timeout = "-1s"
+        statement_timeout_status = 500
+
+        [staging.databases.primary]
+        pool_recicle = 3
+        pool_size = "of no interest in production"
+    "#;
+    let variables = [
+        ("POOL_PROFILE", "production"),
+        ("DATABASE_POOL_RECYCLE", "often"),
+        ("DATABASE_RESET", "rolback"),
+        ("DATABASE_MIN_IDLE", "20"), // More than the default pool_size, of which nothing is known here.
+        ("DATABASE_LOCK_TIMEOUT", "0.1ms"),
+    ];
+    jail(file, &variables, |_| {
+        let error = primary().expect_err("faults");
+        let mut shown = faults(&error);
+        shown.sort();
+        assert_eq!(
+            shown,
+            [
+                r#"DATABASE_LOCK_TIMEOUT: lock_timeout = 100µs is not from 1ms to 596h; use "none" for no limit"#,
+                r#"DATABASE_POOL_RECYCLE: found "often", expected a duration such as 10 (seconds), "250ms", "2s", "5m" or "2h", or "none""#,
+                r#"DATABASE_RESET: found "rolback", expected "rollback", "session" or "full""#,
+                "Pool.toml, [default.databases.primary] acquire_timeout: unknown key; did you mean pool_timeout?",
+                "Pool.toml, [default.databases.primary] colour: unknown key; see the settings table for those there are",
+                "Pool.toml, [default.databases.primary] pool_sise: unknown key; did you mean pool_size?",
+                r#"Pool.toml, [default.databases.primary] pool_use_lifo: found "yes", expected true or false"#,
+                r#"Pool.toml, [production.databases.primary] max_overflow: found -2, expected a whole number such as 5, or "unlimited" (-1)"#,
+                "Pool.toml, [production.databases.primary] max_uses: max_uses = 0 would never lend; leave it out for no limit",
+                r#"Pool.toml, [production.databases.primary] pool_size: found "forty", expected a whole number such as 40"#,
+                r#"Pool.toml, [production.databases.primary] statement_timeout: found "-1s", expected a duration of zero or more, or "none""#,
+                "Pool.toml, [production.databases.primary] statement_timeout_status: statement_timeout_status = 500 is neither 503 nor 504",
+                "Pool.toml, [staging.databases.primary] pool_recicle: unknown key; did you mean pool_recycle?",
+                "no url for database primary (profile production): set databases.primary.url in Pool.toml or DATABASE_URL",
+            ]
+        );
+        assert_eq!(error.to_string().lines().count(), error.faults().len());
+        let fault = |key: &str| error.faults().iter().find(|fault| fault.key == key).expect("a fault");
+        assert_eq!(fault("pool_size").profile, "production");
+        assert_eq!(fault("pool_size").source.as_deref(), Some("Pool.toml, [production.databases.primary] pool_size"));
+        assert_eq!(fault("pool_sise").profile, "default");
+        assert_eq!(fault("reset").profile, "production");
+        assert_eq!(fault("reset").source.as_deref(), Some("DATABASE_RESET"));
+    });
+}
+
+#[test]
+fn a_missing_url_says_where_to_set_it() {
+    fn check(file: &str, variables: &[(&str, &str)], name: &str, expected: &str) {
+        let variables = [&[("POOL_PROFILE", "production")], variables].concat();
+        jail(file, &variables, |_| {
+            let error = DatabaseSettings::from(&DatabaseSettings::figment(), name).expect_err("no url");
+            assert_eq!(error.to_string(), expected);
+        });
+    }
+    check(
+        "",
+        &[],
+        "primary",
+        "no url for database primary (profile production): set databases.primary.url in Pool.toml or DATABASE_URL",
+    );
+    check(
+        "",
+        &[URL],
+        "replica",
+        "no url for database replica (profile production): set databases.replica.url in Pool.toml or DATABASE_REPLICA_URL; \
+         DATABASE_URL was taken for the database primary",
+    );
+    check(
+        "[default.databases.primry]\nurl = 'postgres://db/app'",
+        &[],
+        "primary",
+        "no url for database primary (profile production): set databases.primary.url in Pool.toml or DATABASE_URL; \
+         did you mean the database primry?",
+    );
+}
+
+#[test]
+fn sections_that_nobody_would_read_are_faults() {
+    fn check(file: &str, expected: &str) {
+        jail(file, &[URL], |_| {
+            assert_eq!(faults(&primary().expect_err("a fault")), [expected]);
+        });
+    }
+    check(
+        "[databases.primary]\npool_size = 3",
+        "Pool.toml: [databases.primary] has no profile; write [default.databases.primary]",
+    );
+    check(
+        "[default.database.primary]\npool_size = 3",
+        "Pool.toml: [default.database] is not read; did you mean [default.databases]?",
+    );
+    check(
+        "[default]\ndatabases = 3",
+        "Pool.toml, [default.databases.primary]: found 3 for all databases, expected a table for each",
+    );
+    check(
+        "url = 'postgres://app:hunter2@db/app'",
+        "Pool.toml: `url` stands outside of a table; settings belong under a profile and a database, such as [default.databases.primary]",
+    );
+}
+
+#[test]
+fn pool_config_names_another_file_which_must_be_there() {
+    jail("", &[URL], |jail| {
+        jail.create_file("other.toml", "[default.databases.primary]\npool_size = 3").expect("written");
+        jail.set_env("POOL_CONFIG", "other.toml");
+        assert_eq!(primary().expect("accepted").pool.pool_size, 3);
+        assert_eq!(
+            primary().expect("accepted").explicit("pool_size"),
+            Some("other.toml, [default.databases.primary] pool_size")
+        );
+        jail.set_env("POOL_CONFIG", "missing.toml");
+        assert_eq!(
+            faults(&primary().expect_err("a fault")),
+            ["POOL_CONFIG: there is no file missing.toml; correct the path, or unset the variable to read ./Pool.toml"]
+        );
+        jail.set_env("POOL_CONFIG", ".");
+        let error = primary().expect_err("a directory is no file").to_string();
+        assert!(error.starts_with("POOL_CONFIG: cannot read .: "), "{error}");
+    });
+}
+
+#[test]
+fn no_output_shows_a_secret() {
+    let mut outputs = Vec::new();
+    let settings = DatabaseSettings::new("postgres://app:hunter2@db/app?sslpassword=hunter2").expect("accepted");
+    assert_eq!(settings.url.to_string(), "postgres://app:***@db/app?sslpassword=***");
+    outputs.push(format!("{settings:?} {settings:#?} {} {:?}", settings.url, settings.url));
+
+    #[derive(serde::Serialize)]
+    struct Dump {
+        url: Secret,
+    }
+    let dump = Figment::from(Serialized::defaults(Dump { url: settings.url }));
+    assert_eq!(dump.extract_inner::<String>("url").expect("text"), "postgres://app:***@db/app?sslpassword=***");
+    outputs.push(format!("{dump:?}"));
+
+    let wrong = |file: &str, variables: &[(&str, &str)]| {
+        let mut shown = String::new();
+        jail(file, variables, |_| {
+            let error = primary().expect_err("a fault");
+            shown = format!("{error} {error:?}");
+        });
+        shown
+    };
+    // A url in the wrong key, from either side.
+    outputs.push(wrong("", &[URL, ("DATABASE_POOL_SIZE", URL.1)]));
+    outputs.push(wrong("[default.databases.primary]\npool_timeout = 'postgresql+asyncpg://app:hunter2@db'", &[URL]));
+    outputs.push(wrong("[default.databases.primary]\nreset = 'app:hunter2@db'", &[URL]));
+    // A url where a table should be, and one as a key.
+    outputs.push(wrong("[default.databases]\nprimary = 'postgres://app:hunter2@db'", &[]));
+    outputs.push(wrong("[default]\ndatabases = 'postgres://app:hunter2@db'", &[]));
+    outputs.push(wrong("'postgres://app:hunter2@db' = 1", &[]));
+    outputs.push(wrong("[default.databases.primary]\n'postgres://app:hunter2@db' = 1", &[URL]));
+    // Urls that are none.
+    outputs.push(wrong("", &[("DATABASE_URL", "hunter2")]));
+    outputs.push(wrong("", &[("DATABASE_URL", "hunter2://app@db")]));
+    outputs.push(wrong("", &[("DATABASE_URL", "postgres://app:12#hunter2@db/app")]));
+    // A file that is no TOML, just there.
+    outputs.push(wrong("[default.databases.primary]\nurl = postgres://app:hunter2@db/app", &[]));
+    outputs.push(wrong("[default.databases.primary]\nurl = \"postgres://app:\\hunter2@db/app\"", &[]));
+
+    for output in outputs {
+        assert!(!output.contains("hunter2"), "{output}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_a_fault_with_its_line() {
+    jail("[default.databases.primary]\npool_size = = 3", &[URL], |_| {
+        let error = primary().expect_err("a fault").to_string();
+        assert!(error.starts_with("Pool.toml: TOML parse error at line 2, column 13"), "{error}");
+    });
+}
+
+#[test]
+fn any_figment_can_be_read() {
+    Jail::expect_with(|jail| {
+        jail.clear_env();
+        jail.create_file(
+            "Service.toml",
+            "[default]\nport = 80\n[default.databases.primary]\nurl = 'sqlite+aiosqlite:///tracks.db'\npool_size = 3\n[live.databases.primary]\npool_size = 'x'",
+        )?;
+        let figment = Figment::new()
+            .merge(Toml::file("Service.toml").nested())
+            .merge(Serialized::default("databases.primary.max_overflow", 2))
+            .merge(("databases.primary.idle_timeout", "5m"));
+        let settings = DatabaseSettings::from(&figment, "primary").expect("accepted");
+        assert_eq!(settings.url.expose(), "sqlite://tracks.db");
+        assert_eq!(settings.pool.pool_size, 3);
+        assert_eq!(settings.pool.max_overflow, MaxOverflow::Limited(2));
+        assert_eq!(settings.pool.idle_timeout, Some(300 * SECOND));
+        assert_eq!(
+            faults(&DatabaseSettings::from(&figment.select("live"), "primary").expect_err("a fault")),
+            [r#"Service.toml, [live.databases.primary] pool_size: found "x", expected a whole number such as 40"#]
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn an_explanation_names_value_and_place_and_no_secret() {
+    let file = "[default.databases.primary]\npool_size = 40\nurl = 'postgres://db/app'";
+    jail(file, &[URL, ("DATABASE_POOL_TIMEOUT", "2s")], |_| {
+        let explained: Vec<String> = DatabaseSettings::explain(&DatabaseSettings::figment())
+            .into_iter()
+            .map(|row| format!("{} = {} ({})", row.path, row.value, row.source))
+            .collect();
+        assert_eq!(
+            explained,
+            [
+                "databases.primary.pool_size = 40 (Pool.toml, [default.databases.primary] pool_size)",
+                "databases.primary.pool_timeout = \"2s\" (DATABASE_POOL_TIMEOUT)",
+                "databases.primary.url = \"postgres://app:***@db/app\" (DATABASE_URL)",
+            ]
+        );
+    });
+}
+
+/// What is logged while the figment is made.
+fn logged(file: &str, variables: &[(&str, &str)]) -> String {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic while logging").extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    jail(file, variables, |_| tracing::subscriber::with_default(subscriber, || drop(DatabaseSettings::figment())));
+    String::from_utf8(log.0.lock().expect("no panic while logging").clone()).expect("text")
+}
+
+#[test]
+fn variables_and_profiles_that_are_probably_misspelt_are_warned_of() {
+    let file = "[defualt.databases.primary]\npool_size = 3\n[production.databases.primary]\npool_size = 4";
+    let log = logged(file, &[("POOL_PROFILE", "production"), ("DATABASE_POOLSIZE", "hunter2")]);
+    assert!(
+        log.contains(
+            "WARN pool: DATABASE_POOLSIZE is not a setting and has no effect; did you mean DATABASE_POOL_SIZE?"
+        ),
+        "{log}"
+    );
+    assert!(
+        log.contains("WARN pool: Pool.toml: there is no profile default; did you mean defualt, which there is?"),
+        "{log}"
+    );
+    assert!(!log.contains("hunter2"), "{log}");
+
+    let log = logged(file, &[("POOL_PROFILE", "prodution")]);
+    assert!(log.contains("there is no profile prodution; did you mean production, which there is?"), "{log}");
+    assert_eq!(logged("[default.databases.primary]\npool_size = 3", &[("POOL_PROFILE", "staging"), URL]), "");
+}
+
+#[test]
+fn faults_of_several_databases_merge_into_one_report() {
+    jail("[default.databases.primary]\npool_size = 'x'\n[default.databases.replica]\nurl = 3", &[URL], |_| {
+        let figment = DatabaseSettings::figment();
+        let read = |name| DatabaseSettings::from(&figment, name).expect_err("a fault");
+        assert_eq!(
+            faults(&read("primary").merge(read("replica"))),
+            [
+                r#"Pool.toml, [default.databases.primary] pool_size: found "x", expected a whole number such as 40"#,
+                "Pool.toml, [default.databases.replica] url: expected a url in quotes",
+            ]
+        );
+    });
+}
+
+#[test]
+fn settings_made_in_code_are_checked_too() {
+    let settings = DatabaseSettings::new("postgresql+psycopg://app@db/app?ssl=require").expect("accepted");
+    assert_eq!(settings.url.expose(), "postgres://app@db/app?sslmode=require");
+    assert!(settings.validate().is_ok());
+    let error = settings.with_min_idle(20).with_pooler(Pooler::Unprepared).validate().expect_err("faults");
+    assert_eq!(
+        faults(&error),
+        [
+            "min_idle, set in code: min_idle = 20 is more than pool_size = 10; lower it or raise pool_size",
+            "pooler, set in code: only pooler = \"direct\" is supported by this version yet; connect to the server itself",
+        ]
+    );
+}
