@@ -4,7 +4,7 @@
 //! goes back to the pool without a round trip.
 
 use crate::{
-    Conn, Error, Pool, Tx,
+    Conn, Error, Main, Pool, Tx,
     backend::{Answer, Backend, Class, Rows},
     manager::Link,
 };
@@ -293,6 +293,7 @@ fn silent(track: &mut Track, clock: &Clock, status: u16) -> sqlx::Error {
 }
 
 /// Each statement acquires a connection of its own and gives it back when its last row has been read.
+// The futures hold the pool under another key: nobody promises how long a key lives.
 impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
     type Database = DB;
 
@@ -301,7 +302,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
         'p: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let (pool, query) = (self.keyless(), Prepared::new(query));
+        let (pool, query) = (self.clone().keyed::<Main>(), Prepared::new(query));
         Box::pin(async_stream::stream! {
             let mut conn = match pool.acquire_at(STATEMENT, None).await {
                 Ok(conn) => conn,
@@ -322,7 +323,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
         'p: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let (pool, query) = (self.keyless(), Prepared::new(query));
+        let (pool, query) = (self.clone().keyed::<Main>(), Prepared::new(query));
         Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().fetch_optional(query).await })
     }
 
@@ -330,7 +331,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
     where
         'p: 'e,
     {
-        let pool = self.keyless();
+        let pool = self.clone().keyed::<Main>();
         Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().prepare_with(sql, parameters).await })
     }
 
@@ -338,7 +339,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
     where
         'p: 'e,
     {
-        let pool = self.keyless();
+        let pool = self.clone().keyed::<Main>();
         Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().describe(sql).await })
     }
 }
@@ -439,5 +440,26 @@ mod tests {
         track.start(true);
         track.finish();
         assert!(!track.is_clean());
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_given_up_after_the_limit_and_the_margin() {
+        let (began, mut clock) = (Instant::now(), Clock::new(Some(Duration::from_secs(2))));
+        assert!(clock.wait::<sqlx::Postgres, _>(&0, std::future::pending::<()>()).await.is_err());
+        assert_eq!(began.elapsed(), Duration::from_millis(2500));
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_does_not_use_up_the_server_s_time() {
+        let mut clock = Clock::new(Some(Duration::from_secs(2)));
+        for _ in 0..10 {
+            let row = tokio::time::sleep(Duration::from_millis(100));
+            assert!(clock.wait::<sqlx::Postgres, _>(&0, row).await.is_ok());
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!(clock.used, Duration::from_secs(1));
+        assert!(clock.wait::<sqlx::Postgres, _>(&0, tokio::time::sleep(Duration::from_millis(1600))).await.is_err());
     }
 }

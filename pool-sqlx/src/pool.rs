@@ -21,7 +21,7 @@ use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use pool_sqlx::{DatabaseSettings, SqlitePool};
 ///
-/// let pool: SqlitePool = SqlitePool::connect(DatabaseSettings::new("sqlite::memory:")?).await?;
+/// let pool = SqlitePool::connect(DatabaseSettings::new("sqlite::memory:")?).await?;
 /// let mut conn = pool.acquire().await?;
 /// let answer: i64 = sqlx::query_scalar("select 6 * 7").fetch_one(&mut conn).await?;
 /// assert_eq!(answer, 42);
@@ -39,7 +39,8 @@ pub struct Pool<DB: Backend, Key = Main> {
     key: PhantomData<fn() -> Key>,
 }
 
-impl<DB: Backend, Key> Pool<DB, Key> {
+/// For the key [`Main`], so that `PgPool::connect(settings)` needs no annotation; [`keyed`](Pool::keyed) gives another.
+impl<DB: Backend> Pool<DB> {
     /// Makes a pool and opens its first connection, so that a wrong password is known before the first request.
     ///
     /// # Errors
@@ -57,6 +58,19 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     ///
     /// Settings that contradict each other, that the database cannot honour, or a URL that is not one of this database.
     pub fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
+        Self::__connect_lazy(settings)
+    }
+}
+
+impl<DB: Backend, Key> Pool<DB, Key> {
+    /// The same pool under another key: `PgPool::connect(settings).await?.keyed::<Replica>()`.
+    pub fn keyed<K>(self) -> Pool<DB, K> {
+        Pool { core: self.core, key: PhantomData }
+    }
+
+    /// What `#[derive(Pools)]` calls: `connect_lazy` for any key.
+    #[doc(hidden)]
+    pub fn __connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
         settings.validate()?;
         let scheme = settings.url.expose().split(':').next().unwrap_or_default();
         if !DB::URL_SCHEMES.contains(&scheme) {
@@ -164,11 +178,6 @@ impl<DB: Backend, Key> Pool<DB, Key> {
                 }
             }
         }
-    }
-
-    /// The same pool without its key, whose lifetime nobody promises.
-    pub(crate) fn keyless(&self) -> Pool<DB> {
-        Pool { core: self.core.clone(), key: PhantomData }
     }
 
     pub(crate) async fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Result<Conn<DB>, Error> {

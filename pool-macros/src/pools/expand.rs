@@ -42,7 +42,7 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
         names.iter().map(|name| format_ident!("{}_settings", name, span = Span::mixed_site())).collect();
     let pools = fields.iter().zip(&settings).map(|(Field { name, ty, .. }, settings)| {
         // On the field's type: there the compiler says that it is no pool.
-        let pool = quote_spanned!(Span::mixed_site().located_at(ty.span())=> <#ty>::connect_lazy(#settings)?);
+        let pool = quote_spanned!(Span::mixed_site().located_at(ty.span())=> <#ty>::__connect_lazy(#settings)?);
         quote!(#name: #pool)
     });
     let eager = fields.iter().filter(|field| field.opens == Opens::AtStart);

@@ -1,0 +1,138 @@
+//! SQLite's own ways: memory, files, settings, migrations, and errors that need no server.
+
+mod common;
+
+use common::File;
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, SqlitePool, Verdict};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use std::time::Duration;
+
+fn memory() -> DatabaseSettings {
+    DatabaseSettings::new("sqlite::memory:").unwrap()
+}
+
+#[tokio::test]
+async fn a_memory_database_outlives_its_connections() {
+    let pool = SqlitePool::connect(memory()).await.unwrap();
+    sqlx::query("create table t (n integer)").execute(&pool).await.unwrap();
+    drop(pool.acquire().await.unwrap().detach());
+    pool.invalidate();
+    let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+    assert_eq!((n, pool.status().totals.opened), (0, 2));
+}
+
+#[tokio::test]
+async fn a_memory_database_has_one_connection_unless_asked_otherwise() {
+    let size = |settings| SqlitePool::connect_lazy(settings).unwrap().status();
+    let plain = size(memory());
+    assert_eq!((plain.pool_size, plain.max_overflow), (1, 0.into()));
+    assert_eq!(size(memory().with_pool_size(3u32)).pool_size, 3);
+}
+
+#[tokio::test]
+async fn two_memory_databases_know_nothing_of_each_other() {
+    let one = SqlitePool::connect(memory()).await.unwrap();
+    let two = SqlitePool::connect(memory()).await.unwrap();
+    sqlx::query("create table t (n integer)").execute(&one).await.unwrap();
+    sqlx::query("select * from t").execute(&two).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_file_is_made_and_lets_readers_read_beside_a_writer() {
+    let file = File::new();
+    let pool = SqlitePool::connect(file.settings()).await.unwrap();
+    let mode: String = sqlx::query_scalar("pragma journal_mode").fetch_one(&pool).await.unwrap();
+    let keys: bool = sqlx::query_scalar("pragma foreign_keys").fetch_one(&pool).await.unwrap();
+    assert_eq!((&*mode, keys), ("wal", true));
+    sqlx::query("create table t (n integer)").execute(&pool).await.unwrap();
+    let mut writer = pool.begin().await.unwrap();
+    sqlx::query("insert into t values (1)").execute(&mut writer).await.unwrap();
+    let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+    assert_eq!(n, 0);
+    writer.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_must_exist_is_not_made() {
+    let settings = DatabaseSettings::new("sqlite:///nowhere/at/all.db?mode=rw").unwrap();
+    let error = SqlitePool::connect(settings).await.unwrap_err();
+    assert_eq!((error.kind(), error.verdict()), (ErrorKind::Connect, Some(Verdict::Connecting)));
+    assert!(error.retry_after().is_none(), "no retry makes the file: {error}");
+}
+
+#[test]
+fn what_sqlite_cannot_honour_is_refused_all_at_once_and_by_name() {
+    let settings = memory().with_application_name("app").with_idle_in_transaction_timeout(Duration::from_secs(1));
+    let error = SqlitePool::connect_lazy(settings).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let message = error.to_string();
+    assert!(message.contains("application_name") && message.contains("idle_in_transaction_timeout"), "{message}");
+}
+
+#[test]
+fn a_url_of_another_database_is_refused_without_its_password() {
+    let settings = DatabaseSettings::new("postgres://app:hunter2@db/app").unwrap();
+    let error = SqlitePool::connect_lazy(settings).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+    assert!(PgPool::connect_lazy(memory()).is_err());
+}
+
+#[test]
+fn debug_of_a_pool_shows_no_password() {
+    let settings = DatabaseSettings::new("postgres://app:hunter2@db/app").unwrap().with_name("primary");
+    let pool = PgPool::connect_lazy(settings).unwrap();
+    let shown = format!("{pool:?}");
+    assert!(shown.contains("primary") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_full_pool_says_why_even_through_sqlx_and_anyhow() {
+    let settings = memory().with_pool_timeout(Duration::from_millis(20)).with_name("tracks");
+    let pool = SqlitePool::connect(settings).await.unwrap();
+    let _held = pool.acquire().await.unwrap();
+    let error = sqlx::query("select 1").execute(&pool).await.unwrap_err();
+    let error = anyhow::Error::from(error).context("cannot list the tracks");
+    let ours = Error::find(error.as_ref()).expect("ours is in there");
+    assert_eq!((ours.kind(), ours.status(), ours.verdict()), (ErrorKind::PoolTimeout, 503, Some(Verdict::Exhausted)));
+    let line = ours.to_string();
+    for part in ["tracks", "limit of size 1 overflow 0 reached", "sqlite.rs"] {
+        assert!(line.contains(part), "{part:?} is missing in: {line}");
+    }
+}
+
+#[tokio::test]
+async fn try_acquire_takes_what_is_there_and_waits_for_nothing() {
+    let pool = SqlitePool::connect(memory()).await.unwrap();
+    let conn = pool.try_acquire().unwrap();
+    assert_eq!(pool.try_acquire().unwrap_err().kind(), ErrorKind::Refused);
+    drop(conn);
+    assert!(pool.close().await.still_held.is_empty());
+    assert_eq!(pool.try_acquire().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn ready_says_whether_a_request_would_get_a_connection() {
+    let pool = SqlitePool::connect_lazy(memory()).unwrap();
+    pool.ready().await.unwrap();
+    assert_eq!((pool.status().in_use, pool.status().totals.resets), (0, 0));
+    let _ = pool.close().await;
+    assert_eq!(pool.ready().await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn migrations_run_once_without_a_statement_timeout() {
+    let slow = "create table t (n integer);
+        insert into t with recursive c(n) as (select 1 union all select n + 1 from c limit 1000000) select n from c;";
+    let migration =
+        Migration::new(1, "slow".into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(slow), false);
+    let migrator = Migrator::with_migrations(vec![migration]);
+    let file = File::new();
+    for settings in [memory(), file.settings()] {
+        let pool = SqlitePool::connect_lazy(settings.with_statement_timeout(Duration::from_millis(50))).unwrap();
+        pool.migrate(&migrator).await.unwrap();
+        pool.migrate(&migrator).await.unwrap();
+        let n: i64 = sqlx::query_scalar("select n from t order by rowid desc limit 1").fetch_one(&pool).await.unwrap();
+        assert_eq!(n, 1_000_000);
+    }
+}
