@@ -63,7 +63,8 @@ pub struct Settings {
     pub leak_after: Option<Duration>,
     /// How long [`Pool::close`](crate::Pool::close) waits for connections in use. Default: 10 s.
     pub shutdown_grace: Duration,
-    /// Connections that may be opening at once. Default: 4: enough for a cold start, too few for a storm.
+    /// Connections that may be opening at once. Default: 4: enough for a cold start, too few for a
+    /// storm. After a failed connect it is 1 until one succeeds.
     pub connect_concurrency: u32,
     /// What to do when a task that holds a connection asks the same pool for another. Default: warn.
     pub nested: Nested,

@@ -61,4 +61,9 @@ impl<E> Pulse<E> {
     pub(crate) fn failing_for(&self, arrived: Ns, now: Ns) -> Ns {
         if self.failures == 0 { 0 } else { now.saturating_sub(arrived.max(self.failing_since)) }
     }
+
+    /// Whether the last connect failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
 }

@@ -381,9 +381,9 @@ impl<C, E> State<C, E> {
 
     /// Whether a connect may begin now. Asked again before each attempt.
     fn wants_connection(&self, now: Ns) -> bool {
-        self.short_of_connections()
-            && self.slots.count(Phase::Opening) < self.settings.connect_concurrency
-            && self.pulse.not_before() <= now
+        // One probe at a time tells when a database that refuses is back.
+        let at_once = if self.pulse.is_failing() { 1 } else { self.settings.connect_concurrency };
+        self.short_of_connections() && self.slots.count(Phase::Opening) < at_once && self.pulse.not_before() <= now
     }
 
     /// Connections that callers in the queue may count on without anybody giving one back.

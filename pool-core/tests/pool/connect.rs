@@ -1,0 +1,302 @@
+//! Opening connections: outside the caller, a few at a time, retried when waiting can help.
+
+use crate::{ms, once, pool, secs, settings, settled, until};
+use pool_core::{
+    ErrorClass, Health, Verdict,
+    testing::{Call, Reply},
+};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+#[tokio::test(start_paused = true)]
+async fn fifteen_callers_survive_a_database_that_needs_eight_seconds_to_wake() {
+    let (script, pool) = pool(settings(10, 5));
+    // Whatever is dialled while it sleeps is answered when it wakes; later connects are quick.
+    script.on_connect((0..4).map(|_| Reply::ok().after(secs(8))));
+    script.always_connect(Reply::ok().after(ms(5)));
+    let start = Instant::now();
+    let callers: Vec<_> = (0..15)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.acquire().await.map(|conn| conn.id()) })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert!(start.elapsed() < ms(8_100), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_connects_than_allowed_are_under_way() {
+    let (script, pool) = pool(settings(10, 0).with_connect_concurrency(3u32));
+    script.always_connect(Reply::ok().after(secs(1)));
+    let mut callers: Vec<_> = (0..10).map(|_| pool.acquire()).collect();
+    for caller in &mut callers {
+        assert!(once(caller).await.is_pending());
+    }
+    until("three connects begin", || script.calls().len() == 3).await;
+    assert_eq!(pool.status().opening, 3);
+    for caller in callers {
+        drop(caller.await.unwrap());
+        assert!(pool.status().opening <= 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_takes_the_first_of_a_returned_and_a_new_connection() {
+    let (script, pool) = pool(settings(2, 0));
+    let held = pool.acquire().await.unwrap();
+    script.on_connect([Reply::ok().after(secs(5))]);
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    until("a connect begins", || pool.status().opening == 1).await;
+    drop(held);
+    assert_eq!(waiter.await.unwrap().id(), 1);
+    sleep(secs(6)).await; // the connect that nobody needs any more is kept
+    assert_eq!((pool.status().idle, pool.status().open), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_need_that_has_gone_opens_nothing() {
+    let (script, pool) = pool(settings(10, 0).with_connect_concurrency(1u32));
+    script.always_connect(Reply::ok().after(secs(1)));
+    // Five callers, one connect at a time; each connection serves the next within the same second.
+    let callers: Vec<_> = (0..5)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.acquire().await.map(drop) })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    sleep(secs(5)).await;
+    settled(&pool).await;
+    assert!(script.calls().len() <= 2, "{:?}", script.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn transient_errors_are_retried_within_the_budget() {
+    let (script, pool) = pool(settings(1, 0));
+    script.on_connect((0..6).map(|_| Reply::fail(ErrorClass::Transient, "connection refused")));
+    let conn = pool.acquire().await.unwrap();
+    assert_eq!(conn.id(), 1);
+    assert_eq!(script.calls().len(), 7);
+    assert_eq!(pool.status().totals.connect_errors, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusing_database_is_not_dialled_more_than_a_few_times_a_second() {
+    let (script, pool) = pool(settings(10, 5));
+    script.always_connect(Reply::fail(ErrorClass::Transient, "too many connections"));
+    let start = Instant::now();
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.acquire().await.map(drop) }
+            })
+        })
+        .collect();
+    for caller in callers {
+        let error = caller.await.unwrap().unwrap_err();
+        assert_eq!(error.verdict(), Verdict::Connecting);
+        assert!(error.to_string().contains("too many connections"), "{error}");
+    }
+    assert_eq!(start.elapsed(), secs(10));
+    let dialled = script.calls().len();
+    assert!(dialled <= 40, "{dialled} dials in 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_comes_back_is_noticed_within_half_a_second() {
+    let (script, pool) = pool(settings(1, 0));
+    script.always_connect(Reply::fail(ErrorClass::Transient, "starting up"));
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    sleep(secs(7)).await;
+    script.always_connect(Reply::ok());
+    let start = Instant::now();
+    drop(waiter.await.unwrap());
+    assert!(start.elapsed() <= ms(501), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_error_is_given_at_once_with_what_the_server_said() {
+    let (script, pool) = pool(settings(3, 0));
+    script.on_connect([Reply::fail(ErrorClass::Permanent, "password authentication failed")]);
+    let start = Instant::now();
+    let error = pool.acquire().await.unwrap_err();
+    assert_eq!((error.verdict(), start.elapsed()), (Verdict::Connecting, Duration::ZERO));
+    assert_eq!(error.retry_after(), None);
+    assert!(error.to_string().contains("password authentication failed"), "{error}");
+    assert!(std::error::Error::source(&error).is_some());
+    assert!(pool.acquire().await.is_ok(), "the next caller gets an attempt of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_caller_of_a_burst_gets_the_permanent_error_at_once() {
+    let (script, pool) = pool(settings(10, 5));
+    script.always_connect(Reply::fail(ErrorClass::Permanent, "no such database"));
+    let start = Instant::now();
+    let callers: Vec<_> = (0..30)
+        .map(|_| {
+            tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.acquire().await.map(drop) }
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap_err().verdict(), Verdict::Connecting);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(script.calls().len() <= 34, "one attempt for each caller, not more: {}", script.calls().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_given_up_at_the_limit() {
+    let (script, pool) = pool(settings(10, 5));
+    script.always_connect(Reply::hang());
+    let start = Instant::now();
+    let callers: Vec<_> = (0..30)
+        .map(|_| {
+            tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.acquire().await.map(drop) }
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap_err().verdict(), Verdict::Connecting);
+    }
+    assert!(start.elapsed() <= ms(10_100), "{:?}", start.elapsed());
+    sleep(secs(11)).await; // the last attempts began just before their callers gave up
+    settled(&pool).await;
+    assert_eq!(pool.status().opening, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_limit_below_pool_timeout_ends_the_wait_with_the_connect_error() {
+    let (script, pool) = pool(settings(1, 0).with_connection_timeout(secs(3)).with_pool_timeout(secs(30)));
+    script.always_connect(Reply::hang());
+    let start = Instant::now();
+    let error = pool.acquire().await.unwrap_err();
+    assert_eq!((error.verdict(), start.elapsed()), (Verdict::Connecting, secs(3)));
+    assert!(error.to_string().contains("did not answer within 3s"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_connects_do_not_end_the_wait_for_a_connection_in_use() {
+    let (script, pool) = pool(settings(1, 1).with_connection_timeout(secs(1)).with_pool_timeout(secs(30)));
+    let held = pool.acquire().await.unwrap();
+    script.always_connect(Reply::fail(ErrorClass::Transient, "too many connections"));
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    sleep(secs(20)).await;
+    drop(held);
+    assert_eq!(waiter.await.unwrap().id(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_connecting_costs_one_attempt() {
+    let (script, pool) = pool(settings(1, 0));
+    script.on_connect([Reply::panic()]);
+    let error = pool.acquire().await.unwrap_err();
+    assert!(error.to_string().contains("panicked while connecting"), "{error}");
+    assert!(pool.acquire().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_connection_is_pinged_before_it_is_lent_and_a_fresh_one_is_not() {
+    let (script, pool) = pool(settings(1, 0));
+    drop(pool.acquire().await.unwrap());
+    sleep(ms(499)).await;
+    drop(pool.acquire().await.unwrap());
+    assert_eq!(script.calls(), [Call::Connect]);
+    sleep(ms(500)).await;
+    drop(pool.acquire().await.unwrap());
+    assert_eq!(script.calls(), [Call::Connect, Call::Ping(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_of_zero_pings_always_and_pre_ping_off_never() {
+    for (settings, pings) in
+        [(settings(1, 0).with_pre_ping_after(Duration::ZERO), 2), (settings(1, 0).with_pool_pre_ping(false), 0)]
+    {
+        let (script, pool) = pool(settings);
+        drop(pool.acquire().await.unwrap()); // just opened: as good as tested
+        drop(pool.acquire().await.unwrap());
+        sleep(secs(60)).await;
+        drop(pool.acquire().await.unwrap());
+        assert_eq!(script.count(|c| matches!(c, Call::Ping(_))), pings);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_hangs_costs_its_own_limit_and_the_caller_gets_a_new_connection() {
+    let (script, pool) = pool(settings(1, 0));
+    drop(pool.acquire().await.unwrap());
+    sleep(secs(10)).await;
+    script.on_ping([Reply::hang()]);
+    let start = Instant::now();
+    let conn = pool.acquire().await.unwrap();
+    assert_eq!((conn.id(), start.elapsed()), (2, secs(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_dead_connection_retires_all_older_ones() {
+    let (script, pool) = pool(settings(3, 0));
+    let conns = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    let [a, b, c] = conns;
+    drop((a, b));
+    sleep(secs(1)).await;
+    script.on_ping([Reply::fail(ErrorClass::Lost, "connection reset by peer")]);
+    let fresh = pool.acquire().await.unwrap();
+    assert_eq!(fresh.id(), 4, "neither of the idle ones was tried again");
+    assert_eq!(script.count(|c| matches!(c, Call::Ping(_))), 1);
+    drop(c); // in use at that moment: never cut off, closed when it comes home
+    settled(&pool).await;
+    assert_eq!(pool.status().open, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_failures_condemns_a_generation_once() {
+    let (script, pool) = pool(settings(2, 0));
+    let (a, b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    let (mut a, mut b) = (a, b);
+    a.set_condition(pool_core::Condition::Broken);
+    b.set_condition(pool_core::Condition::Broken);
+    drop(a);
+    assert_eq!(pool.status().health, Health::Suspect);
+    let fresh = pool.acquire().await.unwrap();
+    assert_eq!(pool.status().health, Health::Warm);
+    drop(b); // of the same generation as a: says nothing about the new one
+    drop(fresh);
+    settled(&pool).await;
+    assert_eq!(pool.acquire().await.unwrap().id(), 3);
+    assert_eq!(script.count(|c| *c == Call::Connect), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_fails_for_a_reason_of_its_own_condemns_no_other() {
+    let (script, pool) = pool(settings(2, 0));
+    let (a, b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop((a, b));
+    sleep(secs(1)).await;
+    script.on_ping([Reply::fail(ErrorClass::Other, "out of memory")]);
+    let conn = pool.acquire().await.unwrap();
+    assert_eq!(conn.id(), 1, "the second idle one was tried next");
+}
+
+#[tokio::test(start_paused = true)]
+async fn min_idle_is_kept_ready_from_the_first_use_on() {
+    let (_, pool) = pool(settings(5, 0).with_min_idle(2u32));
+    let held = pool.acquire().await.unwrap();
+    settled(&pool).await;
+    assert_eq!((pool.status().idle, pool.status().in_use), (2, 1));
+    drop(held);
+    settled(&pool).await;
+    assert_eq!(pool.status().open, 3);
+}

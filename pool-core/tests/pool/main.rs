@@ -1,0 +1,56 @@
+//! The pool as its users meet it, on virtual time: one binary, a module for each concern.
+
+mod acquire;
+mod connect;
+mod hard;
+mod release;
+mod shutdown;
+
+use pool_core::{Manager, Pool, Settings, testing::Script};
+use std::{future::poll_fn, task::Poll, time::Duration};
+
+fn settings(pool_size: u32, max_overflow: u32) -> Settings {
+    Settings::default().with_pool_size(pool_size).with_max_overflow(max_overflow)
+}
+
+fn pool(settings: Settings) -> (Script, Pool<Script>) {
+    let script = Script::new();
+    (script.clone(), Pool::new(script, settings).unwrap())
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Lets the other tasks run until this holds. Fails when they have nothing left to do and it does not.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if holds() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("never happened: {what}");
+}
+
+async fn waiting<M: Manager>(pool: &Pool<M>, n: u32) {
+    until(&format!("{n} callers wait"), || pool.status().waiting == n).await;
+}
+
+/// Until every job has ended.
+async fn settled<M: Manager>(pool: &Pool<M>) {
+    until("the pool comes to rest", || {
+        let s = pool.status();
+        s.opening + s.pinging + s.resetting + s.closing == 0
+    })
+    .await;
+}
+
+/// Polls a future once.
+async fn once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx))).await
+}
