@@ -20,6 +20,7 @@ usage: cargo xtask <verb>
 
   demo [--postgres]  the example service through calm, a burst and recovery; on SQLite unless told otherwise
   test [-- FILTER]   every test, on a scratch PostgreSQL; FILTER as for `cargo test`
+  postgres           a scratch PostgreSQL to try things on, until Enter is pressed
   tidy               format, clippy, docs, the rules of the house, the book
   book [--open]      builds the book and checks its links
 ";
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(demo::Database::Sqlite),
         ["demo", "--postgres"] => demo::run(demo::Database::Postgres),
         ["test", rest @ ..] => test::run(rest),
+        ["postgres"] => postgres::hold(),
         ["tidy"] => tidy::run(),
         ["book"] => book::run(book::Then::Stop),
         ["book", "--open"] => book::run(book::Then::Open),

@@ -1,13 +1,17 @@
 //! The scratch PostgreSQL of a run, and its programs where they are missing.
 
-use ::tests::{Postgres, server::postgres};
+use crate::Verdict;
+use ::tests::{
+    Postgres,
+    server::postgres::{self, SHARED},
+};
 use std::{
     error::Error,
     fs,
-    io::Write,
+    io::{self, Write},
     os::unix::fs::MetadataExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
 };
 
 /// Starts a cluster for this run, after installing PostgreSQL if we are root on a Debian-like system.
@@ -21,6 +25,17 @@ pub(crate) fn start() -> Result<Postgres, Box<dyn Error>> {
     let cluster = Postgres::start()?;
     eprintln!("scratch PostgreSQL in {}", cluster.socket().display());
     Ok(cluster)
+}
+
+/// `cargo xtask postgres`: keeps a cluster until standard input has a line or ends.
+pub(crate) fn hold() -> Verdict {
+    let cluster = start()?;
+    println!("export {SHARED}={}", cluster.socket().display());
+    println!("export DATABASE_URL='{}'", cluster.url("postgres"));
+    io::stdout().flush()?;
+    eprintln!("press Enter to stop it");
+    io::stdin().read_line(&mut String::new())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn may_install() -> bool {
