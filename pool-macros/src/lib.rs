@@ -1,4 +1,14 @@
-//! The macros of `pool-sqlx`, which exports them.
+//! The macros of `pool-sqlx`, which exports them: take them from there.
+//!
+//! | macro | gives |
+//! | --- | --- |
+//! | [`#[pooled]`](macro@pooled) | a function that is lent a connection for the time of its body |
+//! | [`#[derive(Pools)]`](derive@Pools) | one struct for all databases of a service: connect, close, status |
+//!
+//! A mistake is an error on your own token that says what to write; all mistakes of an item are reported at once, and
+//! the item is expanded all the same, so that an editor keeps helping.
+//!
+//! The examples on these pages are compiled in `pool-sqlx`, on which this crate cannot depend.
 
 mod duration;
 mod fault;
@@ -8,13 +18,194 @@ mod pools;
 
 use proc_macro::TokenStream;
 
-/// Lends the function a connection.
+/// Lends the function a connection: acquired after its arguments are there, given back before its caller goes on.
+///
+/// ```ignore
+/// // (ignored: pool-sqlx depends on this crate)
+/// use pool_sqlx::{PgConn, PgTx, pooled};
+///
+/// #[pooled]
+/// async fn track(Path(id): Path<i64>, conn: &mut PgConn) -> Result<Json<Track>, ApiError> {
+///     Ok(Json(sqlx::query_as("select * from tracks where id = $1").bind(id).fetch_one(conn).await?))
+/// }
+///
+/// #[pooled(timeout = "2s")]
+/// async fn like(tx: &mut PgTx, Path(id): Path<i64>) -> Result<(), ApiError> {
+///     sqlx::query("insert into likes (track) values ($1)").bind(id).execute(&mut *tx).await?;
+///     sqlx::query("update tracks set likes = likes + 1 where id = $1").bind(id).execute(tx).await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// # The connection
+///
+/// Exactly one argument asks for it, at any place, and its type decides:
+///
+/// | argument | the body has |
+/// | --- | --- |
+/// | `conn: &mut PgConn` | a connection whose statements are tracked: given back clean without a round trip |
+/// | `conn: &mut PgConnection` | sqlx's own connection |
+/// | `tx: &mut PgTx` | a transaction: it commits if the function succeeds, and rolls back on an error, a panic or a cancellation |
+/// | `#[conn] db: &mut Db` | an alias of one of these |
+///
+/// Other databases have the same names (`SqliteConn`, `SqliteTx`), and generic code writes `&mut Conn<DB>`. A type is known
+/// by the end of its name: `Conn`, `Connection` or `Tx`. If any argument is marked `#[conn]`, only that one counts.
+///
+/// # The pool
+///
+/// The argument becomes the pool, **first** after `self` and under the same name. axum finds it in the state by its type
+/// ([`#[derive(Pools)]`](derive@Pools) provides it); a plain function is passed it:
+///
+/// ```ignore
+/// #[pooled]
+/// async fn nightly(day: Date, tx: &mut PgTx) -> Result<(), JobError> { .. }
+///
+/// nightly(pool.clone(), today).await?;
+/// ```
+///
+/// With `from` there is no such argument. That is the way for methods, and the only one for a trait's methods, whose
+/// signature is the trait's:
+///
+/// ```ignore
+/// impl Users for Service {
+///     #[pooled(from = self.db)]
+///     async fn rename(&self, id: i64, conn: &mut PgConn) -> Result<(), UserError> { .. }
+/// }
+/// ```
+///
+/// # Options
+///
+/// | option | meaning | without it |
+/// | --- | --- | --- |
+/// | `timeout = "2s"` | longest wait for the connection, all in all | the pool's `pool_timeout` |
+/// | `retry_after = "1s"` | when a client that was refused should come back | as the failure suggests |
+/// | `pool = Replica` | key type of the pool | `Main` |
+/// | `from = self.db` | an expression for the pool: a pool, a reference or an `Arc` | an argument |
+/// | `crate = path` | where `pool_sqlx` is | `::pool_sqlx` |
+///
+/// A duration is `"250ms"`, `"2s"`, `"5m"` or `"2h"`, a number of seconds, or a `Duration` constant.
+///
+/// # Failures
+///
+/// No connection in time, a database that cannot be reached, a failed commit: these end the function. A return type
+/// whose name ends with `Result`, and `Response` or `HttpResponse`, stay as they are and carry the failure, by
+/// `E: From<pool_sqlx::Error>` or as a 503. Any other `T` (`Json<T>`, `impl IntoResponse`, `()`) becomes
+/// `Result<T, pool_sqlx::Error>`, which axum answers with 503 too.
+///
+/// # Order with other attributes
+///
+/// **`#[pooled]` goes on top.**
+///
+/// ```ignore
+/// #[pooled]                             // first
+/// #[tracing::instrument(skip(conn))]    // its span then covers the wait for the connection
+/// #[axum::debug_handler]                // below, since it refuses `&mut` arguments
+/// async fn list(conn: &mut PgConn) -> Result<Json<Vec<User>>, ApiError> { .. }
+/// ```
+///
+/// `#[instrument]` above works too; the wait is then outside its span. An actix route may stand on either side.
+/// `#[async_trait]` rewrites the methods of its block before their attributes run, so a bare `#[pooled]` goes above it,
+/// and expands the marked methods first:
+///
+/// ```ignore
+/// #[pooled]
+/// #[async_trait]
+/// impl Greeter for Service {
+///     #[pooled(from = self.db)]
+///     async fn hello(&self, request: Request<Hi>, conn: &mut PgConn) -> Result<Response<Reply>, Status> { .. }
+/// }
+/// ```
+///
+/// # Cancel safety
+///
+/// Dropping the future at any point loses nothing: before the body the place in the queue goes to the next caller, in the
+/// body the connection goes back (and a transaction rolls back).
+///
+/// # Expansion
+///
+/// The body is not parsed and stays in the function, so `self`, generics, `return` and `?` mean what they say. Of
+///
+/// ```ignore
+/// #[pooled(timeout = "2s")]
+/// pub async fn add(id: i64, conn: &mut PgConn) -> Result<i64, E> { BODY }
+/// ```
+///
+/// becomes (`rt` stands for `::pool_sqlx::private`, and `Ok`, `Err` for their full paths)
+///
+/// ```ignore
+/// pub async fn add(conn: rt::PoolFor<PgConn, ::pool_sqlx::Main>, id: i64) -> Result<i64, E> {
+///     static __CALL: rt::Call = rt::Call::new(rt::Site::named("app::users::add")).timeout(Duration::new(2, 0));
+///     let mut held = match rt::acquire::<PgConn, _>(&conn, &__CALL).await {
+///         Ok(held) => held,
+///         Err(error) => return rt::Reply::from_pool_error(error),
+///     };
+///     let reply: Result<i64, E> = {
+///         let conn: &mut PgConn = rt::lend::<PgConn>(&mut held);
+///         rt::holding(&__CALL, async move {
+///             if false { return loop {}; }                 // tells inference the declared type
+///             BODY
+///         }).await
+///     };
+///     let success = rt::Reply::is_success(&reply);
+///     match rt::finish::<PgConn>(held, success).await {    // commits or rolls back, then releases
+///         Ok(()) => reply,
+///         Err(error) => rt::Reply::from_pool_error(error), // a failed commit is a failure
+///     }
+/// }
+/// ```
+///
+/// Nothing is allocated and no task is started.
 #[proc_macro_attribute]
 pub fn pooled(args: TokenStream, item: TokenStream) -> TokenStream {
     pooled::expand(args.into(), item.into()).into()
 }
 
-/// Connects, closes and shows several pools as one.
+/// Makes one of several pools: connects, closes and shows all databases of a service together.
+///
+/// One field is one pool is one section of the configuration.
+///
+/// ```ignore
+/// // (ignored: pool-sqlx depends on this crate)
+/// use pool_sqlx::{PgPool, Pools, SqlitePool};
+///
+/// struct Replica;
+///
+/// #[derive(Clone, Pools)]
+/// struct Databases {
+///     primary: PgPool,                                  // [default.databases.primary], DATABASE_URL
+///     #[pool(section = "reports", lazy)]
+///     replica: PgPool<Replica>,                         // [default.databases.reports], DATABASE_REPORTS_URL
+///     cache: SqlitePool,
+/// }
+///
+/// let databases = Databases::connect().await?;
+/// let app = Router::new().route("/tracks/{id}", get(track)).with_state(databases.clone());
+/// axum::serve(listener, app).with_graceful_shutdown(signal()).await?;
+/// databases.close().await;
+/// ```
+///
+/// | generated | gives |
+/// | --- | --- |
+/// | `const SECTIONS: &'static [&'static str]` | the sections, in the order of the fields |
+/// | `async fn connect() -> Result<Self, Error>` | all pools, from `Pool.toml` and the environment |
+/// | `async fn connect_with(&Figment) -> Result<Self, Error>` | the same from a configuration of your own |
+/// | `async fn close(&self) -> Vec<(&'static str, CloseReport)>` | what each pool still had lent when its grace ended |
+/// | `fn status(&self) -> Vec<(&'static str, Status)>` | the numbers of each pool |
+/// | `impl FromRef<Databases>` for each pool (feature `axum`) | handlers find a pool in the state by its type |
+///
+/// Connecting reads every section before it opens anything, reports all faults of all sections at once, and then opens
+/// all pools at once. If one does not connect, those that did are closed again.
+///
+/// Handlers find a pool by its type, so two fields of one database need a key type to tell them apart: any type of
+/// yours, such as `struct Replica;`, as the pool's last argument. `#[pooled(pool = Replica)]` names it.
+///
+/// # Options
+///
+/// | on | option | meaning | without it |
+/// | --- | --- | --- | --- |
+/// | a field | `#[pool(section = "reports")]` | section of the configuration | the field's name |
+/// | a field | `#[pool(lazy)]` | connects when first used, not at start | connects at start |
+/// | the struct | `#[pools(crate = path)]` | where `pool_sqlx` is | `::pool_sqlx` |
 #[proc_macro_derive(Pools, attributes(pools, pool))]
 pub fn pools(item: TokenStream) -> TokenStream {
     pools::expand(item.into()).into()

@@ -25,7 +25,7 @@ async fn length(text: &'static str, conn: &mut SqliteConn) -> Result<usize, Erro
 fn the_function_acquires_queries_and_releases() {
     let pool = SqlitePool::new();
     assert_eq!(now(length(pool.clone(), "abc")), Ok(3));
-    let acquire = format!("acquire for expand::length at {LENGTH_LINE}");
+    let acquire = format!("acquire for {}::length at {LENGTH_LINE}", module_path!());
     assert_eq!(pool.log.told(), [acquire.as_str(), "query abc", "release"]);
 }
 

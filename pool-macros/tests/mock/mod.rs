@@ -426,7 +426,7 @@ pub struct CloseReport(pub usize);
 pub struct Status(pub &'static str);
 
 impl<DB, Key> Pool<DB, Key> {
-    pub fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
+    pub fn __connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
         settings.log.say(format!("make {}", settings.section));
         Ok(Self { log: settings.log, fails: (settings.says == "fails").then_some("ready"), kind: PhantomData })
     }
