@@ -276,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn a_value_that_is_no_text_is_a_fault_of_its_variable() {
+        use std::os::unix::ffi::OsStringExt;
+        let variables = [("DATABASE_URL".into(), OsString::from_vec(vec![b'p', 0xff]))];
+        let variable = read(variables, &BTreeSet::new()).variables.remove(0);
+        let error = figment::Figment::from(variable).find_value("databases").expect_err("not text").to_string();
+        assert_eq!(error, "the value is not UTF-8 in DATABASE_URL environment variable");
+    }
+
+    #[test]
     fn variables_get_the_type_of_their_setting() {
         fn check(name: &str, text: &str, expected: impl Into<Value>) {
             let environment = read([(name.into(), text.into())], &BTreeSet::new());
