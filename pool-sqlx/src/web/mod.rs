@@ -3,6 +3,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 
+#[cfg(feature = "axum")]
 use crate::Error;
 
 /// What a framework needs to answer for a failure: an RFC 9457 problem.

@@ -1,0 +1,333 @@
+//! pool-sqlx on a real PostgreSQL: what goes over the wire, what a return cleans, which limit ends what.
+
+use futures_util::{FutureExt, StreamExt};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Reset, Verdict};
+use sqlx::{
+    Connection, Executor,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use std::time::{Duration, Instant};
+use tests::{
+    Postgres,
+    proxy::{Mode, Proxy},
+};
+
+fn settings(url: impl AsRef<str>) -> DatabaseSettings {
+    DatabaseSettings::new(url).unwrap().with_pool_size(1u32).with_max_overflow(0u32)
+}
+
+/// How many cleanings an action costs. The next user must find the same connection, and no transaction, in any case.
+async fn cleanings(action: impl AsyncFnOnce(&mut PgConn)) -> u64 {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer primary key)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    action(&mut conn).await;
+    drop(conn);
+    let mut next = pool.acquire().await.unwrap();
+    let cleanings = pool.status().totals.resets;
+    let clean = next.raw().begin_with("SELECT 1").await.map(drop);
+    assert!(matches!(clean, Err(sqlx::Error::BeginFailed)), "the last user's transaction is still open");
+    assert_eq!(pool.status().totals.opened, 1, "the connection was kept");
+    drop(next);
+    let _ = pool.close().await;
+    cleanings
+}
+
+macro_rules! costs {
+    ($($name:ident: $n:literal = |$conn:ident| $action:block)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            assert_eq!(cleanings(async |$conn: &mut PgConn| { $action; }).await, $n);
+        }
+    )*};
+}
+
+costs! {
+    nothing_done_costs_nothing: 0 = |_conn| {}
+    a_watched_query_costs_nothing: 0 = |conn| { sqlx::query("select 1").execute(conn).await.unwrap() }
+    a_watched_string_costs_nothing: 0 = |conn| { conn.execute("insert into t values (1)").await.unwrap() }
+    a_failed_query_costs_nothing: 0 = |conn| {
+        let divided = sqlx::query_scalar::<_, i32>("select 1 / $1").bind(0);
+        assert_eq!(Error::from(divided.fetch_one(conn).await.unwrap_err()).kind(), ErrorKind::Database);
+    }
+    a_query_that_cannot_be_prepared_costs_nothing: 0 = |conn| { sqlx::query("select nothing").execute(conn).await.unwrap_err() }
+    a_query_with_a_semicolon_in_it_costs_nothing: 0 = |conn| {
+        sqlx::query("select ';' || $1").bind("x").execute(conn).await.unwrap()
+    }
+    a_committed_transaction_costs_nothing: 0 = |conn| {
+        let mut tx = conn.begin().await.unwrap();
+        sqlx::query("insert into t values (1)").execute(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    a_failed_transaction_rolled_back_costs_nothing: 0 = |conn| {
+        let mut tx = conn.begin().await.unwrap();
+        sqlx::query("select 1 / 0").execute(&mut tx).await.unwrap_err();
+        tx.rollback().await.unwrap();
+    }
+    a_savepoint_rolled_back_costs_nothing: 0 = |conn| {
+        let mut tx = conn.begin().await.unwrap();
+        let mut inner = tx.begin_nested().await.unwrap();
+        sqlx::query("select 1 / 0").execute(&mut inner).await.unwrap_err();
+        inner.rollback().await.unwrap();
+        sqlx::query("insert into t values (1)").execute(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    a_failed_commit_costs_one: 1 = |conn| {
+        let mut tx = conn.begin().await.unwrap();
+        tx.execute("create table c (n integer unique deferrable initially deferred)").await.unwrap();
+        tx.execute("insert into c values (1)").await.unwrap();
+        tx.execute("insert into c values (1)").await.unwrap();
+        tx.commit().await.unwrap_err();
+    }
+    a_dropped_transaction_costs_one: 1 = |conn| { drop(conn.begin().await.unwrap()) }
+    a_begin_by_hand_costs_one: 1 = |conn| { sqlx::query("begin").execute(conn).await.unwrap() }
+    an_aborted_block_costs_one: 1 = |conn| { conn.execute("begin; select 1 / 0").await.unwrap_err() }
+    a_begin_behind_our_back_costs_one: 1 = |conn| { (&mut **conn).execute("begin").await.unwrap() }
+    a_transaction_of_sqlx_that_is_forgotten_costs_one: 1 = |conn| {
+        std::mem::forget(sqlx::Acquire::begin(conn).await.unwrap())
+    }
+    a_begin_dropped_on_its_way_costs_one: 1 = |conn| { assert!(conn.begin().now_or_never().is_none()) }
+    a_stream_left_half_read_costs_one: 1 = |conn| {
+        let mut rows = sqlx::query("select generate_series(1, 10000)").fetch(conn);
+        rows.next().await.unwrap().unwrap();
+    }
+    a_statement_dropped_on_its_way_costs_one: 1 = |conn| {
+        let sleep = sqlx::query("select pg_sleep(60)").execute(conn);
+        tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    }
+    a_failed_statement_dropped_before_its_error_costs_one: 1 = |conn| {
+        assert!(sqlx::query("select 1 / 0").execute(conn).now_or_never().is_none());
+    }
+}
+
+#[tokio::test]
+async fn one_select_per_request_is_one_round_trip_on_a_warm_connection() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let pool = PgPool::connect(settings(proxy.url(&database.url()))).await.unwrap();
+    let request = async || {
+        let mut conn = pool.acquire().await.unwrap();
+        sqlx::query_scalar::<_, i32>("select $1 + 1").bind(1).fetch_one(&mut conn).await.unwrap()
+    };
+    request().await;
+    let before = proxy.traffic().round_trips;
+    proxy.take_messages();
+    for _ in 0..50 {
+        request().await;
+    }
+    assert_eq!(proxy.traffic().round_trips - before, 50, "{}", proxy.take_messages());
+}
+
+#[tokio::test]
+async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let sleep = sqlx::query("select pg_sleep(60)").execute(&mut conn);
+    tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    let dropped = Instant::now();
+    drop(conn);
+    // Lent again: so it was proved idle.
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&pool).await.unwrap();
+    assert!(dropped.elapsed() < Duration::from_millis(500), "{:?}", dropped.elapsed());
+    assert!(pid > 0 && pool.status().totals.opened == 1);
+    let asleep = database.psql(
+        "select count(*) from pg_stat_activity where query like '%pg_sleep(60)%' and state = 'active'
+        and datname = current_database() and pid <> pg_backend_pid()",
+    );
+    assert_eq!(asleep.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn the_server_ends_a_statement_that_runs_too_long_and_the_connection_goes_on() {
+    let database = Postgres::shared().database().unwrap();
+    let limits = settings(database.url())
+        .with_statement_timeout(Duration::from_millis(100))
+        .with_statement_timeout_status(504u16);
+    let pool = PgPool::connect(limits).await.unwrap();
+    let error = Error::from(sqlx::query("select pg_sleep(60)").execute(&pool).await.unwrap_err());
+    assert_eq!((error.kind(), error.status()), (ErrorKind::StatementTimeout, 504), "{error}");
+    let code = error.sqlx().and_then(|e| e.as_database_error()).and_then(|e| e.code().map(String::from));
+    assert_eq!(code.as_deref(), Some("57014"));
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert_eq!((pool.status().totals.opened, pool.status().totals.resets), (1, 0));
+}
+
+#[tokio::test]
+async fn somebody_else_s_cancel_is_no_timeout() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let statement = sqlx::query("select pg_cancel_backend(pg_backend_pid()), pg_sleep(60)").execute(&pool);
+    assert_eq!(Error::from(statement.await.unwrap_err()).kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_in_mid_statement_is_given_up_within_a_second_of_the_limit() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let limit = Duration::from_millis(200);
+    let pool = PgPool::connect(settings(proxy.url(&database.url())).with_statement_timeout(limit)).await.unwrap();
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    proxy.set(Mode::Silent);
+    let asked = Instant::now();
+    let mut conn = pool.acquire().await.unwrap();
+    let error = Error::from(sqlx::query("select 1").execute(&mut conn).await.unwrap_err());
+    assert_eq!((error.kind(), error.status()), (ErrorKind::StatementTimeout, 503), "{error}");
+    assert!(asked.elapsed() < limit + Duration::from_secs(1), "{:?}", asked.elapsed());
+    drop(conn);
+    proxy.set(Mode::Pass);
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert_eq!(pool.status().totals.opened, 2);
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_a_stream_is_not_the_server_s_fault() {
+    let database = Postgres::shared().database().unwrap();
+    let pool =
+        PgPool::connect(settings(database.url()).with_statement_timeout(Duration::from_millis(100))).await.unwrap();
+    let mut rows = sqlx::query("select generate_series(1, 3)").fetch(&pool);
+    let mut read = 0;
+    while let Some(row) = rows.next().await {
+        row.unwrap();
+        read += 1;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(read, 3);
+}
+
+#[tokio::test]
+async fn a_connection_the_server_ends_is_replaced() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let suicide = sqlx::query("select pg_terminate_backend(pg_backend_pid())").execute(&pool).await.unwrap_err();
+    let error = Error::from(suicide);
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Lost, 503), "{error}");
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert_eq!(pool.status().totals.opened, 2);
+}
+
+#[tokio::test]
+async fn limits_are_the_server_s_own_and_survive_a_full_reset() {
+    let database = Postgres::shared().database().unwrap();
+    for reset in [Reset::Rollback, Reset::Session, Reset::Full] {
+        let limits = settings(database.url())
+            .with_reset(reset)
+            .with_application_name("limits test")
+            .with_statement_timeout(Duration::from_millis(7000))
+            .with_lock_timeout(Duration::from_millis(6000))
+            .with_idle_in_transaction_timeout(Duration::from_millis(5000));
+        let pool = PgPool::connect(limits).await.unwrap();
+        for _ in 0..2 {
+            for (setting, value) in [
+                ("statement_timeout", "7s"),
+                ("lock_timeout", "6s"),
+                ("idle_in_transaction_session_timeout", "5s"),
+                ("application_name", "limits test"),
+            ] {
+                let show = sqlx::query_scalar::<_, String>("select current_setting($1)").bind(setting);
+                assert_eq!(show.fetch_one(&pool).await.unwrap(), value, "{setting}, {reset:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_of_the_session_undoes_what_it_says() {
+    for (reset, left) in [(Reset::Rollback, "other"), (Reset::Session, ""), (Reset::Full, "")] {
+        let database = Postgres::shared().database().unwrap();
+        let pool = PgPool::connect(settings(database.url()).with_reset(reset)).await.unwrap();
+        sqlx::query("select 1 + $1").bind(1).execute(&pool).await.unwrap();
+        pool.acquire().await.unwrap().execute("set my.setting = 'other'; create temp table mine ()").await.unwrap();
+        let found = sqlx::query_scalar::<_, String>("select coalesce(current_setting('my.setting', true), '')");
+        assert_eq!(found.fetch_one(&pool).await.unwrap(), left, "{reset:?}");
+        let found = sqlx::query_scalar::<_, bool>("select to_regclass('mine') is not null");
+        assert_eq!(found.fetch_one(&pool).await.unwrap(), !left.is_empty(), "{reset:?}");
+        sqlx::query("select 1 + $1").bind(1).execute(&pool).await.expect("cached statements work after any reset");
+        assert_eq!(pool.status().totals.opened, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_error_s_kind_follows_its_sqlstate() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    for (state, kind, status) in [
+        ("55P03", ErrorKind::LockTimeout, 503),
+        ("40001", ErrorKind::Conflict, 503),
+        ("40P01", ErrorKind::Conflict, 503),
+        ("57014", ErrorKind::Cancelled, 503),
+        ("53300", ErrorKind::Connect, 503),
+        ("57P03", ErrorKind::Connect, 503),
+        ("23505", ErrorKind::Database, 500),
+        ("42P01", ErrorKind::Database, 500),
+    ] {
+        let raise = format!("do $$ begin raise sqlstate '{state}' using message = 'on\npurpose'; end $$");
+        let error = Error::from(conn.execute(sqlx::AssertSqlSafe(raise)).await.unwrap_err());
+        assert_eq!((error.kind(), error.status()), (kind, status), "{state}: {error}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_said_at_once_and_one_that_is_down_in_time() {
+    let database = Postgres::shared().database().unwrap();
+    let asked = Instant::now();
+    let nowhere = Postgres::shared().url("nowhere_at_all");
+    let error = PgPool::connect(settings(nowhere)).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(2) && error.to_string().contains("nowhere_at_all"), "{error}");
+
+    let proxy = Proxy::start(&database.url()).unwrap();
+    proxy.set(Mode::Refuse);
+    let patience = Duration::from_millis(300);
+    let asked = Instant::now();
+    let error = PgPool::connect(settings(proxy.url(&database.url())).with_pool_timeout(patience)).await.unwrap_err();
+    assert_eq!((error.kind(), error.verdict(), error.status()), (ErrorKind::Connect, Some(Verdict::Connecting), 503));
+    assert!(error.retry_after().is_some() && asked.elapsed() < patience + Duration::from_millis(200), "{error}");
+}
+
+#[tokio::test]
+async fn migrations_run_without_a_statement_timeout_and_beside_the_pool() {
+    let database = Postgres::shared().database().unwrap();
+    let slow = "create table m (n integer); select pg_sleep(0.5); insert into m values (1)";
+    let migration =
+        Migration::new(1, "slow".into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(slow), false);
+    let migrator = Migrator::with_migrations(vec![migration]);
+    let pool =
+        PgPool::connect_lazy(settings(database.url()).with_statement_timeout(Duration::from_millis(100))).unwrap();
+    pool.migrate(&migrator).await.unwrap();
+    pool.migrate(&migrator).await.unwrap();
+    let n: i64 = sqlx::query_scalar("select count(*) from m").fetch_one(&pool).await.unwrap();
+    assert_eq!((n, pool.status().totals.opened), (1, 1));
+}
+
+#[tokio::test]
+async fn a_thousand_cancelled_requests_leave_nothing_behind() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url()).with_pool_size(4u32)).await.unwrap();
+    let request = async |n: u64| -> Result<(), Error> {
+        let mut tx = pool.begin().await?;
+        sqlx::query("select pg_sleep(0.0002)").execute(&mut tx).await?;
+        assert_eq!(sqlx::query_scalar::<_, i64>("select $1").bind(n as i64).fetch_one(&mut tx).await?, n as i64);
+        tx.commit().await
+    };
+    let requests = futures_util::stream::iter(0..1000_u64).map(|n| {
+        // Spread over the time a request takes, by a multiplier that visits every remainder.
+        let patience = Duration::from_micros(n * 7919 % 4000);
+        tokio::time::timeout(patience, request(n))
+    });
+    let outcomes: Vec<_> = requests.buffer_unordered(8).collect().await;
+    let (answered, cancelled): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert!(answered.iter().all(|answer| matches!(answer, Ok(Ok(())))), "{answered:?}");
+    assert!(!answered.is_empty() && !cancelled.is_empty(), "{} and {}", answered.len(), cancelled.len());
+    let conns = futures_util::future::join_all((0..4).map(|_| pool.acquire())).await;
+    for conn in conns {
+        let clean = conn.unwrap().raw().begin_with("SELECT 1").await.map(drop);
+        assert!(matches!(clean, Err(sqlx::Error::BeginFailed)), "{clean:?}");
+    }
+    assert!(pool.close().await.still_held.is_empty());
+    let open = "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'";
+    assert_eq!(database.psql(open).unwrap(), "0");
+}
