@@ -5,8 +5,8 @@ use crate::{
     fault::Faults,
     option::{self, Spec},
 };
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, ExprLit, Lit, LitStr, Path, Type, parse::ParseStream};
 
 /// What the parentheses say.
@@ -70,12 +70,15 @@ impl Options {
         options
     }
 
-    /// The root of the generated paths, at a place of the user's code.
+    /// The root of the generated paths, shown at this place.
     pub(crate) fn root(&self, span: Span) -> TokenStream {
-        match &self.root {
-            Some(path) => super::expand::located(quote!(#path), span),
-            None => quote_spanned!(span=> ::pool_sqlx),
-        }
+        let Some(path) = &self.root else { return quote_spanned!(span=> ::pool_sqlx) };
+        // What the user's own path means stays as it is.
+        let shown = |mut tree: TokenTree| {
+            tree.set_span(tree.span().located_at(span));
+            tree
+        };
+        path.to_token_stream().into_iter().map(shown).collect()
     }
 
     fn take(&mut self, key: &Ident, input: ParseStream<'_>, faults: &mut Faults) -> syn::Result<()> {

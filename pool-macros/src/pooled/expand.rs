@@ -2,39 +2,40 @@
 
 use super::{
     ast::{Carries, ConnArg, Loan, Pooled, split_inner_attributes},
-    attr::{Retry, Value},
+    attr::{Retry, Setting, Value},
 };
-use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{FnArg, Type, parse_quote, parse_quote_spanned, spanned::Spanned, visit_mut::VisitMut};
+use syn::{
+    FnArg, PatType, ReturnType, Token, Type, parse_quote, parse_quote_spanned, punctuated::Punctuated,
+    spanned::Spanned, visit_mut::VisitMut,
+};
 
 /// The function that takes the pool where the user wrote the connection, and borrows from it around the body.
 ///
 /// One function with an inner block, not an inner function: that could not name `self`, `Self` or the generics.
 /// Our variables have `mixed_site` spans, so the user's code cannot see them and may use the same names.
 /// Paths are absolute, since users shadow `Ok` and `Result`.
+/// Each part is shown at what it is about, the connection's type or the return type: there errors about it appear.
 pub(crate) fn expand(pooled: Pooled) -> TokenStream {
     let code = Code::new(&pooled);
     let Pooled { attrs, vis, sig, body, .. } = &pooled;
     let (inner_attrs, statements) = split_inner_attributes(body.stream());
     let mut sig = sig.clone();
-    sig.inputs = inputs(&pooled);
-    if pooled.reply.carries == Carries::Values {
-        let (declared, root) = (&pooled.reply.declared, &code.root);
-        sig.output = parse_quote_spanned!(code.reply_span=> -> ::core::result::Result<#declared, #root::Error>);
-    }
+    sig.inputs = code.inputs();
+    sig.output = code.output();
 
     let call = code.call();
     let acquire = code.acquire();
     let work = match &pooled.options.retry {
         None => {
-            let run = code.run(body, statements, &TokenStream::new());
+            let run = code.run(body, statements, None);
             let finish = code.finish();
             quote!(#acquire #run #finish)
         }
         Some(retry) => {
             let clones = clones(&mut sig, &pooled.conn.name);
-            let run = code.run(body, statements, &clones);
+            let run = code.run(body, statements, Some(clones));
             let finish = code.finish_or_retry(retry);
             let times = retry.times;
             quote_spanned! {Span::mixed_site()=>
@@ -55,88 +56,96 @@ pub(crate) fn expand(pooled: Pooled) -> TokenStream {
     }
 }
 
-/// The pool goes first: extractors of a body must stay last.
-fn inputs(pooled: &Pooled) -> syn::punctuated::Punctuated<FnArg, syn::Token![,]> {
-    let handles = [&pooled.conn].into_iter().chain(&pooled.extra).filter(|_| pooled.options.from.is_none());
-    let handles = handles.map(|ConnArg { name, ty, .. }| -> FnArg {
-        let root = pooled.options.root(located_here(ty.span()));
-        let key = match &pooled.options.pool {
-            Some(key) => quote!(#key),
-            None => quote!(#root::Main),
-        };
-        parse_quote_spanned!(located_here(ty.span())=> #name: #root::private::PoolFor<#ty, #key>)
-    });
-    let receiver = pooled.receiver.iter().cloned().map(FnArg::Receiver);
-    receiver.chain(handles).chain(pooled.others.iter().cloned()).collect()
-}
-
-/// The parts of the new body.
+/// Writes the parts.
 struct Code<'p> {
     pooled: &'p Pooled,
-    root: TokenStream,
-    /// What a failure of the pool becomes.
-    failure: TokenStream,
-    /// Errors about the reply belong on the return type, or on the name where there is none.
+    /// The argument that asks for the connection.
+    conn_span: Span,
+    /// The return type; the name where there is none.
     reply_span: Span,
+    /// What a failure of the pool, `error`, becomes.
+    failure: TokenStream,
 }
 
 impl<'p> Code<'p> {
     fn new(pooled: &'p Pooled) -> Self {
-        let root = pooled.options.root(Span::mixed_site());
-        let reply_span = match &pooled.sig.output {
-            syn::ReturnType::Default => located_here(pooled.sig.ident.span()),
-            syn::ReturnType::Type(_, ty) => located_here(ty.span()),
-        };
+        let conn_span = ours_at(pooled.conn.arg.span());
+        let reply_span = ours_at(match &pooled.sig.output {
+            ReturnType::Default => pooled.sig.ident.span(),
+            ReturnType::Type(_, ty) => ty.span(),
+        });
+        let rt = private(pooled, reply_span);
         let failure = match pooled.reply.carries {
-            // The whole call, its parentheses included: or the compiler reports twice, once on the attribute.
-            Carries::Failures => located(quote_here(quote!(#root::private::Reply::from_pool_error(error))), reply_span),
-            Carries::Values => quote_here(quote!(::core::result::Result::Err(error))),
+            Carries::Failures => quote_spanned!(reply_span=> #rt::Reply::from_pool_error(error)),
+            Carries::Values => quote_spanned!(reply_span=> ::core::result::Result::Err(error)),
         };
-        Self { pooled, root, failure, reply_span }
+        Self { pooled, conn_span, reply_span, failure }
+    }
+
+    /// The pool goes first: the extractor of a request's body must stay last.
+    fn inputs(&self) -> Punctuated<FnArg, Token![,]> {
+        let Pooled { options, receiver, conn, extra, others, .. } = self.pooled;
+        let handles = [conn].into_iter().chain(extra).filter(|_| options.from.is_none());
+        let handles = handles.map(|ConnArg { name, ty, .. }| -> FnArg {
+            let span = ours_at(ty.span());
+            let root = options.root(span);
+            let key = match &options.pool {
+                Some(key) => quote!(#key),
+                None => quote_spanned!(span=> #root::Main),
+            };
+            parse_quote_spanned!(span=> #name: #root::private::PoolFor<#ty, #key>)
+        });
+        let receiver = receiver.iter().cloned().map(FnArg::Receiver);
+        receiver.chain(handles).chain(others.iter().cloned()).collect()
+    }
+
+    fn output(&self) -> ReturnType {
+        let Pooled { options, sig, reply, .. } = self.pooled;
+        let (root, declared) = (options.root(self.reply_span), &reply.declared);
+        match reply.carries {
+            Carries::Failures => sig.output.clone(),
+            Carries::Values => {
+                parse_quote_spanned!(self.reply_span=> -> ::core::result::Result<#declared, #root::Error>)
+            }
+        }
     }
 
     /// The function's one static: its name, its line, its limits.
     fn call(&self) -> TokenStream {
-        let Self { pooled, root, .. } = self;
-        let name = &pooled.sig.ident;
-        let text = name.to_string();
-        // The location that `Site::named` takes is that of these tokens: the user's line, hence the bare span.
-        let named = pooled.options.root(name.span());
-        let site = quote_spanned! {name.span()=>
-            #named::private::Site::named(::core::concat!(::core::module_path!(), "::", #text))
+        let Pooled { options, sig, .. } = self.pooled;
+        let (rt, name) = (private(self.pooled, Span::mixed_site()), sig.ident.to_string());
+        // `Site::named` takes the location of these tokens: the user's line, if they have the user's bare span.
+        let span = sig.ident.span();
+        let root = options.root(span);
+        let site = quote_spanned! {span=>
+            #root::private::Site::named(::core::concat!(::core::module_path!(), "::", #name))
         };
-        let settings = pooled.options.settings.iter().map(|setting| {
-            let key = &setting.key;
-            let value = match &setting.value {
-                Value::Tokens(value) => value.clone(),
-                Value::Isolation(level) => quote!(#root::private::Isolation::#level),
-            };
-            quote!(.#key(#value))
+        let settings = options.settings.iter().map(|Setting { key, value }| match value {
+            Value::Tokens(value) => quote!(.#key(#value)),
+            Value::Isolation(level) => quote!(.#key(#rt::Isolation::#level)),
         });
-        quote! {
-            static __CALL: #root::private::Call = #root::private::Call::new(#site)#(#settings)*;
+        quote_spanned! {Span::mixed_site()=>
+            static __CALL: #rt::Call = #rt::Call::new(#site)#(#settings)*;
         }
     }
 
     /// Runs after all extractors, a body's included.
     fn acquire(&self) -> TokenStream {
-        let Self { pooled, root, failure, .. } = self;
-        let ConnArg { name, ty, .. } = &pooled.conn;
+        let Self { pooled, failure, .. } = self;
+        let ConnArg { name, ty, loan, .. } = &pooled.conn;
+        let span = ours_at(ty.span());
+        let rt = private(pooled, span);
         let pool = match &pooled.options.from {
             Some(from) => {
-                let root = pooled.options.root(located_here(from.span()));
-                quote_spanned!(located_here(from.span())=> #root::private::as_pool::<#ty, _>(&(#from)))
+                let span = ours_at(from.span());
+                let rt = private(pooled, span);
+                quote_spanned!(span=> #rt::as_pool::<#ty, _>(&(#from)))
             }
-            None => quote!(&#name),
+            None => quote_spanned!(span=> &#name),
         };
-        let held = match pooled.conn.loan {
-            Loan::Lent => quote_here(quote!(mut held)),
-            Loan::Given => quote_here(quote!(held)),
-        };
-        // On the type: there the compiler says that it is no connection.
-        let acquire = located(quote_here(quote!(#root::private::acquire::<#ty, _>)), ty.span());
-        quote_spanned! {Span::mixed_site()=>
-            let #held = match #acquire(#pool, &__CALL).await {
+        let mutable = (*loan == Loan::Lent).then(|| quote_spanned!(span=> mut));
+        quote_spanned! {span=>
+            let #mutable held = match #rt::acquire::<#ty, _>(#pool, &__CALL).await {
                 ::core::result::Result::Ok(held) => held,
                 ::core::result::Result::Err(error) => return #failure,
             };
@@ -144,8 +153,8 @@ impl<'p> Code<'p> {
     }
 
     /// The user's statements, in a block of their own: `return` and `?` end it, not us.
-    fn run(&self, body: &Group, statements: TokenStream, clones: &TokenStream) -> TokenStream {
-        let Self { pooled, root, reply_span, .. } = self;
+    fn run(&self, body: &Group, statements: TokenStream, clones: Option<TokenStream>) -> TokenStream {
+        let Self { pooled, conn_span, reply_span, .. } = self;
         let mut reply = pooled.reply.declared.clone();
         EraseImpl.visit_type_mut(&mut reply);
         // Never runs. Tells inference the declared type before it reads the body, so that `?` and coercions work as written.
@@ -161,34 +170,29 @@ impl<'p> Code<'p> {
         let mut block = Group::new(Delimiter::Brace, quote!(#hint #statements));
         block.set_span(body.span());
 
-        let lend = {
-            let ConnArg { arg, ty, loan, .. } = &pooled.conn;
-            let (attrs, pat) = (&arg.attrs, &arg.pat);
-            let span = located_here(arg.span());
-            let root = pooled.options.root(span);
-            match loan {
-                Loan::Lent => {
-                    quote_spanned!(span=> #(#attrs)* let #pat: &mut #ty = #root::private::lend::<#ty>(&mut held);)
-                }
-                Loan::Given => quote_spanned!(span=> #(#attrs)* let #pat: #ty = #root::private::give::<#ty>(held);),
-            }
+        let rt = private(pooled, *conn_span);
+        let ConnArg { arg: PatType { attrs, pat, .. }, ty, loan, .. } = &pooled.conn;
+        // `async move`: by reference the future would be smaller, but not `Send` with an argument that is not `Sync`.
+        let (lend, run) = match loan {
+            Loan::Lent => (
+                quote_spanned!(*conn_span=> let #pat: &mut #ty = #rt::lend::<#ty>(&mut held);),
+                quote_spanned!(*conn_span=> #rt::holding(&__CALL, async move #block)),
+            ),
+            // Not marked as holding: the connection may be gone long before the body ends.
+            Loan::Given => (
+                quote_spanned!(*conn_span=> let #pat: #ty = #rt::give::<#ty>(held);),
+                quote_spanned!(*conn_span=> async move #block),
+            ),
         };
-        // A connection that was given may be gone long before the body ends: nothing is marked as held.
-        let run = match pooled.conn.loan {
-            Loan::Lent => quote!(#root::private::holding(&__CALL, async move #block)),
-            Loan::Given => quote!(async move #block),
-        };
-        let extra = pooled.extra.iter().map(|ConnArg { arg, ty, .. }| {
-            let pat = &arg.pat;
+        let extra = pooled.extra.iter().map(|ConnArg { arg: PatType { pat, .. }, ty, .. }| {
             quote!(let #pat: &mut #ty = ::core::option::Option::unwrap(::core::option::Option::None);)
         });
-        // `async move`: by reference the future would be smaller, but not `Send` with an argument that is not `Sync`.
         // Only this lint is allowed here: a wider list would also silence the user's own code.
-        quote_spanned! {Span::mixed_site()=>
+        quote_spanned! {*conn_span=>
             #[allow(clippy::let_unit_value)]
             let reply: #reply = {
                 #clones
-                #lend
+                #(#attrs)* #lend
                 #(#extra)*
                 #run.await
             };
@@ -197,15 +201,15 @@ impl<'p> Code<'p> {
 
     /// Commits or rolls back, and releases, before the caller can make a response of the value.
     fn finish(&self) -> TokenStream {
-        let Self { pooled, root, failure, .. } = self;
+        let Self { pooled, conn_span, failure, .. } = self;
+        let (rt, ty) = (private(pooled, *conn_span), &pooled.conn.ty);
         let (success, reply) = (self.success(), self.reply());
         if pooled.conn.loan == Loan::Given {
             return reply;
         }
-        let ty = &pooled.conn.ty;
-        quote_spanned! {Span::mixed_site()=>
+        quote_spanned! {*conn_span=>
             let success = #success;
-            match #root::private::finish::<#ty>(held, success).await {
+            match #rt::finish::<#ty>(held, success).await {
                 ::core::result::Result::Ok(()) => #reply,
                 ::core::result::Result::Err(error) => #failure,
             }
@@ -214,37 +218,47 @@ impl<'p> Code<'p> {
 
     /// The same in the loop of `retry`: the body may ask for another attempt by its error, and so may the commit.
     fn finish_or_retry(&self, retry: &Retry) -> TokenStream {
-        let Self { pooled, root, failure, .. } = self;
-        let (success, reply, ty) = (self.success(), self.reply(), &pooled.conn.ty);
-        let wants = |what: TokenStream| {
-            located(quote_here(quote!(#root::private::RetryOn::wants_retry(&#what))), retry.key.span())
-        };
-        let (reply_wants, error_wants) = (wants(quote!(reply)), wants(quote!(error)));
-        quote_spanned! {Span::mixed_site()=>
+        let Self { pooled, conn_span, failure, .. } = self;
+        let (rt, ty) = (private(pooled, *conn_span), &pooled.conn.ty);
+        let (success, reply) = (self.success(), self.reply());
+        let span = ours_at(retry.key.span());
+        let asked = private(pooled, span);
+        let reply_asks = quote_spanned!(span=> #asked::RetryOn::wants_retry(&reply));
+        let error_asks = quote_spanned!(span=> #asked::RetryOn::wants_retry(&error));
+        quote_spanned! {*conn_span=>
             let success = #success;
-            let again = left > 0 && #reply_wants;
-            match #root::private::finish::<#ty>(held, success).await {
+            let again = left > 0 && #reply_asks;
+            match #rt::finish::<#ty>(held, success).await {
                 ::core::result::Result::Ok(()) if !again => break #reply,
-                ::core::result::Result::Err(error) if left == 0 || !#error_wants => break #failure,
+                ::core::result::Result::Err(error) if left == 0 || !#error_asks => break #failure,
                 _ => left -= 1,
             }
         }
     }
 
     fn success(&self) -> TokenStream {
-        let Self { pooled, root, reply_span, .. } = self;
+        let Self { pooled, reply_span, .. } = self;
+        let rt = private(pooled, *reply_span);
         match pooled.reply.carries {
-            Carries::Failures => located(quote_here(quote!(#root::private::Reply::is_success(&reply))), *reply_span),
+            Carries::Failures => quote_spanned!(*reply_span=> #rt::Reply::is_success(&reply)),
             Carries::Values => quote!(true),
         }
     }
 
     fn reply(&self) -> TokenStream {
-        quote_here(match self.pooled.reply.carries {
-            Carries::Failures => quote!(reply),
-            Carries::Values => quote!(::core::result::Result::Ok(reply)),
-        })
+        match self.pooled.reply.carries {
+            Carries::Failures => quote_spanned!(self.reply_span=> reply),
+            Carries::Values => quote_spanned!(self.reply_span=> ::core::result::Result::Ok(reply)),
+        }
     }
+}
+
+/// The run time's module, shown at this place.
+///
+/// A call must have one place in all its tokens: or the compiler reports twice, once on the attribute.
+fn private(pooled: &Pooled, span: Span) -> TokenStream {
+    let root = pooled.options.root(span);
+    quote_spanned!(span=> #root::private)
 }
 
 /// A copy of each variable that the arguments bind, for one attempt. `mut` moves from the arguments to the copies.
@@ -265,37 +279,13 @@ fn clones(sig: &mut syn::Signature, pool: &syn::Ident) -> TokenStream {
             bindings.visit_pat_mut(&mut arg.pat);
         }
     }
-    let clone = |(mutability, name): (_, syn::Ident)| quote_spanned!(located_here(name.span())=> let #mutability #name = ::core::clone::Clone::clone(&#name););
+    let clone = |(mutability, name): (_, syn::Ident)| quote_spanned!(ours_at(name.span())=> let #mutability #name = ::core::clone::Clone::clone(&#name););
     bindings.0.into_iter().filter(|(_, name)| name != pool).map(clone).collect()
 }
 
-/// The same tokens, shown at another place; what they name stays the same.
-pub(crate) fn located(tokens: TokenStream, at: Span) -> TokenStream {
-    map_spans(tokens, &|span| span.located_at(at))
-}
-
-/// Our own names at the user's place.
-fn located_here(at: Span) -> Span {
-    Span::mixed_site().located_at(at)
-}
-
-fn quote_here(tokens: TokenStream) -> TokenStream {
-    map_spans(tokens, &|_| Span::mixed_site())
-}
-
-fn map_spans(tokens: TokenStream, map: &impl Fn(Span) -> Span) -> TokenStream {
-    let one = |tree: TokenTree| match tree {
-        TokenTree::Group(group) => {
-            let mut mapped = Group::new(group.delimiter(), map_spans(group.stream(), map));
-            mapped.set_span(map(group.span()));
-            TokenTree::Group(mapped)
-        }
-        mut tree => {
-            tree.set_span(map(tree.span()));
-            tree
-        }
-    };
-    tokens.into_iter().map(one).collect()
+/// A span for names of ours, shown at the user's place.
+fn ours_at(place: Span) -> Span {
+    Span::mixed_site().located_at(place)
 }
 
 /// `impl Trait` cannot be the type of a variable: `_` is.

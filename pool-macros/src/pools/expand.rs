@@ -1,7 +1,7 @@
 //! Writes the methods. The crate's documentation lists them.
 
 use super::ast::{Field, Opens, Pools};
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 
@@ -14,7 +14,7 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
     let close = close(&krate, vis, fields);
     let status = status(&krate, vis, fields);
     let from_ref = fields.iter().map(|Field { name: field, ty, .. }| {
-        quote_spanned! {Span::mixed_site().located_at(ty.span())=>
+        quote_spanned! {ours_at(ty.span())=>
             impl #impl_generics #krate::axum::extract::FromRef<#name #type_generics> for #ty #bounds {
                 fn from_ref(pools: &#name #type_generics) -> Self {
                     ::core::clone::Clone::clone(&pools.#field)
@@ -41,15 +41,14 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
     let settings: Vec<_> =
         names.iter().map(|name| format_ident!("{}_settings", name, span = Span::mixed_site())).collect();
     let pools = fields.iter().zip(&settings).map(|(Field { name, ty, .. }, settings)| {
-        // On the field's type: there the compiler says that it is no pool.
-        let pool = quote_spanned!(Span::mixed_site().located_at(ty.span())=> <#ty>::__connect_lazy(#settings)?);
+        let pool = quote_spanned!(ours_at(ty.span())=> <#ty>::__connect_lazy(#settings)?);
         quote!(#name: #pool)
     });
     let eager = fields.iter().filter(|field| field.opens == Opens::AtStart);
     let ready = list(
         eager,
         quote!(::core::result::Result<(), #krate::Error>),
-        &quote!(ready),
+        "ready",
         &quote_spanned!(Span::mixed_site()=> pools),
     );
     quote_spanned! {Span::mixed_site()=>
@@ -87,8 +86,8 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
 }
 
 fn close(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
-    let closing = list(fields, quote!(#krate::CloseReport), &quote!(close), &quote!(self));
-    quote! {
+    let closing = list(fields, quote!(#krate::CloseReport), "close", &quote_spanned!(Span::mixed_site()=> self));
+    quote_spanned! {Span::mixed_site()=>
         /// Closes all pools at once, and tells of each what was still held when its grace ended.
         #vis async fn close(&self) -> ::std::vec::Vec<(&'static str, #krate::CloseReport)> {
             #krate::private::close_all(#closing).await
@@ -97,8 +96,10 @@ fn close(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenS
 }
 
 fn status(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
-    let each = fields.iter().map(|Field { name, ty, section, .. }| quote!((#section, <#ty>::status(&self.#name))));
-    quote! {
+    let each = fields.iter().map(
+        |Field { name, ty, section, .. }| quote_spanned!(ours_at(ty.span())=> (#section, <#ty>::status(&self.#name))),
+    );
+    quote_spanned! {Span::mixed_site()=>
         /// The numbers of all pools.
         #vis fn status(&self) -> ::std::vec::Vec<(&'static str, #krate::Status)> {
             ::std::vec::Vec::from([#(#each),*])
@@ -110,14 +111,21 @@ fn status(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Token
 fn list<'f>(
     fields: impl IntoIterator<Item = &'f Field>,
     output: TokenStream,
-    method: &TokenStream,
+    method: &str,
     owner: &TokenStream,
 ) -> TokenStream {
     let each = fields.into_iter().map(|Field { name, ty, section, .. }| {
-        quote! {
+        let span = ours_at(ty.span());
+        let method = Ident::new(method, span);
+        quote_spanned! {span=>
             (#section, ::std::boxed::Box::pin(<#ty>::#method(&#owner.#name))
                 as ::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = #output> + ::core::marker::Send + '_>>)
         }
     });
     quote!(::std::vec::Vec::from([#(#each),*]))
+}
+
+/// A span for names of ours, shown at the user's type: there the compiler says that it is no pool.
+fn ours_at(place: Span) -> Span {
+    Span::mixed_site().located_at(place)
 }
