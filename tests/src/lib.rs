@@ -8,6 +8,8 @@
 //! # }
 //! ```
 
+#[cfg(any(test, doctest))]
+mod book_samples;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod server;

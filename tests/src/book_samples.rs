@@ -1,0 +1,50 @@
+//! The Rust blocks of the book: `cargo test --doc` compiles and runs each, and a failure names the chapter.
+//!
+//! A chapter is listed here when it is listed in the book's `SUMMARY.md`. rustdoc does not expand `{{#include}}`: a block that includes a file
+//! is marked `rust,ignore`, and the file is an example that is built and tested itself.
+
+macro_rules! chapters {
+    ($($chapter:ident: $path:literal)*) => {
+        $(
+            #[doc = include_str!(concat!("../../book/src/", $path))]
+            mod $chapter {}
+        )*
+
+        #[cfg(test)]
+        const CHAPTERS: &[&str] = &[$($path),*];
+    };
+}
+
+chapters! {
+    introduction: "README.md"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The chapters that a summary links to.
+    fn chapters_of(summary: &str) -> Vec<&str> {
+        summary
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next())
+            .filter(|path| !path.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn every_chapter_of_the_summary_is_compiled() {
+        let mut in_summary = chapters_of(include_str!("../../book/src/SUMMARY.md"));
+        let mut here = CHAPTERS.to_vec();
+        in_summary.sort_unstable();
+        here.sort_unstable();
+        assert_eq!(here, in_summary, "list each chapter of book/src/SUMMARY.md in tests/src/book_samples.rs");
+    }
+
+    #[test]
+    fn chapters_are_read_off_a_summary() {
+        let summary = "# Summary\n\n[Start](README.md)\n\n- [A](a/one.md)\n  - [B](two.md#part)\n- [Draft]()\n";
+        assert_eq!(chapters_of(summary), ["README.md", "a/one.md", "two.md"]);
+    }
+}
