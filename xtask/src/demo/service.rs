@@ -40,19 +40,17 @@ impl Service {
     pub(super) fn start(database_url: Option<String>) -> Result<Self, Box<dyn Error>> {
         let directory = std::env::temp_dir().join(format!("pool-demo-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
-        let sqlite = || format!("sqlite://{}?mode=rwc", directory.join("tracks.db").display());
         let mut command = cargo(&["run", "--quiet"]);
         command.args(EXAMPLE);
         // Nothing of the caller's settings, files included, may change what is shown.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
-            if name.starts_with("DATABASE_") || name.starts_with("POOL_") {
+            if name.starts_with("DATABASE_") || name.starts_with("POOL_") || name == "RUST_LOG" {
                 command.env_remove(&*name);
             }
         }
         command
             .env("ADDR", "127.0.0.1:0")
-            .env("DATABASE_URL", database_url.unwrap_or_else(sqlite))
             .env("DATABASE_POOL_SIZE", POOL_SIZE.to_string())
             .env("DATABASE_MAX_OVERFLOW", MAX_OVERFLOW.to_string())
             .env("DATABASE_POOL_TIMEOUT", POOL_TIMEOUT.as_secs_f64().to_string())
@@ -60,6 +58,10 @@ impl Service {
             .env("NO_COLOR", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        match database_url {
+            Some(url) => command.env("DATABASE_URL", url),
+            None => command.env("TRACKS_DB", directory.join("tracks.db")),
+        };
         fs::write(directory.join("Pool.toml"), "")?;
         let mut child = command.spawn()?;
         let log = Arc::new(Mutex::new(Vec::new()));
