@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`#[pooled]`](macro@pooled) | a function that is lent a connection for the time of its body |
 //! | [`#[derive(Pools)]`](derive@Pools) | one struct for all databases of a service: connect, close, status |
+//! | [`#[derive(HasPools)]`](derive@HasPools) | a state in which handlers find the pools of such a struct |
 //!
 //! A mistake is an error on your own token that says what to write; all mistakes of an item are reported at once, and
 //! the item is expanded all the same, so that an editor keeps helping.
@@ -209,4 +210,30 @@ pub fn pooled(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_derive(Pools, attributes(pools, pool))]
 pub fn pools(item: TokenStream) -> TokenStream {
     pools::expand(item.into()).into()
+}
+
+/// Lets handlers find the pools of a [`Pools`](derive@Pools) struct that is one field of axum's state.
+///
+/// Without it a router whose state is `App` does not find the pools in `App::databases`: axum's `FromRef` does not
+/// look into fields. It stands beside axum's own `#[derive(FromRef)]`, and is empty without the feature `axum`.
+///
+/// ```ignore
+/// // (ignored: pool-sqlx depends on this crate)
+/// use pool_sqlx::HasPools;
+///
+/// #[derive(Clone, HasPools)]
+/// struct App {
+///     #[pools]
+///     databases: Databases,
+///     mailer: Mailer,
+/// }
+///
+/// #[pooled]
+/// async fn invite(State(app): State<App>, conn: &mut PgConn) -> Result<(), ApiError> { .. }
+/// ```
+///
+/// `#[pools(crate = path)]` on the struct says where `pool_sqlx` is.
+#[proc_macro_derive(HasPools, attributes(pools))]
+pub fn has_pools(item: TokenStream) -> TokenStream {
+    pools::nested::expand(item.into()).into()
 }

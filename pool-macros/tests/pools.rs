@@ -8,7 +8,7 @@ use mock::{
     CloseReport, DatabaseSettings, Error, Log, Main, Pool, Sqlite, SqlitePool, Status, axum::extract::FromRef,
     figment::Figment, now,
 };
-use pool_macros::Pools;
+use pool_macros::{HasPools, Pools};
 
 struct Reports;
 struct Cache;
@@ -88,4 +88,24 @@ fn one_lazy_pool_of_a_generic_key_connects() {
     let figment = figment(&[("type", "fails")]);
     let one = now(One::<Cache>::connect_with(&figment)).expect("nothing is asked of a lazy pool");
     assert_eq!(one.status(), [("type", Status("down"))]);
+}
+
+#[derive(HasPools)]
+#[pools(crate = crate::mock)]
+struct App<'a, T>
+where
+    T: Copy,
+{
+    #[pools]
+    databases: Databases,
+    _other: &'a T,
+}
+
+#[test]
+fn a_state_gives_the_pools_of_its_field() {
+    let databases = now(Databases::connect()).expect("the mock's figment works");
+    let app = App { databases, _other: &7 };
+    let replica: SqlitePool<Reports> = FromRef::from_ref(&app);
+    replica.log.say("through the copy");
+    assert_eq!(app.databases.primary.log.told().last().map(String::as_str), Some("through the copy"));
 }

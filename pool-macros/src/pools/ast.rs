@@ -44,11 +44,26 @@ const ON_FIELD: &[Spec] =
 impl Pools {
     /// The root of the generated paths.
     pub(crate) fn root(&self) -> TokenStream {
-        match &self.root {
-            Some(path) => path.to_token_stream(),
-            None => quote_spanned!(Span::mixed_site()=> ::pool_sqlx),
-        }
+        root(self.root.as_ref())
     }
+}
+
+/// The root that was given, or ours.
+pub(crate) fn root(given: Option<&Path>) -> TokenStream {
+    match given {
+        Some(path) => path.to_token_stream(),
+        None => quote_spanned!(Span::mixed_site()=> ::pool_sqlx),
+    }
+}
+
+/// `#[pools(crate = path)]` on the struct.
+pub(crate) fn read_root(attrs: &[Attribute], faults: &mut Faults) -> Option<Path> {
+    let mut root = None;
+    each(attrs, "pools", ON_STRUCT, faults, |_, input, _| {
+        root = Some(input.call(Path::parse_mod_style)?);
+        Ok(())
+    });
+    root
 }
 
 /// Reads the struct. `None` if there is nothing to write methods for.
@@ -60,11 +75,7 @@ pub(crate) fn read(item: TokenStream, faults: &mut Faults) -> Option<Pools> {
             return None;
         }
     };
-    let mut root = None;
-    each(&item.attrs, "pools", ON_STRUCT, faults, |_, input, _| {
-        root = Some(input.call(Path::parse_mod_style)?);
-        Ok(())
-    });
+    let root = read_root(&item.attrs, faults);
     let fields = match item.data {
         Data::Struct(data) => match data.fields {
             Fields::Named(fields) if !fields.named.is_empty() => fields.named,

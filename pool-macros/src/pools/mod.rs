@@ -2,6 +2,7 @@
 
 mod ast;
 mod expand;
+pub(crate) mod nested;
 
 use crate::fault::Faults;
 use proc_macro2::TokenStream;

@@ -446,6 +446,10 @@ impl<DB, Key> Pool<DB, Key> {
     }
 }
 
+pub trait Backend {}
+
+impl Backend for Sqlite {}
+
 macro_rules! __if_axum {
     ($($item:item)*) => { $($item)* };
 }
