@@ -19,6 +19,8 @@ pub(crate) fn read(value: &Expr, faults: &mut Faults) -> Option<TokenStream> {
         Expr::Lit(ExprLit { lit: Lit::Float(number), .. }) if number.suffix().is_empty() => {
             seconds(number.base10_digits(), 1.0)
         }
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) if is_unit(number.suffix()) => Err(quoted(number)),
+        Expr::Lit(ExprLit { lit: Lit::Float(number), .. }) if is_unit(number.suffix()) => Err(quoted(number)),
         Expr::Lit(_) | Expr::Unary(_) => {
             Err("not a duration; write one such as \"2s\" or \"500ms\", or a number of seconds".into())
         }
@@ -38,6 +40,15 @@ pub(crate) fn read(value: &Expr, faults: &mut Faults) -> Option<TokenStream> {
             None
         }
     }
+}
+
+/// `2s` reads as a number of the type `s`.
+fn quoted(number: &impl std::fmt::Display) -> String {
+    format!("a duration needs quotes; write \"{number}\"")
+}
+
+fn is_unit(text: &str) -> bool {
+    ["ms", "s", "m", "h"].contains(&text)
 }
 
 fn parse(text: &str) -> Result<Duration, String> {
@@ -115,6 +126,8 @@ mod tests {
         check("true", "true: not a duration; write one such as");
         check("-1", "- 1: not a duration");
         check("2u8", "2u8: not a duration");
+        check("2s", "2s: a duration needs quotes; write \"2s\"");
+        check("1.5ms", "1.5ms: a duration needs quotes; write \"1.5ms\"");
         check(r#""99999999999999999999999h""#, "is not a duration");
     }
 }

@@ -4,7 +4,7 @@ use super::attr::Options;
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
 use syn::{
-    Attribute, FnArg, PatType, Path, PathSegment, Receiver, Signature, Token, Type, Visibility,
+    Attribute, PatType, Path, PathSegment, Receiver, Signature, Token, Type, Visibility,
     parse::{Parse, ParseStream},
 };
 
@@ -56,7 +56,7 @@ pub(crate) struct Pooled {
     pub(crate) conn: ConnArg,
     /// Connections too many: a fault was reported, and they are kept only so that nothing else is.
     pub(crate) extra: Vec<ConnArg>,
-    pub(crate) others: Vec<FnArg>,
+    pub(crate) others: Vec<PatType>,
     pub(crate) reply: Reply,
     pub(crate) body: Group,
 }

@@ -96,7 +96,7 @@ impl<'p> Code<'p> {
             parse_quote_spanned!(span=> #name: #root::private::PoolFor<#ty, #key>)
         });
         let receiver = receiver.iter().cloned().map(FnArg::Receiver);
-        receiver.chain(handles).chain(others.iter().cloned()).collect()
+        receiver.chain(handles).chain(others.iter().cloned().map(FnArg::Typed)).collect()
     }
 
     fn output(&self) -> ReturnType {

@@ -4,6 +4,7 @@ mod ast;
 mod attr;
 mod block;
 mod check;
+mod conn;
 mod expand;
 
 use crate::fault::Faults;

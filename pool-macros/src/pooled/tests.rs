@@ -59,6 +59,10 @@ fn what_was_perhaps_meant_as_the_connection_is_pointed_at() {
             "pool : SqlitePool: `#[pooled]` brings the pool by itself; write `conn: &mut SqliteConn` in its place",
         ),
     ];
+    let cases = cases.into_iter().chain([
+        ("State(pool): State<PgPool>", "State (pool) : State < PgPool >: `#[pooled]` brings the pool by itself; write"),
+        ("conn: &mut impl Executor", "list: `#[pooled]` found no connection argument"),
+    ]);
     for (arg, message) in cases {
         refuses("", &format!("async fn list({arg}) -> Result<(), E> {{}}"), &[message]);
     }
