@@ -119,3 +119,7 @@ macro_rules! __if_axum {
 macro_rules! __if_axum {
     ($($code:item)*) => {};
 }
+
+#[cfg(all(doctest, feature = "axum", feature = "postgres"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -41,7 +41,7 @@ pub struct Pool<DB: Backend, Key = Main> {
 
 /// For the key [`Main`], so that `PgPool::connect(settings)` needs no annotation; [`keyed`](Pool::keyed) gives another.
 impl<DB: Backend> Pool<DB> {
-    /// Makes a pool and opens its first connection, so that a wrong password is known before the first request.
+    /// Makes a pool and opens its connections, so that a wrong password is known before the first request, which finds them warm.
     ///
     /// # Errors
     ///

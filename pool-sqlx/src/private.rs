@@ -135,6 +135,11 @@ pub fn lend<T: Lend>(held: &mut Held<T>) -> &mut T {
     T::lend(&mut held.0)
 }
 
+/// For a function that takes the connection by value, and releases it whenever it is done.
+pub fn give<T: Lend<Holder = T>>(held: Held<T>) -> T {
+    held.0
+}
+
 pub async fn finish<T: Lend>(held: Held<T>, success: bool) -> Result<(), Error> {
     T::finish(held.0, success).await
 }

@@ -1,4 +1,5 @@
 //! What a connection leaves behind, and what it costs to clean it: on SQLite, where nothing but this crate can go wrong.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -135,8 +136,11 @@ async fn a_transaction_is_there_after_commit_and_gone_after_anything_else() {
 #[tokio::test]
 async fn a_statement_that_runs_too_long_ends_in_time_and_leaves_a_good_connection() {
     let file = File::new();
-    let settings =
-        file.settings().with_statement_timeout(Duration::from_millis(100)).with_statement_timeout_status(504_u16);
+    let settings = file
+        .settings()
+        .with_pool_size(1u32)
+        .with_statement_timeout(Duration::from_millis(100))
+        .with_statement_timeout_status(504_u16);
     let pool = SqlitePool::connect(settings).await.unwrap();
     let began = std::time::Instant::now();
     let error = sqlx::query(ENDLESS).fetch_one(&pool).await.unwrap_err();
@@ -150,7 +154,7 @@ async fn a_statement_that_runs_too_long_ends_in_time_and_leaves_a_good_connectio
 #[tokio::test]
 async fn a_writer_that_waits_too_long_for_another_is_told_to_come_back() {
     let file = File::new();
-    let settings = file.settings().with_lock_timeout(Duration::from_millis(50));
+    let settings = file.settings().with_pool_size(2u32).with_lock_timeout(Duration::from_millis(50));
     let pool = SqlitePool::connect(settings).await.unwrap();
     let writer = pool.begin().await.unwrap();
     let error = pool.begin().await.unwrap_err();

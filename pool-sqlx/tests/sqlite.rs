@@ -1,4 +1,5 @@
 //! SQLite's own ways: memory, files, settings, migrations, and errors that need no server.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

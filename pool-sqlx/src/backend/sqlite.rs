@@ -40,9 +40,12 @@ impl Backend for Sqlite {
         if let Some(capacity) = settings.statement_cache {
             options = options.statement_cache_capacity(capacity);
         }
-        if parameter(url, "mode").is_none() && parameter(url, "immutable").is_none() && !Self::is_volatile(settings) {
+        if parameter(url, "mode").is_none() {
+            options = options.create_if_missing(true);
+        }
+        if !is_read_only(url) && !Self::is_volatile(settings) {
             // Readers and one writer side by side: what a pool of connections needs.
-            options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+            options = options.journal_mode(SqliteJournalMode::Wal);
         }
         Ok(options)
     }
@@ -138,15 +141,17 @@ impl Backend for Sqlite {
     }
 
     fn begin_statement(settings: &DatabaseSettings) -> Option<SqlStr> {
-        let url = settings.url.expose();
-        let read_only = parameter(url, "mode") == Some("ro") || parameter(url, "immutable") == Some("true");
         // A transaction that starts as a reader and turns writer fails at once when another one has written meanwhile.
-        (!read_only).then(|| "BEGIN IMMEDIATE".into_sql_str())
+        (!is_read_only(settings.url.expose())).then(|| "BEGIN IMMEDIATE".into_sql_str())
     }
 
     const SINGLE: bool = false;
 
     executor_of_sqlx!();
+}
+
+fn is_read_only(url: &str) -> bool {
+    parameter(url, "mode") == Some("ro") || parameter(url, "immutable") == Some("true")
 }
 
 /// A query parameter of the URL.

@@ -1,5 +1,5 @@
 //! A database in a file of its own.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use pool_sqlx::{DatabaseSettings, SqlitePool};
 use std::{

@@ -1,0 +1,193 @@
+//! `#[pooled]` handlers in axum: what a client sees, and what is held meanwhile.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::Path,
+    http::{Request, StatusCode, header},
+    response::Response,
+    routing::{get, post},
+};
+use common::File;
+use futures_util::FutureExt;
+use pool_sqlx::{Error, Pools, SqliteConn, SqlitePool, SqliteTx, figment, pooled};
+use std::{
+    convert::Infallible,
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tower::ServiceExt;
+
+#[derive(Clone, Pools)]
+struct Databases {
+    primary: SqlitePool,
+}
+
+impl Databases {
+    /// One connection, with a table.
+    async fn of(file: &File) -> Self {
+        let settings = file.settings().with_pool_size(1u32).with_max_overflow(0u32).with_name("primary");
+        let primary = SqlitePool::connect(settings.with_pool_timeout(Duration::from_millis(200))).await.unwrap();
+        sqlx::query("create table t (n integer)").execute(&primary).await.unwrap();
+        Self { primary }
+    }
+
+    async fn count(&self) -> i64 {
+        sqlx::query_scalar("select count(*) from t").fetch_one(&self.primary).await.unwrap()
+    }
+
+    async fn call(&self, request: Request<Body>) -> Response {
+        let service = Router::new()
+            .route("/count", get(count))
+            .route("/plain", get(plain))
+            .route("/patient", get(patient))
+            .route("/add/{n}", post(add))
+            .route("/upload", post(upload));
+        service.with_state(self.clone()).oneshot(request).await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.call(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+}
+
+#[pooled]
+async fn count(conn: &mut SqliteConn) -> Result<Json<i64>, Error> {
+    Ok(Json(sqlx::query_scalar("select count(*) from t").fetch_one(conn).await?))
+}
+
+#[pooled]
+async fn plain(_conn: &mut sqlx::SqliteConnection) -> &'static str {
+    "plain"
+}
+
+#[pooled(timeout = "10ms", retry_after = "2500ms")]
+async fn patient(_conn: SqliteConn) {}
+
+#[pooled]
+async fn add(Path(n): Path<i64>, tx: &mut SqliteTx) -> Result<(), Error> {
+    sqlx::query("insert into t values (?)").bind(n).execute(&mut *tx).await?;
+    if n < 0 {
+        sqlx::query("select nothing").execute(tx).await?;
+    }
+    Ok(())
+}
+
+#[pooled]
+async fn upload(_conn: &mut SqliteConn, body: Bytes) -> String {
+    body.len().to_string()
+}
+
+async fn text(response: Response) -> String {
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+    String::from_utf8(body.into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_handler_is_lent_a_connection_and_gives_it_back() {
+    let file = File::new();
+    let databases = Databases::of(&file).await;
+    for _ in 0..2 {
+        let response = databases.get("/count").await;
+        assert_eq!((response.status(), &*text(response).await), (StatusCode::OK, "0"));
+    }
+    assert_eq!(text(databases.get("/plain").await).await, "plain");
+    assert_eq!((databases.primary.status().in_use, databases.primary.status().totals.opened), (0, 1));
+}
+
+#[tokio::test]
+async fn a_transaction_commits_on_success_and_rolls_back_on_an_error() {
+    let file = File::new();
+    let databases = Databases::of(&file).await;
+    let add = async |n: i64| {
+        let request = Request::post(format!("/add/{n}")).body(Body::empty()).unwrap();
+        (databases.call(request).await.status(), databases.count().await)
+    };
+    assert_eq!(add(1).await, (StatusCode::OK, 1));
+    assert_eq!(add(-1).await, (StatusCode::INTERNAL_SERVER_ERROR, 1));
+}
+
+#[tokio::test]
+async fn a_full_pool_answers_503_with_a_problem_and_when_to_come_back() {
+    let file = File::new();
+    let databases = Databases::of(&file).await;
+    let _held = databases.primary.acquire().await.unwrap();
+    for (path, seconds) in [("/count", "1"), ("/plain", "1"), ("/patient", "3")] {
+        let response = databases.get(path).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{path}");
+        assert_eq!(response.headers()[header::RETRY_AFTER], seconds, "{path}");
+        let problem: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!((&problem["type"], &problem["status"]), (&"urn:pool:exhausted".into(), &503.into()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_logged_once_with_all_that_an_operator_asks() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(text)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let file = File::new();
+    let databases = Databases::of(&file).await;
+    let _held = databases.primary.acquire().await.unwrap();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    databases.get("/count").await;
+    drop(logging);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    for part in [
+        "pool primary",
+        "limit of size 1 overflow 0 reached",
+        "in use 1 of 1",
+        "waiting 0",
+        "longest holder",
+        "axum.rs:",
+        "exhausted",
+    ] {
+        assert!(lines[0].contains(part), "{part:?} is missing in: {}", lines[0]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_on_its_way_holds_no_connection() {
+    let file = File::new();
+    let databases = Databases::of(&file).await;
+    let (send, body) = tokio::sync::oneshot::channel::<&'static str>();
+    let body = Body::from_stream(body.map(|part| Ok::<_, Infallible>(part.unwrap())).into_stream());
+    let mut call = Box::pin(databases.call(Request::post("/upload").body(body).unwrap()));
+    assert!((&mut call).now_or_never().is_none());
+    assert_eq!(databases.primary.status().in_use, 0);
+    send.send("all of it").unwrap();
+    assert_eq!(text(call.await).await, "9");
+}
+
+#[tokio::test]
+async fn derived_pools_connect_from_a_configuration_and_say_all_that_is_wrong_with_it() {
+    use figment::providers::{Format, Toml};
+    let good = figment::Figment::from(Toml::string("[databases.primary]\nurl = 'sqlite::memory:'"));
+    let databases = Databases::connect_with(&good).await.unwrap();
+    let count: i64 = sqlx::query_scalar("select 1").fetch_one(&databases.primary).await.unwrap();
+    assert_eq!((count, databases.status()[0].0), (1, "primary"));
+    assert!(databases.close().await[0].1.still_held.is_empty());
+
+    let bad = figment::Figment::from(Toml::string("[databases.primary]\npool_sise = 3\npool_timeout = 'soon'"));
+    let Err(error) = Databases::connect_with(&bad).await else { panic!("it connected") };
+    for part in ["pool_sise", "pool_timeout", "url"] {
+        assert!(error.to_string().contains(part), "{part:?} is missing in: {error}");
+    }
+}
