@@ -1,7 +1,7 @@
 //! The function as we see it: a signature that we read, and a body that we do not.
 
 use super::attr::Options;
-use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
 use syn::{
     Attribute, PatType, Path, PathSegment, Receiver, Signature, Token, Type, Visibility,
@@ -135,7 +135,10 @@ pub(crate) fn split_inner_attributes(body: TokenStream) -> (TokenStream, TokenSt
         && bang.as_char() == '!'
         && content.delimiter() == Delimiter::Bracket
     {
-        attrs.append(hash.clone());
+        // Joined to the `!`, which goes.
+        let mut alone = Punct::new('#', Spacing::Alone);
+        alone.set_span(hash.span());
+        attrs.append(alone);
         attrs.append(content.clone());
         rest.drain(..3);
     }

@@ -264,6 +264,14 @@ fn a_half_typed_body_still_expands() {
 }
 
 #[test]
+fn inner_attributes_of_the_body_stay_with_the_function() {
+    let (out, _) = run("", "#[a] async fn list(conn: &mut PgConn) { #![allow(b)] #![c = 1] #[d] { conn } }");
+    let out = out.to_string();
+    assert!(out.starts_with("# [a] # [allow (b)] # [c = 1] async fn list"), "{out}");
+    assert!(out.contains("# [d] { conn } }"), "{out}");
+}
+
+#[test]
 fn a_bare_attribute_on_a_block_expands_its_marked_methods() {
     let block = "#[async_trait] impl Users for Service {
         type Error = E;
