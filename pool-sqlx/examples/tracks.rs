@@ -17,6 +17,8 @@
 //!
 //! `ADDR` is where it listens (127.0.0.1:3000), `TRACKS_DB` the SQLite file (tracks.db among the temporary files). `Pool.toml` and every
 //! `DATABASE_*` variable count: `DATABASE_POOL_SIZE=1 DATABASE_MAX_OVERFLOW=0 DATABASE_POOL_TIMEOUT=1` shows a full pool soon.
+// The handlers are compiled twice on purpose.
+#![allow(clippy::duplicate_mod)]
 
 use axum::{
     Router,

@@ -31,6 +31,8 @@
 //! Whoever uses a database of sqlx that is not named here beside this crate needs sqlx's `macros` feature on as well: we turn
 //! sqlx-core's `offline` on, and a driver without it does not compile.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// What serves every database serves none of them then.
+#![cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(unused))]
 
 // Vocabulary: what a pool is told, and what can go wrong.
 mod config;

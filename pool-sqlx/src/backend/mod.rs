@@ -134,7 +134,6 @@ macro_rules! executor_of_sqlx {
         }
     };
 }
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use executor_of_sqlx;
 
 /// What an error means for the connection it happened on, for the pool, and for who asked.
