@@ -48,6 +48,7 @@ use proc_macro::TokenStream;
 /// | `conn: &mut PgConnection` | sqlx's own connection |
 /// | `tx: &mut PgTx` | a transaction: it commits if the function succeeds, and rolls back on an error, a panic or a cancellation |
 /// | `#[conn] db: &mut Db` | an alias of one of these |
+/// | `conn: PgConn` | a connection of its own: `drop(conn)` gives it back before, say, a slow service is called |
 ///
 /// Other databases have the same names (`SqliteConn`, `SqliteTx`), and generic code writes `&mut Conn<DB>`. A type is known
 /// by the end of its name: `Conn`, `Connection` or `Tx`. If any argument is marked `#[conn]`, only that one counts.
