@@ -29,7 +29,7 @@ pub(crate) fn command(then: Then) -> Command {
 #[cfg(not(feature = "book"))]
 pub(crate) fn run(then: Then) -> crate::Verdict {
     use std::process::ExitCode;
-    eprintln!("building the builder first (two minutes, once)");
+    eprintln!("building mdBook first, if this is the first time: a minute or two");
     Ok(if command(then).status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
