@@ -91,6 +91,7 @@ impl<'a, M: Manager> Acquire<'a, M> {
                 Some(Collected::Failed(error)) => Cause::Connect(error),
                 Some(Collected::Expired) => Cause::TimedOut,
                 Some(Collected::Closed) => Cause::Closed,
+                Some(Collected::Paused) => Cause::Paused,
                 None => {
                     if waiting.rings(shared, driver, cx) {
                         shared.turn(|state, _, fx| state.time_out(ticket, fx));
@@ -155,6 +156,7 @@ impl<E> From<Refusal> for Cause<E> {
     fn from(why: Refusal) -> Self {
         match why {
             Refusal::Closed => Self::Closed,
+            Refusal::Paused => Self::Paused,
             Refusal::QueueFull(limit) => Self::QueueFull(limit),
         }
     }

@@ -66,6 +66,7 @@ pub(crate) enum Cause<E> {
     TimedOut,
     QueueFull(u32),
     Closed,
+    Paused,
     Connect(ConnectError<E>),
 }
 
@@ -145,6 +146,7 @@ impl<E: fmt::Display> fmt::Display for AcquireError<E> {
             Cause::TimedOut => write!(f, "timed out after {waited} waiting for a connection of pool {pool} (")?,
             Cause::QueueFull(limit) => write!(f, "refused by pool {pool}: {limit} callers wait already (")?,
             Cause::Closed => write!(f, "pool {pool} is closed (")?,
+            Cause::Paused => write!(f, "refused by pool {pool}: lending is paused (")?,
             Cause::Connect(error) => write!(f, "cannot open a connection of pool {pool} after {waited}: {error} (")?,
         }
         let full = match status.max_overflow {

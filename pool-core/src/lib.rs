@@ -51,5 +51,5 @@ pub use event::Event;
 pub use manager::{Condition, ErrorClass, Manager};
 pub use pool::Pool;
 pub use pooled::Pooled;
-pub use settings::{MaxOverflow, Nested, Settings, SettingsError, SettingsFault};
+pub use settings::{MaxOverflow, Nested, Pause, Settings, SettingsError, SettingsFault, Startup};
 pub use status::{CloseCounts, CloseReason, CloseReport, Health, Holder, Site, Status, Totals};

@@ -1,10 +1,11 @@
 //! The face of the pool.
 
 use crate::{
-    Acquire, AcquireError, CloseReport, Holder, Manager, Pooled, Settings, SettingsError, Site, Status,
-    TryAcquireError,
+    Acquire, AcquireError, CloseReport, ConnectError, ErrorClass, Holder, Manager, Pause, Pooled, Settings,
+    SettingsError, Site, Startup, Status, TryAcquireError,
+    error::Cause,
     shared::{Shared, bits},
-    state::Caller,
+    state::{Caller, State},
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -30,15 +31,87 @@ impl<M: Manager> Pool<M> {
         Ok(Self { shared: Arc::new(Shared::new(manager, settings)) })
     }
 
-    /// Opens one connection and keeps it idle, which proves address and credentials.
+    /// Opens `pool_size` connections, a few at a time, and waits until they are there: `pool_timeout` at most.
+    ///
+    /// Call it before the service reports ready, so that the first requests find warm connections.
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
-    #[track_caller]
-    pub fn connect(&self) -> impl Future<Output = Result<(), AcquireError<M::Error>>> + Send + use<'_, M> {
-        let acquire = self.acquire();
-        async { acquire.await.map(drop) }
+    /// The first connect that cannot succeed by waiting, or the last error when the time is up. The warm-up ends with it; what was
+    /// opened stays open.
+    pub async fn connect(&self) -> Result<(), AcquireError<M::Error>> {
+        self.connect_with(Startup::WaitUpTo(self.settings().pool_timeout)).await
+    }
+
+    /// As [`connect`](Self::connect), with a choice of what to do when the database is not there.
+    ///
+    /// # Errors
+    ///
+    /// As the choice says; never with [`Startup::Anyway`].
+    pub async fn connect_with(&self, startup: Startup) -> Result<(), AcquireError<M::Error>> {
+        let begun = self.shared.now();
+        let failures = self.shared.turn(|state, now, fx| {
+            state.warm_up(now, fx);
+            state.connect_errors()
+        });
+        let limit = match startup {
+            Startup::Anyway => return Ok(()),
+            Startup::FailFast => self.settings().connection_timeout,
+            Startup::WaitUpTo(limit) => limit,
+        };
+        let hopeless = |error: &ConnectError<M::Error>| {
+            startup == Startup::FailFast || !matches!(error.class(), ErrorClass::Transient | ErrorClass::Lost)
+        };
+        let failed = |cause| {
+            self.shared.turn(|state, _, fx| state.stop_warm_up(fx));
+            Err(self.shared.explain(cause, Site::here(), begun))
+        };
+        let warm = self.until_warm(|state| {
+            let error = state.last_connect_error().filter(|_| state.connect_errors() > failures)?;
+            hopeless(error).then(|| error.clone())
+        });
+        match tokio::time::timeout(limit, warm).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Some(error))) => failed(Cause::Connect(error)),
+            Ok(Err(None)) => failed(Cause::Closed),
+            Err(_) => failed(Cause::TimedOut),
+        }
+    }
+
+    /// Waits, without a limit, until no warm-up is under way.
+    ///
+    /// # Errors
+    ///
+    /// The pool was closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the waiting, not the warm-up.
+    pub async fn ready(&self) -> Result<(), AcquireError<M::Error>> {
+        let begun = self.shared.now();
+        let warm = self.until_warm(|_| None).await;
+        warm.map_err(|_| self.shared.explain(Cause::Closed, Site::here(), begun))
+    }
+
+    /// Waits for the end of the warm-up; `Err` with what `give_up` finds, or `None` if the pool was closed.
+    async fn until_warm(
+        &self,
+        give_up: impl Fn(&State<M::Conn, M::Error>) -> Option<ConnectError<M::Error>>,
+    ) -> Result<(), Option<ConnectError<M::Error>>> {
+        loop {
+            let news = self.shared.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let found = self.shared.look(|state, _| match (state.is_closed(), give_up(state)) {
+                (true, _) => Some(Err(None)),
+                (_, Some(error)) => Some(Err(Some(error))),
+                _ => state.is_warm().then_some(Ok(())),
+            });
+            match found {
+                Some(found) => return found,
+                None => news.await,
+            }
+        }
     }
 
     /// Borrows a connection, waiting `pool_timeout` at most, whatever there is to wait for.
@@ -88,9 +161,10 @@ impl<M: Manager> Pool<M> {
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Pooled<M>, TryAcquireError> {
         let caller = Caller { site: Site::here(), task: tokio::task::try_id().map_or(0, bits) };
-        let taken = self.shared.take_or(caller, |state, _, _| match state.is_closed() {
-            true => TryAcquireError::Closed,
-            false => TryAcquireError::Busy,
+        let taken = self.shared.take_or(caller, |state, _, _| match (state.is_closed(), state.is_paused()) {
+            (true, _) => TryAcquireError::Closed,
+            (_, true) => TryAcquireError::Paused,
+            _ => TryAcquireError::Busy,
         });
         taken.map(|(id, conn)| Pooled::new(Arc::clone(&self.shared), id, conn))
     }
@@ -119,6 +193,33 @@ impl<M: Manager> Pool<M> {
     /// Retires all connections: idle ones are closed now, those in use when they come home. Their users notice nothing.
     pub fn invalidate(&self) {
         self.shared.turn(|state, now, fx| state.invalidate(now, fx));
+    }
+
+    /// Stops lending until [`resume`](Self::resume): for a failover or a migration that must have the database to itself.
+    ///
+    /// Connections in use stay in use ([`status`](Self::status) tells when the last came home); what comes home is kept.
+    pub fn pause(&self, callers: Pause) {
+        self.shared.turn(|state, _, fx| state.pause(callers, fx));
+    }
+
+    /// Lends again, first to those who waited.
+    pub fn resume(&self) {
+        self.shared.turn(|state, now, fx| state.resume(now, fx));
+    }
+
+    /// Changes the settings of the running pool: `pool.reconfigure(pool.settings().with_pool_size(20))?`.
+    ///
+    /// Shrinking cuts nobody off: idle connections above the new size are closed now, those in use when they come home. Callers that
+    /// wait keep their limits; a new `pool_recycle` concerns connections opened from now on. The name stays.
+    ///
+    /// # Errors
+    ///
+    /// The settings contradict each other; nothing has changed then.
+    pub fn reconfigure(&self, settings: Settings) -> Result<(), SettingsError> {
+        settings.validate()?;
+        let name = self.settings().name;
+        self.shared.turn(|state, now, fx| state.reconfigure(settings.with_name(name), now, fx));
+        Ok(())
     }
 
     /// Whether [`close`](Self::close) was called.

@@ -175,7 +175,12 @@ impl Settings {
             ("reset_timeout", Some(self.reset_timeout)),
         ] {
             if value == Some(Duration::ZERO) {
-                fault(key, format!("{key} = 0 leaves no time at all; give it a duration or leave it out"));
+                fault(
+                    key,
+                    format!(
+                        "{key} = 0 leaves no time at all; give it a duration, or \"none\" where there may be no limit"
+                    ),
+                );
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(SettingsError { faults }) }
@@ -217,6 +222,26 @@ pub enum Nested {
     Warn,
     /// The request is refused at once.
     Deny,
+}
+
+/// What happens to callers while a pool is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pause {
+    /// They wait, within their limits.
+    Wait,
+    /// They are refused at once.
+    Refuse,
+}
+
+/// How a service starts when the database is not there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Startup {
+    /// The first failed connect ends the attempt.
+    FailFast,
+    /// Connects are repeated for this long.
+    WaitUpTo(Duration),
+    /// The pool warms up in the background; the service starts at once.
+    Anyway,
 }
 
 /// The settings contradict each other. Lists every fault.

@@ -23,6 +23,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) kick: Notify,
     /// Tells those who wait for the end that the pool is closed and empty.
     pub(crate) drained: Notify,
+    /// Tells those who wait for the warm-up how it goes.
+    pub(crate) news: Notify,
     /// `Pool` values that exist. The last one closes the pool.
     handles: AtomicUsize,
     /// Time zero of the state.
@@ -42,6 +44,7 @@ impl<M: Manager> Shared<M> {
             state: Mutex::new(State::new(settings, seed)),
             kick: Notify::new(),
             drained: Notify::new(),
+            news: Notify::new(),
             handles: AtomicUsize::new(1),
             start,
             name,
@@ -122,6 +125,7 @@ impl<M: Manager> Shared<M> {
                 Cause::Connect(_) => crate::Verdict::Connecting,
                 Cause::QueueFull(_) => crate::Verdict::Refused,
                 Cause::Closed => crate::Verdict::Closed,
+                Cause::Paused => crate::Verdict::Paused,
             };
             let mut holders = state.holders(now);
             holders.truncate(5);
@@ -177,6 +181,9 @@ impl<M: Manager> Shared<M> {
         }
         if fx.kick {
             self.kick.notify_one();
+        }
+        if fx.news {
+            self.news.notify_waiters();
         }
         if fx.drained {
             self.drained.notify_waiters();

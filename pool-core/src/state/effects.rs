@@ -16,6 +16,8 @@ pub(crate) struct Effects<C> {
     pub(crate) events: Vec<Event>,
     /// The driver has something to do, or an earlier alarm.
     pub(crate) kick: bool,
+    /// A connect of the warm-up has ended, or the pool was closed.
+    pub(crate) news: bool,
     /// The pool is closed and empty.
     pub(crate) drained: bool,
 }
@@ -31,7 +33,15 @@ impl<C> Effects<C> {
 
 impl<C> Default for Effects<C> {
     fn default() -> Self {
-        Self { wake: None, more: Vec::new(), dispose: Vec::new(), events: Vec::new(), kick: false, drained: false }
+        Self {
+            wake: None,
+            more: Vec::new(),
+            dispose: Vec::new(),
+            events: Vec::new(),
+            kick: false,
+            news: false,
+            drained: false,
+        }
     }
 }
 

@@ -14,6 +14,10 @@ impl Idle {
         Self { order: VecDeque::new(), lifo }
     }
 
+    pub(crate) fn set_lifo(&mut self, lifo: bool) {
+        self.lifo = lifo;
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.order.len() as u32
     }

@@ -18,8 +18,7 @@ pub(crate) mod queue;
 mod walk;
 
 use crate::{
-    CloseReason, ErrorClass, Event, Health, Holder, MaxOverflow, Settings, Site, Status, Totals, Verdict,
-    error::ConnectError,
+    CloseReason, ErrorClass, Event, Health, Holder, Pause, Settings, Site, Status, Totals, Verdict, error::ConnectError,
 };
 use effects::{Effects, Job};
 use health::Pulse;
@@ -70,6 +69,11 @@ pub(crate) struct State<C, E> {
     /// Raised by `invalidate` and by a detected disconnect; connections of an earlier epoch are retired.
     epoch: u32,
     closed: bool,
+    paused: Option<Pause>,
+    /// Connections to open ahead of need; 0 when the warm-up is over.
+    warm: u32,
+    /// The cap, or after it was lowered what was admitted before.
+    admitted: u32,
     /// What the driver sleeps to.
     armed: Ns,
     /// Which runtime the driver runs on; `None` while there is no driver.
@@ -92,6 +96,9 @@ impl<C, E> State<C, E> {
             todo: VecDeque::new(),
             epoch: 0,
             closed: false,
+            paused: None,
+            warm: 0,
+            admitted: settings.cap().unwrap_or(u32::MAX),
             armed: NEVER,
             driver: None,
             totals: Totals::default(),
@@ -105,7 +112,7 @@ impl<C, E> State<C, E> {
 
     /// Lends an idle, fresh connection. The common step: no effects.
     pub(crate) fn take(&mut self, caller: Caller, now: Ns) -> Option<(SlotId, C)> {
-        if !self.queue.is_empty() || self.closed {
+        if !self.queue.is_empty() || self.closed || self.paused.is_some() {
             return None; // nobody overtakes
         }
         let id = self.idle.peek()?;
@@ -178,6 +185,10 @@ impl<C, E> State<C, E> {
             self.totals.rejected_closed += 1;
             return Wait::Refused(Refusal::Closed);
         }
+        if self.paused == Some(Pause::Refuse) {
+            self.totals.refused += 1;
+            return Wait::Refused(Refusal::Paused);
+        }
         if let Some(limit) = self.settings.max_waiting
             && self.queue.len() >= limit.saturating_add(self.supply())
         {
@@ -221,6 +232,7 @@ impl<C, E> State<C, E> {
             Outcome::Failed(error) => Collected::Failed(error),
             Outcome::Expired => Collected::Expired,
             Outcome::Closed => Collected::Closed,
+            Outcome::Paused => Collected::Paused,
             Outcome::Free | Outcome::Waiting(_) => unreachable!("BUG: a ticket without an answer was collected"),
         })
     }
@@ -262,6 +274,7 @@ pub(crate) enum Wait {
 /// Why a caller may not even wait.
 pub(crate) enum Refusal {
     Closed,
+    Paused,
     QueueFull(u32),
 }
 
@@ -271,13 +284,14 @@ pub(crate) enum Collected<C, E> {
     Failed(ConnectError<E>),
     Expired,
     Closed,
+    Paused,
 }
 
 /// The two functions that everything passes through.
 impl<C, E> State<C, E> {
     /// Matches supply and demand: idle connections go to the callers that wait, and the driver hears of what is left to do.
     fn advance(&mut self, now: Ns, fx: &mut Effects<C>) {
-        while let (Some((ticket, _)), Some(id)) = (self.queue.first(), self.idle.peek()) {
+        while let (None, Some((ticket, _)), Some(id)) = (self.paused, self.queue.first(), self.idle.peek()) {
             match self.fitness(id, now) {
                 Fitness::Lend => {
                     self.idle.pop();
@@ -319,7 +333,7 @@ impl<C, E> State<C, E> {
             self.slots.enter(id, Phase::Idle, now);
             return self.idle.push(id);
         }
-        if let Some((ticket, _)) = self.queue.first() {
+        if let (None, Some((ticket, _))) = (self.paused, self.queue.first()) {
             self.slots[id].conn = Some(conn);
             return self.grant(ticket, id, now, fx);
         }
@@ -376,7 +390,11 @@ impl<C, E> State<C, E> {
         let coming = self.slots.count(Phase::Opening);
         let callers = self.queue.len() > coming + self.slots.count(Phase::Pinging);
         let spare = self.idle.len() + coming < self.settings.min_idle && self.slots.used() < self.settings.pool_size;
-        !self.closed && (callers || spare) && self.settings.cap().is_none_or(|cap| self.slots.used() < cap)
+        let warm_up = self.slots.used() < self.warm;
+        !self.closed
+            && self.paused.is_none()
+            && (callers || spare || warm_up)
+            && self.settings.cap().is_none_or(|cap| self.slots.used() < cap)
     }
 
     /// Whether a connect may begin now. Asked again before each attempt.
@@ -467,6 +485,7 @@ impl<C, E> State<C, E> {
         self.totals.closed_by.0[reason as usize] += 1;
         fx.events.push(Event::Closed { reason, age });
         self.slots.enter(id, Phase::Vacant, now);
+        self.admitted = self.admitted.min(self.slots.used()).max(self.settings.cap().unwrap_or(u32::MAX));
     }
 
     fn expire(&mut self, ticket: Ticket, fx: &mut Effects<C>) {
@@ -570,6 +589,9 @@ impl<C, E> State<C, E> {
         let look = now.saturating_add(self.period());
         self.alarm(expires.min(look), fx);
         self.settle(id, conn, now, fx);
+        if self.warm > 0 && self.slots.open_count() >= self.warm {
+            (self.warm, fx.news) = (0, true);
+        }
         self.advance(now, fx);
     }
 
@@ -583,6 +605,7 @@ impl<C, E> State<C, E> {
         fx: &mut Effects<C>,
     ) {
         self.totals.connect_errors += 1;
+        fx.news |= self.warm > 0;
         let began = self.slots[id].since;
         self.slots.enter(id, Phase::Vacant, now);
         let dice = self.draw();
@@ -761,12 +784,9 @@ impl<C, E> State<C, E> {
     /// Ends the pool: turns the callers away, closes what is idle, and what is in use when it comes home.
     pub(crate) fn close(&mut self, now: Ns, fx: &mut Effects<C>) {
         if !self.closed {
-            self.closed = true;
-            while let Some((ticket, _)) = self.queue.first() {
-                self.totals.rejected_closed += 1;
-                let waker = self.queue.end(ticket, Outcome::Closed);
-                fx.wake(waker);
-            }
+            (self.closed, self.warm) = (true, 0);
+            fx.news = true;
+            self.turn_away(|| Outcome::Closed, fx);
             while let Some(id) = self.idle.pop() {
                 let conn = self.slots[id].conn.take().expect("BUG: an idle slot holds its connection");
                 self.retire(id, conn, CloseReason::Shutdown, now, fx);
@@ -774,6 +794,75 @@ impl<C, E> State<C, E> {
         }
         fx.kick = true;
         self.advance(now, fx);
+    }
+
+    /// Stops lending. Connections in use stay in use; what comes home is kept.
+    pub(crate) fn pause(&mut self, how: Pause, fx: &mut Effects<C>) {
+        if !self.closed {
+            self.paused = Some(how);
+            if how == Pause::Refuse {
+                self.turn_away(|| Outcome::Paused, fx);
+            }
+        }
+    }
+
+    /// Lends again, first to those who waited.
+    pub(crate) fn resume(&mut self, now: Ns, fx: &mut Effects<C>) {
+        self.paused = None;
+        self.advance(now, fx);
+    }
+
+    /// Changes the settings. Connections above a lowered size are closed when they come home, idle ones now.
+    pub(crate) fn reconfigure(&mut self, settings: Settings, now: Ns, fx: &mut Effects<C>) {
+        self.idle.set_lifo(settings.pool_use_lifo);
+        self.settings = settings;
+        self.admitted = self.settings.cap().unwrap_or(u32::MAX).max(self.slots.used());
+        let cap = self.settings.cap().unwrap_or(u32::MAX);
+        while self.idle.len() > self.settings.pool_size
+            || (self.slots.used() - self.leaving() > cap && self.idle.len() > 0)
+        {
+            let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");
+            self.close_idle(id, CloseReason::Excess, now, fx);
+        }
+        self.advance(now, fx);
+        fx.kick = true; // every alarm may be another now
+    }
+
+    /// Opens connections ahead of need until `pool_size` are open.
+    pub(crate) fn warm_up(&mut self, now: Ns, fx: &mut Effects<C>) {
+        let size = self.settings.pool_size;
+        self.warm = if self.closed || self.slots.open_count() >= size { 0 } else { size };
+        self.advance(now, fx);
+    }
+
+    /// Gives a warm-up up: connections are opened when they are needed.
+    pub(crate) fn stop_warm_up(&mut self, fx: &mut Effects<C>) {
+        (self.warm, fx.news) = (0, true);
+    }
+
+    /// Whether no warm-up is under way.
+    pub(crate) fn is_warm(&self) -> bool {
+        self.warm == 0
+    }
+
+    /// How many connects have failed so far.
+    pub(crate) fn connect_errors(&self) -> u64 {
+        self.totals.connect_errors
+    }
+
+    fn turn_away(&mut self, outcome: impl Fn() -> Outcome<E>, fx: &mut Effects<C>) {
+        while let Some((ticket, _)) = self.queue.first() {
+            match outcome() {
+                Outcome::Paused => self.totals.refused += 1,
+                _ => self.totals.rejected_closed += 1,
+            }
+            let waker = self.queue.end(ticket, outcome());
+            fx.wake(waker);
+        }
+    }
+
+    fn leaving(&self) -> u32 {
+        self.slots.count(Phase::Closing(CloseReason::Excess))
     }
 
     /// The driver's runtime has ended: its connections are dead, and there is nobody to say goodbye.
@@ -806,6 +895,10 @@ impl<C, E> State<C, E> {
         self.closed
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -832,7 +925,7 @@ impl<C, E> State<C, E> {
             oldest_wait: self.queue.first().map(|(_, w)| time(now.saturating_sub(w.arrived))),
             health: self.pulse.health,
             closed: self.closed,
-            paused: false,
+            paused: self.paused.is_some(),
             totals: self.totals.clone(),
         }
     }
@@ -851,6 +944,8 @@ impl<C, E> State<C, E> {
         let coming = self.slots.count(Phase::Opening) + self.slots.count(Phase::Pinging);
         if self.closed {
             Verdict::Closed
+        } else if self.paused.is_some() {
+            Verdict::Paused
         } else if coming > 0 || !full {
             Verdict::Connecting
         } else {
@@ -881,10 +976,11 @@ impl<C, E> State<C, E> {
         if self.totals.acquired - self.totals.released != u64::from(self.slots.count(Phase::Lent)) {
             return fail(format!("acquired - released is not the {} lent", self.slots.count(Phase::Lent)));
         }
-        if let MaxOverflow::Limited(n) = s.max_overflow
-            && s.opening + s.open > s.pool_size + n
-        {
-            return fail(format!("{} opening and {} open exceed {} + {n}", s.opening, s.open, s.pool_size));
+        if s.opening + s.open > self.admitted {
+            return fail(format!(
+                "{} opening and {} open exceed {} + {}",
+                s.opening, s.open, s.pool_size, s.max_overflow
+            ));
         }
         if s.idle != self.slots.count(Phase::Idle) {
             return fail(format!("{} on the idle stack, {} idle slots", s.idle, self.slots.count(Phase::Idle)));
@@ -893,7 +989,7 @@ impl<C, E> State<C, E> {
             return fail(format!("{} idle with pool_size {}", s.idle, s.pool_size));
         }
         let pinging_enough = s.pinging >= s.waiting;
-        if s.waiting > 0 && s.idle > 0 && !pinging_enough {
+        if s.waiting > 0 && s.idle > 0 && !pinging_enough && !s.paused {
             return fail(format!("{} wait while {} are idle", s.waiting, s.idle));
         }
         for (id, slot) in self.slots.iter() {

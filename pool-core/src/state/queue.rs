@@ -33,6 +33,8 @@ pub(crate) enum Outcome<E> {
     Expired,
     /// The pool was closed.
     Closed,
+    /// The pool was paused, and its callers are to be refused.
+    Paused,
 }
 
 /// Who waits, since when and until when.

@@ -5,7 +5,7 @@ use super::{
     effects::{Effects, Job},
     queue::Ticket,
 };
-use crate::{ErrorClass, MaxOverflow, Settings, Site, error::ConnectError, error::Failure};
+use crate::{ErrorClass, MaxOverflow, Pause, Settings, Site, error::ConnectError, error::Failure};
 use std::{
     collections::BTreeSet,
     sync::{
@@ -124,6 +124,7 @@ impl Walk {
                 self.turn(|s, now, fx| s.invalidate(now, fx));
             }
             _ if self.roll(60) == 0 => self.end_runtime(),
+            _ if self.roll(10) == 0 => self.administer(),
             _ => {}
         }
         self.audit()
@@ -170,7 +171,7 @@ impl Walk {
         match found {
             None => return Ok(()), // woken because the driver ended
             Some(Collected::Lent(id, conn)) => self.lent.push((id, conn)),
-            Some(Collected::Failed(_) | Collected::Expired | Collected::Closed) => {}
+            Some(Collected::Failed(_) | Collected::Expired | Collected::Closed | Collected::Paused) => {}
         }
         self.waiting.remove(i);
         Ok(())
@@ -280,6 +281,22 @@ impl Walk {
         }
     }
 
+    fn administer(&mut self) {
+        let what = self.roll(6);
+        self.log.push(format!("administer {what}"));
+        match what {
+            0 => self.turn(|s, _, fx| s.pause(Pause::Wait, fx)),
+            1 => self.turn(|s, _, fx| s.pause(Pause::Refuse, fx)),
+            2 | 3 => self.turn(|s, now, fx| s.resume(now, fx)),
+            4 => self.turn(|s, now, fx| s.warm_up(now, fx)),
+            _ => {
+                let (size, overflow) = (1 + self.roll(4) as u32, self.roll(3) as u32);
+                let settings = self.state.settings().clone().with_pool_size(size).with_max_overflow(overflow);
+                self.turn(|s, now, fx| s.reconfigure(settings.with_min_idle(0u32), now, fx));
+            }
+        }
+    }
+
     /// The driver's runtime ends, and its jobs with it.
     fn end_runtime(&mut self) {
         self.log.push("runtime ends".into());
@@ -332,7 +349,7 @@ impl Walk {
             return Err(format!("{:?} ends at {} but the alarm is set to {}", w.ticket, w.deadline, self.alarm));
         }
         let mut lent = BTreeSet::new();
-        if let Some(w) = self.waiting.iter().filter(still).find(|w| w.deadline <= self.driven) {
+        if let Some(w) = self.waiting.iter().filter(still).find(|w| !self.kicked && w.deadline <= self.driven) {
             return Err(format!("{:?} ended at {} and waits still at {}", w.ticket, w.deadline, self.now));
         }
         if !self.kicked && !self.state.todo.is_empty() {

@@ -6,7 +6,7 @@ use std::{sync::mpsc, thread};
 use tokio::{runtime::Builder, time::sleep};
 
 fn runtime() -> tokio::runtime::Runtime {
-    Builder::new_current_thread().enable_all().build().unwrap()
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The pool as its users meet it, on virtual time: one binary, a module for each concern.
 
 mod acquire;
+mod admin;
 mod connect;
 mod hard;
 mod release;
@@ -15,7 +16,7 @@ fn settings(pool_size: u32, max_overflow: u32) -> Settings {
 
 fn pool(settings: Settings) -> (Script, Pool<Script>) {
     let script = Script::new();
-    (script.clone(), Pool::new(script, settings).unwrap())
+    (script.clone(), Pool::new(script, settings).expect("good settings"))
 }
 
 fn ms(n: u64) -> Duration {

@@ -1,0 +1,206 @@
+//! Administration of a running pool: pause and resume, new sizes, warming up.
+
+use crate::{ms, once, pool, secs, settings, settled, until, waiting};
+use pool_core::{
+    CloseReason, ErrorClass, Pause, Startup, TryAcquireError, Verdict,
+    testing::{Call, Reply},
+};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+#[tokio::test(start_paused = true)]
+async fn five_pauses_under_load_lose_no_request() {
+    let (_, pool) = pool(settings(3, 2));
+    let workers: Vec<_> = (0..20)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    let _conn = pool.acquire().await.unwrap();
+                    sleep(ms(10)).await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        sleep(ms(100)).await;
+        pool.pause(Pause::Wait);
+        until_home(&pool).await;
+        let before = pool.status().totals.acquired;
+        sleep(ms(300)).await;
+        assert_eq!((pool.status().in_use, pool.status().totals.acquired), (0, before), "nothing is lent meanwhile");
+        pool.resume();
+    }
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(pool.status().totals.acquired, 1_000);
+}
+
+async fn until_home(pool: &pool_core::Pool<pool_core::testing::Script>) {
+    while pool.status().in_use > 0 {
+        sleep(ms(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_of_a_paused_pool_times_out_with_that_verdict() {
+    let (_, pool) = pool(settings(1, 0));
+    pool.pause(Pause::Wait);
+    let error = pool.acquire_timeout(ms(50)).await.unwrap_err();
+    assert_eq!((error.verdict(), error.is_timeout()), (Verdict::Paused, true));
+    assert_eq!(pool.try_acquire().unwrap_err(), TryAcquireError::Paused);
+    pool.resume();
+    assert!(pool.acquire().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_are_refused_at_once_when_the_pause_says_so_and_those_in_the_queue_too() {
+    let (_, pool) = pool(settings(1, 0));
+    let held = pool.acquire().await.unwrap();
+    let waiter = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.acquire().await.map(drop) }
+    });
+    waiting(&pool, 1).await;
+    let start = Instant::now();
+    pool.pause(Pause::Refuse);
+    assert_eq!(waiter.await.unwrap().unwrap_err().verdict(), Verdict::Paused);
+    let error = pool.acquire().await.unwrap_err();
+    assert_eq!((error.verdict(), start.elapsed()), (Verdict::Paused, Duration::ZERO));
+    assert!(error.to_string().contains("paused"), "{error}");
+    drop(held);
+    pool.resume();
+    assert_eq!(pool.acquire().await.unwrap().id(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn growing_serves_waiters_at_once() {
+    let (_, pool) = pool(settings(1, 0));
+    let _held = pool.acquire().await.unwrap();
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    pool.reconfigure(settings(2, 0)).unwrap();
+    assert_eq!(waiter.await.unwrap().id(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shrinking_closes_idle_ones_now_and_those_in_use_when_they_come_home() {
+    let (script, pool) = pool(settings(4, 0));
+    let mut out = vec![];
+    for _ in 0..4 {
+        out.push(pool.acquire().await.unwrap());
+    }
+    drop(out.pop());
+    pool.reconfigure(settings(1, 0)).unwrap();
+    settled(&pool).await;
+    assert_eq!((pool.status().idle, pool.status().in_use), (0, 3), "nobody is cut off");
+    drop(out.pop());
+    drop(out.pop());
+    settled(&pool).await;
+    assert_eq!(pool.status().open, 1);
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    drop(out);
+    drop(waiter.await.unwrap());
+    assert_eq!(script.open(), 1);
+    assert_eq!(pool.status().totals.closed_by.of(CloseReason::Excess), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_limit_holds_for_callers_that_come_after_it() {
+    let (_, pool) = pool(settings(1, 0).with_pool_timeout(secs(5)));
+    let _held = pool.acquire().await.unwrap();
+    let start = Instant::now();
+    let mut early = pool.acquire();
+    assert!(once(&mut early).await.is_pending());
+    pool.reconfigure(pool.settings().with_pool_timeout(secs(1))).unwrap();
+    assert!(pool.acquire().await.is_err());
+    assert_eq!(start.elapsed(), secs(1));
+    assert!(early.await.is_err());
+    assert_eq!(start.elapsed(), secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn contradictory_settings_are_refused_and_change_nothing() {
+    let (_, pool) = pool(settings(1, 0));
+    let error = pool.reconfigure(settings(0, 0).with_min_idle(3u32)).unwrap_err();
+    assert_eq!(error.faults.len(), 2, "{error}");
+    assert_eq!(pool.settings().pool_size, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_warms_pool_size_a_few_at_a_time() {
+    let (script, pool) = pool(settings(10, 5));
+    script.always_connect(Reply::ok().after(secs(1)));
+    let start = Instant::now();
+    pool.connect().await.unwrap();
+    assert_eq!((pool.status().idle, pool.status().open), (10, 10));
+    assert_eq!(start.elapsed(), secs(3), "ten in steps of four");
+    pool.connect().await.unwrap(); // nothing left to do
+    assert_eq!(script.calls().len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_waits_for_a_warm_up_that_runs_in_the_background() {
+    let (script, pool) = pool(settings(3, 0));
+    script.on_connect((0..3).map(|_| Reply::fail(ErrorClass::Transient, "starting up")));
+    pool.connect_with(Startup::Anyway).await.unwrap();
+    assert_eq!(pool.status().open, 0);
+    pool.ready().await.unwrap();
+    assert_eq!(pool.status().open, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fail_fast_ends_with_the_first_failure_and_wait_up_to_with_its_time() {
+    let (script, pool) = pool(settings(2, 0));
+    script.always_connect(Reply::fail(ErrorClass::Transient, "connection refused"));
+    let start = Instant::now();
+    let error = pool.connect_with(Startup::FailFast).await.unwrap_err();
+    assert_eq!((error.verdict(), start.elapsed()), (Verdict::Connecting, Duration::ZERO));
+    let error = pool.connect_with(Startup::WaitUpTo(secs(3))).await.unwrap_err();
+    assert_eq!((error.verdict(), start.elapsed()), (Verdict::Connecting, secs(3)));
+    assert!(error.to_string().contains("connection refused"), "{error}");
+    script.always_connect(Reply::ok());
+    pool.connect().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_ends_the_warm_up_at_once() {
+    let (script, pool) = pool(settings(2, 0));
+    script.always_connect(Reply::fail(ErrorClass::Permanent, "password authentication failed"));
+    let start = Instant::now();
+    let error = pool.connect().await.unwrap_err();
+    assert_eq!((error.retry_after(), start.elapsed()), (None, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_start_does_not_go_on_dialling_for_ever() {
+    let (script, pool) = pool(settings(2, 0));
+    script.always_connect(Reply::fail(ErrorClass::Permanent, "password authentication failed"));
+    assert!(pool.connect().await.is_err());
+    sleep(secs(1)).await;
+    let dialled = script.count(|c| *c == Call::Connect);
+    sleep(secs(60)).await;
+    assert_eq!(script.count(|c| *c == Call::Connect), dialled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_a_warm_up() {
+    let (script, pool) = pool(settings(2, 0));
+    script.always_connect(Reply::hang());
+    let warming = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.ready().await }
+    });
+    pool.connect_with(Startup::Anyway).await.unwrap();
+    let ready = pool.ready();
+    tokio::pin!(ready);
+    assert!(once(&mut ready).await.is_pending());
+    let closing = pool.close();
+    let (report, ended) = tokio::join!(closing, ready);
+    assert_eq!(report.closed, 0);
+    assert_eq!(ended.unwrap_err().verdict(), Verdict::Closed);
+    drop(warming.await);
+    until("the attempts end", || pool.status().opening == 0 || pool.is_closed()).await;
+}
