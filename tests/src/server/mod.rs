@@ -1,6 +1,6 @@
 //! Real servers, started for a test run and gone with it: no Docker, no sudo, nothing left behind.
 //!
-//! A server lives in a [scratch directory](self) of its own below `/tmp`, listens on a Unix socket there, runs as an ordinary user even
+//! A server lives in a directory of its own below `/tmp`, listens on a Unix socket there, runs as an ordinary user even
 //! when the tests run as root, and is told by the kernel when the program that started it has died. A directory that a killed
 //! program left is swept by the next one that starts a server.
 

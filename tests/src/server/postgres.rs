@@ -49,6 +49,9 @@ pub enum Listen {
 impl Postgres {
     /// The cluster of this test run: the one that `cargo xtask test` started, else one of this process's own.
     ///
+    /// cargo-nextest runs each test in a process of its own, so without `cargo xtask test` each pays a second for a cluster. To run single
+    /// tests often, keep one with `cargo xtask postgres` and set the variable that it prints.
+    ///
     /// # Panics
     /// If there is no cluster and none can be started; the message says what to install.
     pub fn shared() -> &'static Self {
