@@ -18,6 +18,10 @@ use std::{
 /// own connection gets it by `&mut *conn` or [`raw`](Self::raw); what is done there cannot be seen, so one round trip makes
 /// sure on return that no transaction was left open.
 ///
+/// A watched statement that runs into `statement_timeout`, or whose server falls silent, ends with an error of ours inside
+/// sqlx's: `Error::from(error).kind()` is [`ErrorKind::StatementTimeout`](crate::ErrorKind::StatementTimeout). Only the time
+/// spent waiting for the server counts, not that of a slow reader of a stream (PostgreSQL's own limit counts both).
+///
 /// # Example
 ///
 /// ```

@@ -16,8 +16,8 @@ pub(crate) struct Sqlx<DB: Backend> {
     settings: DatabaseSettings,
     /// Keeps a memory database alive; never lent, never used.
     anchor: Mutex<Option<DB::Connection>>,
-    /// One connection at a time may be opened beside the pool's, to cancel a statement.
-    control: Mutex<()>,
+    /// For the one connection at a time that may be opened beside the pool's, to cancel a statement.
+    control: Mutex<Options<DB>>,
 }
 
 /// One connection and what is known about it.
@@ -38,7 +38,7 @@ pub(crate) struct Limits {
 impl<DB: Backend> Sqlx<DB> {
     pub(crate) fn new(settings: DatabaseSettings) -> Result<Self, Error> {
         let options = DB::configure(&settings, settings.statement_timeout)?;
-        Ok(Self { options, settings, anchor: Mutex::new(None), control: Mutex::new(()) })
+        Ok(Self { control: Mutex::new(options.clone()), options, settings, anchor: Mutex::new(None) })
     }
 
     /// How a transaction begins, where a plain `BEGIN` will not do.
@@ -91,8 +91,7 @@ impl<DB: Backend> Manager for Sqlx<DB> {
             return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
         }
         if link.track.is_running() {
-            let _one_at_a_time = self.control.lock().await;
-            DB::interrupt(&mut link.raw, &link.state, &self.options).await?;
+            DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
         }
         DB::probe(&mut link.raw).await?;
         DB::restore(&mut link.raw, self.settings.reset).await?;

@@ -1,4 +1,5 @@
 //! pool-sqlx on a real PostgreSQL: what goes over the wire, what a return cleans, which limit ends what.
+#![allow(clippy::unwrap_used)]
 
 use futures_util::{FutureExt, StreamExt};
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Reset, Verdict};

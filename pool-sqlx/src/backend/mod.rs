@@ -15,6 +15,7 @@ use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
 use std::{error::Error as StdError, future::Future, io, time::Duration};
+use tokio::sync::Mutex;
 
 /// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::Sqlite`] with feature `sqlite`.
 ///
@@ -48,12 +49,12 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn restore(conn: &mut Self::Connection, reset: Reset) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Stops the statement that a caller left running.
+    /// Stops the statement that a caller left running. Who holds `control` may open one connection beside the pool's.
     #[doc(hidden)]
     fn interrupt(
         conn: &mut Self::Connection,
         state: &Self::State,
-        control: &Options<Self>,
+        control: &Mutex<Options<Self>>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Says what an error of the database means.

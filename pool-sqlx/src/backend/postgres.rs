@@ -8,6 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
 };
 use std::{str::FromStr, time::Duration};
+use tokio::sync::Mutex;
 
 /// How long a statement that its caller dropped may still answer before it is cancelled on the server.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -83,14 +84,19 @@ impl Backend for Postgres {
         }
     }
 
-    async fn interrupt(conn: &mut PgConnection, pid: &i32, control: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    async fn interrupt(
+        conn: &mut PgConnection,
+        pid: &i32,
+        control: &Mutex<PgConnectOptions>,
+    ) -> Result<(), sqlx::Error> {
         // Most statements end by themselves at once. An error of the statement was its caller's, who has left.
         match tokio::time::timeout(PATIENCE, conn.ping()).await {
             Ok(Ok(()) | Err(sqlx::Error::Database(_))) => return Ok(()),
             Ok(Err(error)) => return Err(error),
             Err(_) => {}
         }
-        let mut control = PgConnection::connect_with(control).await?;
+        let options = control.lock().await;
+        let mut control = PgConnection::connect_with(&options).await?;
         control.execute(AssertSqlSafe(format!("SELECT pg_cancel_backend({pid})"))).await?;
         control.close().await
     }

@@ -15,6 +15,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::Mutex;
 
 /// Instructions of SQLite's machine between two looks at the clock: about 0.1 ms.
 const STEPS: i32 = 1000;
@@ -113,7 +114,7 @@ impl Backend for Sqlite {
     async fn interrupt(
         conn: &mut SqliteConnection,
         state: &Deadline,
-        _: &SqliteConnectOptions,
+        _: &Mutex<SqliteConnectOptions>,
     ) -> Result<(), sqlx::Error> {
         state.at.store(0, Ordering::Relaxed);
         let idle = conn.ping().await;
