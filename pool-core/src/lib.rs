@@ -14,7 +14,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use pool_core::{Pool, Settings, testing::Script};
 //!
-//! let pool = Pool::new(Script::new(), Settings::default().with_pool_size(2).with_max_overflow(0u32))?;
+//! let pool = Pool::new(Script::new(), Settings::default().with_pool_size(2).with_max_overflow(0))?;
 //! let conn = pool.acquire().await?;
 //! assert_eq!(pool.status().in_use, 1);
 //! drop(conn);

@@ -102,33 +102,34 @@ macro_rules! setters {
     ($($setter:ident $field:ident: $ty:ty;)*) => {$(
         #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
         #[must_use]
-        pub fn $setter(mut self, value: impl Into<$ty>) -> Self {
+        pub fn $setter(mut self, value: $ty) -> Self {
             self.$field = value.into();
             self
         }
     )*};
 }
 
+#[allow(clippy::useless_conversion, reason = "one body for values and for `impl Into`")]
 impl Settings {
     setters! {
-        with_name name: String;
+        with_name name: impl Into<String>;
         with_pool_size pool_size: u32;
-        with_max_overflow max_overflow: MaxOverflow;
+        with_max_overflow max_overflow: impl Into<MaxOverflow>;
         with_pool_timeout pool_timeout: Duration;
         with_connection_timeout connection_timeout: Duration;
-        with_pool_recycle pool_recycle: Option<Duration>;
+        with_pool_recycle pool_recycle: impl Into<Option<Duration>>;
         with_pool_pre_ping pool_pre_ping: bool;
         with_pre_ping_after pre_ping_after: Duration;
         with_ping_timeout ping_timeout: Duration;
         with_pool_use_lifo pool_use_lifo: bool;
-        with_idle_timeout idle_timeout: Option<Duration>;
+        with_idle_timeout idle_timeout: impl Into<Option<Duration>>;
         with_min_idle min_idle: u32;
         with_overflow_linger overflow_linger: Duration;
-        with_max_uses max_uses: Option<u64>;
+        with_max_uses max_uses: impl Into<Option<u64>>;
         with_reset_timeout reset_timeout: Duration;
-        with_max_waiting max_waiting: Option<u32>;
+        with_max_waiting max_waiting: impl Into<Option<u32>>;
         with_slow_acquire slow_acquire: Duration;
-        with_leak_after leak_after: Option<Duration>;
+        with_leak_after leak_after: impl Into<Option<Duration>>;
         with_shutdown_grace shutdown_grace: Duration;
         with_connect_concurrency connect_concurrency: u32;
         with_nested nested: Nested;
@@ -199,6 +200,13 @@ pub enum MaxOverflow {
 impl From<u32> for MaxOverflow {
     fn from(n: u32) -> Self {
         Self::Limited(n)
+    }
+}
+
+/// A negative number is unlimited, as SQLAlchemy writes it.
+impl From<i32> for MaxOverflow {
+    fn from(n: i32) -> Self {
+        u32::try_from(n).map_or(Self::Unlimited, Self::Limited)
     }
 }
 

@@ -292,7 +292,7 @@ impl Walk {
             _ => {
                 let (size, overflow) = (1 + self.roll(4) as u32, self.roll(3) as u32);
                 let settings = self.state.settings().clone().with_pool_size(size).with_max_overflow(overflow);
-                self.turn(|s, now, fx| s.reconfigure(settings.with_min_idle(0u32), now, fx));
+                self.turn(|s, now, fx| s.reconfigure(settings.with_min_idle(0), now, fx));
             }
         }
     }
@@ -402,8 +402,8 @@ fn walk(settings: Settings, seed: u64, steps: u32, planted: Option<Planted>) -> 
 fn shapes() -> Vec<Settings> {
     let us = Duration::from_micros;
     let base = Settings::default()
-        .with_pool_size(3u32)
-        .with_max_overflow(2u32)
+        .with_pool_size(3)
+        .with_max_overflow(2)
         .with_connection_timeout(us(100))
         .with_pool_timeout(us(50))
         .with_pre_ping_after(us(5))
@@ -411,12 +411,12 @@ fn shapes() -> Vec<Settings> {
         .with_reset_timeout(us(20));
     vec![
         base.clone(),
-        base.clone().with_pool_size(1u32).with_max_overflow(0u32),
-        base.clone().with_pool_size(0u32).with_max_overflow(2u32),
+        base.clone().with_pool_size(1).with_max_overflow(0),
+        base.clone().with_pool_size(0).with_max_overflow(2),
         base.clone().with_max_overflow(MaxOverflow::Unlimited).with_pool_use_lifo(false),
         base.clone().with_pool_pre_ping(false).with_max_uses(Some(3)).with_max_waiting(Some(2)),
         base.clone().with_idle_timeout(Some(us(10))).with_pool_recycle(Some(us(40))).with_leak_after(Some(us(15))),
-        base.clone().with_min_idle(2u32).with_connect_concurrency(1u32),
+        base.clone().with_min_idle(2).with_connect_concurrency(1),
         base.with_overflow_linger(us(8)).with_pre_ping_after(Duration::ZERO),
     ]
 }

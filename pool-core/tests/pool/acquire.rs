@@ -19,7 +19,7 @@ async fn the_first_acquire_opens_a_connection_and_the_next_reuses_it() {
 
 #[tokio::test(start_paused = true)]
 async fn making_a_pool_opens_nothing() {
-    let (script, pool) = pool(settings(5, 5).with_min_idle(2u32));
+    let (script, pool) = pool(settings(5, 5).with_min_idle(2));
     sleep(secs(1)).await;
     assert_eq!(script.calls(), []);
     assert_eq!((pool.status().open, pool.status().idle), (0, 0));

@@ -124,7 +124,7 @@ async fn a_new_limit_holds_for_callers_that_come_after_it() {
 #[tokio::test(start_paused = true)]
 async fn contradictory_settings_are_refused_and_change_nothing() {
     let (_, pool) = pool(settings(1, 0));
-    let error = pool.reconfigure(settings(0, 0).with_min_idle(3u32)).unwrap_err();
+    let error = pool.reconfigure(settings(0, 0).with_min_idle(3)).unwrap_err();
     assert_eq!(error.faults.len(), 2, "{error}");
     assert_eq!(pool.settings().pool_size, 1);
 }

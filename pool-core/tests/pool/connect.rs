@@ -29,7 +29,7 @@ async fn fifteen_callers_survive_a_database_that_needs_eight_seconds_to_wake() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_connects_than_allowed_are_under_way() {
-    let (script, pool) = pool(settings(10, 0).with_connect_concurrency(3u32));
+    let (script, pool) = pool(settings(10, 0).with_connect_concurrency(3));
     script.always_connect(Reply::ok().after(secs(1)));
     let mut callers: Vec<_> = (0..10).map(|_| pool.acquire()).collect();
     for caller in &mut callers {
@@ -59,7 +59,7 @@ async fn a_waiter_takes_the_first_of_a_returned_and_a_new_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_need_that_has_gone_opens_nothing() {
-    let (script, pool) = pool(settings(10, 0).with_connect_concurrency(1u32));
+    let (script, pool) = pool(settings(10, 0).with_connect_concurrency(1));
     script.always_connect(Reply::ok().after(secs(1)));
     // Five callers, one connect at a time; each connection serves the next within the same second.
     let callers: Vec<_> = (0..5)
@@ -292,7 +292,7 @@ async fn a_ping_that_fails_for_a_reason_of_its_own_condemns_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn min_idle_is_kept_ready_from_the_first_use_on() {
-    let (_, pool) = pool(settings(5, 0).with_min_idle(2u32));
+    let (_, pool) = pool(settings(5, 0).with_min_idle(2));
     let held = pool.acquire().await.unwrap();
     settled(&pool).await;
     assert_eq!((pool.status().idle, pool.status().in_use), (2, 1));

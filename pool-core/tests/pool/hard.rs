@@ -153,7 +153,7 @@ impl Manager for Touchy {
 
 #[tokio::test(start_paused = true)]
 async fn a_manager_that_panics_in_its_judgements_loses_no_slot() {
-    let pool = Pool::new(Touchy, Settings::default().with_pool_size(1u32).with_max_overflow(0u32)).unwrap();
+    let pool = Pool::new(Touchy, Settings::default().with_pool_size(1).with_max_overflow(0)).unwrap();
     for _ in 0..3 {
         drop(pool.acquire().await.unwrap());
         settled(&pool).await;
