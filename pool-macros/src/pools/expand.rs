@@ -59,7 +59,7 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
         /// Every fault of every section, each with its source; else the first connection that failed, after the
         /// pools that did connect have been closed.
         #vis async fn connect() -> ::core::result::Result<Self, #krate::Error> {
-            Self::connect_with(&#krate::DatabaseSettings::figment()).await
+            Self::connect_with(&#krate::DatabaseSettings::figment_for(Self::SECTIONS)).await
         }
 
         /// Connects all pools at once, as this configuration says.

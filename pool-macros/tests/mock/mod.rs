@@ -414,7 +414,8 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    pub fn figment() -> figment::Figment {
+    pub fn figment_for(databases: &[&str]) -> figment::Figment {
+        assert!(!databases.is_empty(), "the environment's names are read for these databases");
         figment::Figment { sections: vec![("primary", "works"), ("reports", "works")], log: Log::default() }
     }
 }
