@@ -1,7 +1,7 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{Backend, Class, executor_of_sqlx, hidden};
-use crate::{DatabaseSettings, Error, Reset};
+use crate::{DatabaseSettings, Error, Reset, config::without_unread};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlStr,
     error::DatabaseError,
@@ -18,7 +18,7 @@ impl Backend for Postgres {
     type State = i32;
 
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<PgConnectOptions, Error> {
-        let mut options = PgConnectOptions::from_str(settings.url.expose())?;
+        let mut options = PgConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
         if let Some(name) = &settings.application_name {
             options = options.application_name(name);
         }
@@ -131,6 +131,31 @@ impl Backend for Postgres {
     const SINGLE: bool = true;
 
     executor_of_sqlx!();
+}
+
+/// Whether sqlx reads a parameter of the url. It would log any other with its value.
+fn is_read(parameter: &str) -> bool {
+    const READ: [&str; 18] = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+    ];
+    READ.contains(&parameter) || parameter.starts_with("options[")
 }
 
 fn severity(error: &dyn DatabaseError) -> Option<PgSeverity> {
