@@ -62,8 +62,8 @@ pub use pool_core::{
     AcquireError, CloseReason, CloseReport, ConnectError, Health, Holder, MaxOverflow, Nested, Settings, Site, Status,
     Totals, Verdict,
 };
-pub use pool_macros::{Pools, pooled};
-pub use tx::Tx;
+pub use pool_macros::{HasPools, Pools, pooled};
+pub use tx::{Isolation, Tx};
 
 // The macros' output names these.
 #[cfg(feature = "axum")]

@@ -4,6 +4,7 @@ use crate::{
     DatabaseSettings, Error, Reset,
     backend::{Backend, Class, Options},
     executor::Track,
+    tx::Begin,
 };
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr};
@@ -42,8 +43,8 @@ impl<DB: Backend> Sqlx<DB> {
     }
 
     /// How a transaction begins, where a plain `BEGIN` will not do.
-    pub(crate) fn begin_statement(&self) -> Option<SqlStr> {
-        DB::begin_statement(&self.settings)
+    pub(crate) fn begin_statement(&self, begin: Begin) -> Option<SqlStr> {
+        DB::begin_statement(&self.settings, begin)
     }
 
     /// A connection outside the pool and without a statement timeout, for work that may take long.

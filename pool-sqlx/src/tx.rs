@@ -6,6 +6,7 @@ use std::{
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
+    time::Duration,
 };
 
 /// A transaction, rolled back when dropped without [`commit`](Self::commit).
@@ -38,9 +39,36 @@ pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
     database: PhantomData<fn() -> DB>,
 }
 
+/// What a transaction sees of others that run beside it.
+///
+/// SQLite has one writer at a time and is always serializable: there every level is, at the least, what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// Each statement sees what was committed before it began. PostgreSQL's default.
+    ReadCommitted,
+    /// All statements see what was committed before the first one began.
+    RepeatableRead,
+    /// As if transactions ran one after the other. One that cannot be fitted in fails with [`ErrorKind::Conflict`](crate::ErrorKind::Conflict).
+    Serializable,
+}
+
+/// How a transaction begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Begin {
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) read_only: bool,
+    /// Instead of the pool's, in this transaction.
+    pub(crate) statement_timeout: Option<Duration>,
+}
+
 impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
-    pub(crate) async fn begin(mut conn: C) -> Result<Self, Error> {
-        let statement = conn.borrow().manager().begin_statement();
+    pub(crate) async fn begin(conn: C) -> Result<Self, Error> {
+        Self::begin_as(conn, Begin::default()).await
+    }
+
+    pub(crate) async fn begin_as(mut conn: C, begin: Begin) -> Result<Self, Error> {
+        let statement = conn.borrow().manager().begin_statement(begin);
         let link = conn.borrow_mut().link();
         // Set before the server knows: a `begin` that is dropped in the middle leaves the connection to be cleaned.
         let outer = link.track.begins();

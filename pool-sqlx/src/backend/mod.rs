@@ -10,7 +10,7 @@ mod sqlite;
 
 #[cfg(feature = "sqlite")]
 use crate::ConfigError;
-use crate::{DatabaseSettings, Error, Reset, executor::Prepared};
+use crate::{DatabaseSettings, Error, Reset, executor::Prepared, tx::Begin};
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
@@ -67,7 +67,7 @@ pub trait Backend: Database + sealed::Sealed {
 
     /// The statement that begins a transaction, where a plain `BEGIN` will not do.
     #[doc(hidden)]
-    fn begin_statement(settings: &DatabaseSettings) -> Option<SqlStr>;
+    fn begin_statement(settings: &DatabaseSettings, begin: Begin) -> Option<SqlStr>;
 
     /// Whether the extended protocol takes one statement at a time.
     #[doc(hidden)]

@@ -1,9 +1,9 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{Backend, Class, executor_of_sqlx, hidden};
-use crate::{DatabaseSettings, Error, Reset, config::without_unread};
+use crate::{DatabaseSettings, Error, Isolation, Reset, config::without_unread, tx::Begin};
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlStr,
+    AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
     postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
 };
@@ -124,8 +124,27 @@ impl Backend for Postgres {
 
     fn deadline(_: &i32, _: Option<Duration>) {}
 
-    fn begin_statement(_: &DatabaseSettings) -> Option<SqlStr> {
-        None
+    fn begin_statement(_: &DatabaseSettings, begin: Begin) -> Option<SqlStr> {
+        let Begin { isolation, read_only, statement_timeout } = begin;
+        if isolation.is_none() && !read_only && statement_timeout.is_none() {
+            return None;
+        }
+        let mut sql = String::from("BEGIN");
+        if let Some(level) = isolation {
+            sql += match level {
+                Isolation::ReadCommitted => " ISOLATION LEVEL READ COMMITTED",
+                Isolation::RepeatableRead => " ISOLATION LEVEL REPEATABLE READ",
+                Isolation::Serializable => " ISOLATION LEVEL SERIALIZABLE",
+            };
+        }
+        if read_only {
+            sql += " READ ONLY";
+        }
+        if let Some(limit) = statement_timeout {
+            // In the same message, so that it costs no round trip; it ends with the transaction.
+            sql = format!("{sql}; SET LOCAL statement_timeout = '{}'", milliseconds(limit));
+        }
+        Some(AssertSqlSafe(sql).into_sql_str())
     }
 
     const SINGLE: bool = true;

@@ -1,7 +1,7 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
 use super::{Backend, Class, executor_of_sqlx, hidden, refuse};
-use crate::{DatabaseSettings, Error, Reset};
+use crate::{DatabaseSettings, Error, Reset, tx::Begin};
 use sqlx::{
     Connection, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
@@ -141,9 +141,9 @@ impl Backend for Sqlite {
         state.at.store(at, Ordering::Relaxed);
     }
 
-    fn begin_statement(settings: &DatabaseSettings) -> Option<SqlStr> {
+    fn begin_statement(settings: &DatabaseSettings, begin: Begin) -> Option<SqlStr> {
         // A transaction that starts as a reader and turns writer fails at once when another one has written meanwhile.
-        (!is_read_only(settings.url.expose())).then(|| "BEGIN IMMEDIATE".into_sql_str())
+        (!begin.read_only && !is_read_only(settings.url.expose())).then(|| "BEGIN IMMEDIATE".into_sql_str())
     }
 
     const SINGLE: bool = false;
