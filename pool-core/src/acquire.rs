@@ -4,7 +4,7 @@ use crate::{
     AcquireError, Manager, Pooled, Site,
     error::Cause,
     shared::{Shared, bits},
-    state::{Caller, Collected, NEVER, Ns, Refusal, Wait, nanos, queue::Ticket},
+    state::{Arrival, Collected, NEVER, Ns, Refusal, Wait, nanos, queue::Ticket},
 };
 use std::{
     fmt,
@@ -42,7 +42,7 @@ enum Step {
 
 struct Waiting {
     ticket: Ticket,
-    arrived: Ns,
+    arrived: Arrival,
     deadline: Ns,
     /// Only for a caller on another runtime than the driver's, which may not be running when its time is up.
     timer: Option<Pin<Box<Sleep>>>,
@@ -55,17 +55,18 @@ impl<'a, M: Manager> Acquire<'a, M> {
 
     /// Takes what is free, else queues, under one lock.
     fn begin(&mut self, cx: &mut Context<'_>) -> Poll<Answer<M>> {
-        let caller = Caller { site: self.site, task: tokio::task::try_id().map_or(0, bits) };
+        let caller = self.shared.caller(self.site);
         let limit = self.limit;
         let queued = self.shared.take_or(caller, |state, now, fx| {
             let limit = limit.unwrap_or(state.settings().pool_timeout);
             let deadline = now.saturating_add(nanos(limit)).min(NEVER - 1);
-            (state.wait(caller, deadline, cx.waker().clone(), now, fx), now, deadline)
+            let arrived = state.arrival(now);
+            (state.wait(caller, deadline, cx.waker().clone(), now, fx), arrived, deadline)
         });
         match queued {
-            Ok((id, conn)) => Poll::Ready(Ok(Pooled::new(Arc::clone(self.shared), id, conn))),
+            Ok((loan, conn)) => Poll::Ready(Ok(Pooled::new(Arc::clone(self.shared), loan, self.site, conn))),
             Err((Wait::Refused(why), arrived, _)) => {
-                Poll::Ready(Err(self.shared.explain(why.into(), self.site, arrived)))
+                Poll::Ready(Err(self.shared.explain(why.into(), None, self.site, arrived)))
             }
             Err((Wait::Queued(ticket), arrived, deadline)) => {
                 self.step = Step::Waiting(Waiting { ticket, arrived, deadline, timer: None });
@@ -83,25 +84,30 @@ impl<'a, M: Manager> Acquire<'a, M> {
             let (found, driver) =
                 shared.turn(|state, now, fx| (state.collect(ticket, cx.waker(), now, fx), state.driver));
             let arrived = waiting.arrived;
+            let mut timed_out = None;
             let cause = match found {
-                Some(Collected::Lent(id, conn)) => {
+                Some(Collected::Lent(loan, conn)) => {
                     self.step = Step::Done;
-                    return Poll::Ready(Ok(Pooled::new(Arc::clone(shared), id, conn)));
+                    return Poll::Ready(Ok(Pooled::new(Arc::clone(shared), loan, site, conn)));
                 }
                 Some(Collected::Failed(error)) => Cause::Connect(error),
-                Some(Collected::Expired) => Cause::TimedOut,
+                Some(Collected::Expired(verdict)) => {
+                    timed_out = Some(verdict);
+                    Cause::TimedOut
+                }
+                Some(Collected::Deadlocked) => Cause::Deadlocked,
                 Some(Collected::Closed) => Cause::Closed,
                 Some(Collected::Paused) => Cause::Paused,
                 None => {
                     if waiting.rings(shared, driver, cx) {
-                        shared.turn(|state, _, fx| state.time_out(ticket, fx));
+                        shared.turn(|state, now, fx| state.time_out(ticket, now, fx));
                         continue;
                     }
                     return Poll::Pending;
                 }
             };
             self.step = Step::Done;
-            return Poll::Ready(Err(shared.explain(cause, site, arrived)));
+            return Poll::Ready(Err(shared.explain(cause, timed_out, site, arrived)));
         }
     }
 }
@@ -158,6 +164,7 @@ impl<E> From<Refusal> for Cause<E> {
             Refusal::Closed => Self::Closed,
             Refusal::Paused => Self::Paused,
             Refusal::QueueFull(limit) => Self::QueueFull(limit),
+            Refusal::Nested(outer) => Self::Nested(outer),
         }
     }
 }

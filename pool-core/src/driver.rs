@@ -2,10 +2,15 @@
 
 use crate::{Manager, job, shared::Shared};
 use std::sync::Arc;
-use tokio::time::timeout_at;
+use tokio::{runtime::Handle, time::timeout_at};
+
+/// Starts a driver on this runtime.
+pub(crate) fn start<M: Manager>(runtime: &Handle, shared: Arc<Shared<M>>) {
+    runtime.spawn(run(Seat(shared)));
+}
 
 /// The place of the driver. Dropped when it ends, by itself or with its runtime.
-pub(crate) struct Seat<M: Manager>(pub(crate) Arc<Shared<M>>);
+struct Seat<M: Manager>(Arc<Shared<M>>);
 
 impl<M: Manager> Drop for Seat<M> {
     fn drop(&mut self) {
@@ -14,7 +19,7 @@ impl<M: Manager> Drop for Seat<M> {
 }
 
 /// Sweeps at each alarm and each kick, starts what there is to do, and ends when the pool is closed and empty.
-pub(crate) async fn run<M: Manager>(seat: Seat<M>) {
+async fn run<M: Manager>(seat: Seat<M>) {
     let shared = &seat.0;
     loop {
         let kicked = shared.kick.notified();

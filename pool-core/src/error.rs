@@ -1,6 +1,6 @@
 //! Why an acquire failed, said so that the reader knows what to do.
 
-use crate::{ErrorClass, Holder, MaxOverflow, Site, Status};
+use crate::{ErrorClass, Holder, MaxOverflow, Moment, Site, Status, timeline};
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 /// What kept a caller from getting a connection.
@@ -59,6 +59,7 @@ pub(crate) struct Report<E> {
     pub(crate) status: Status,
     pub(crate) holders: Vec<Holder>,
     pub(crate) connect_error: Option<ConnectError<E>>,
+    pub(crate) timeline: Vec<Moment>,
 }
 
 /// How the acquire ended.
@@ -67,6 +68,10 @@ pub(crate) enum Cause<E> {
     QueueFull(u32),
     Closed,
     Paused,
+    /// Refused because this site holds a connection already.
+    Nested(Site),
+    /// All connections are held by callers that wait for another.
+    Deadlocked,
     Connect(ConnectError<E>),
 }
 
@@ -125,6 +130,16 @@ impl<E> AcquireError<E> {
         self.report.waited
     }
 
+    /// What happened while the caller waited, in order.
+    pub fn timeline(&self) -> &[Moment] {
+        &self.report.timeline
+    }
+
+    /// The timeline in one line, for a log: `+0ms queued, +1ms connecting, +3ms connect failed: connection refused, ..`.
+    pub fn story(&self) -> String {
+        timeline::line(&self.report.timeline)
+    }
+
     /// The place that asked.
     pub fn site(&self) -> Site {
         self.report.site
@@ -147,6 +162,12 @@ impl<E: fmt::Display> fmt::Display for AcquireError<E> {
             Cause::QueueFull(limit) => write!(f, "refused by pool {pool}: {limit} callers wait already (")?,
             Cause::Closed => write!(f, "pool {pool} is closed (")?,
             Cause::Paused => write!(f, "refused by pool {pool}: lending is paused (")?,
+            Cause::Nested(outer) => {
+                write!(f, "refused by pool {pool}: {outer}, in the same task, holds a connection already (")?
+            }
+            Cause::Deadlocked => {
+                write!(f, "refused by pool {pool}: every connection is held by a task that waits for another (")?
+            }
             Cause::Connect(error) => write!(f, "cannot open a connection of pool {pool} after {waited}: {error} (")?,
         }
         let full = match status.max_overflow {

@@ -1,6 +1,6 @@
 //! What happens inside a pool, told after the fact.
 
-use crate::{CloseReason, Site, error::short};
+use crate::{CloseReason, Moment, Site, error::short};
 use std::time::Duration;
 
 /// Something that happened in a pool. Told after the lock is released, in order, through `tracing`.
@@ -35,6 +35,22 @@ pub enum Event {
     Recovered,
     /// A close did not end in time: the server may still hold the connection.
     Abandoned,
+    /// An acquire took longer than `slow_acquire`.
+    SlowAcquire {
+        /// Who asked.
+        site: Site,
+        /// How long it waited.
+        waited: Duration,
+        /// What happened meanwhile.
+        timeline: Vec<Moment>,
+    },
+    /// Code that holds a connection asks the same pool for another. Told once for each pair of places.
+    Nested {
+        /// Who holds one.
+        outer: Site,
+        /// Who asks for another.
+        inner: Site,
+    },
     /// A connection has been held longer than `leak_after`.
     Leak {
         /// Who borrowed it.
@@ -70,6 +86,13 @@ impl Event {
             Self::Recovered => tracing::info!(target: "pool", pool = name, "the database answers again"),
             Self::Abandoned => {
                 tracing::warn!(target: "pool", pool = name, "a close did not end in time; the server may still hold the connection");
+            }
+            Self::SlowAcquire { site, waited, timeline } => {
+                let timeline = crate::timeline::line(timeline);
+                tracing::warn!(target: "pool", pool = name, "{site} waited {} for a connection: {timeline}", short(*waited));
+            }
+            Self::Nested { outer, inner } => {
+                tracing::warn!(target: "pool", pool = name, "{inner} asks for a connection while {outer}, in the same task, holds one; a pool full of such tasks is stuck: see errors/nested");
             }
             Self::Leak { site, held } => {
                 tracing::warn!(target: "pool", pool = name, "{site} has held a connection for {}: a leak, or work to be done without one", short(*held));

@@ -27,9 +27,11 @@
 // Vocabulary: plain data.
 mod error;
 mod event;
+mod histogram;
 mod manager;
 mod settings;
 mod status;
+mod timeline;
 // The deciding half.
 mod state;
 // The doing half.
@@ -37,6 +39,7 @@ mod acquire;
 mod backoff;
 mod driver;
 mod job;
+mod nested;
 mod pool;
 mod pooled;
 mod shared;
@@ -48,8 +51,10 @@ pub mod testing;
 pub use acquire::Acquire;
 pub use error::{AcquireError, ConnectError, TryAcquireError, Verdict};
 pub use event::Event;
+pub use histogram::{Histogram, Timings};
 pub use manager::{Condition, ErrorClass, Manager};
 pub use pool::Pool;
 pub use pooled::Pooled;
 pub use settings::{MaxOverflow, Nested, Pause, Settings, SettingsError, SettingsFault, Startup};
 pub use status::{CloseCounts, CloseReason, CloseReport, Health, Holder, Site, Status, Totals};
+pub use timeline::{Moment, Step};

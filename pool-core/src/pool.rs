@@ -2,10 +2,7 @@
 
 use crate::{
     Acquire, AcquireError, CloseReport, ConnectError, ErrorClass, Holder, Manager, Pause, Pooled, Settings,
-    SettingsError, Site, Startup, Status, TryAcquireError,
-    error::Cause,
-    shared::{Shared, bits},
-    state::{Caller, State},
+    SettingsError, Site, Startup, Status, Timings, TryAcquireError, driver, error::Cause, shared::Shared, state::State,
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -28,7 +25,7 @@ impl<M: Manager> Pool<M> {
     /// The settings contradict each other; the error lists every contradiction.
     pub fn new(manager: M, settings: Settings) -> Result<Self, SettingsError> {
         settings.validate()?;
-        Ok(Self { shared: Arc::new(Shared::new(manager, settings)) })
+        Ok(Self { shared: Arc::new(Shared::new(manager, settings, driver::start)) })
     }
 
     /// Opens `pool_size` connections, a few at a time, and waits until they are there: `pool_timeout` at most.
@@ -49,10 +46,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// As the choice says; never with [`Startup::Anyway`].
     pub async fn connect_with(&self, startup: Startup) -> Result<(), AcquireError<M::Error>> {
-        let begun = self.shared.now();
-        let failures = self.shared.turn(|state, now, fx| {
+        let (begun, failures) = self.shared.turn(|state, now, fx| {
             state.warm_up(now, fx);
-            state.connect_errors()
+            (state.arrival(now), state.connect_errors())
         });
         let limit = match startup {
             Startup::Anyway => return Ok(()),
@@ -64,7 +60,7 @@ impl<M: Manager> Pool<M> {
         };
         let failed = |cause| {
             self.shared.turn(|state, _, fx| state.stop_warm_up(fx));
-            Err(self.shared.explain(cause, Site::here(), begun))
+            Err(self.shared.explain(cause, None, Site::here(), begun))
         };
         let warm = self.until_warm(|state| {
             let error = state.last_connect_error().filter(|_| state.connect_errors() > failures)?;
@@ -88,9 +84,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// Dropping the future gives up the waiting, not the warm-up.
     pub async fn ready(&self) -> Result<(), AcquireError<M::Error>> {
-        let begun = self.shared.now();
+        let begun = self.shared.look(|state, now| state.arrival(now));
         let warm = self.until_warm(|_| None).await;
-        warm.map_err(|_| self.shared.explain(Cause::Closed, Site::here(), begun))
+        warm.map_err(|_| self.shared.explain(Cause::Closed, None, Site::here(), begun))
     }
 
     /// Waits for the end of the warm-up; `Err` with what `give_up` finds, or `None` if the pool was closed.
@@ -160,13 +156,13 @@ impl<M: Manager> Pool<M> {
     /// There is none, others wait already, or the pool is closed.
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Pooled<M>, TryAcquireError> {
-        let caller = Caller { site: Site::here(), task: tokio::task::try_id().map_or(0, bits) };
+        let caller = self.shared.caller(Site::here());
         let taken = self.shared.take_or(caller, |state, _, _| match (state.is_closed(), state.is_paused()) {
             (true, _) => TryAcquireError::Closed,
             (_, true) => TryAcquireError::Paused,
             _ => TryAcquireError::Busy,
         });
-        taken.map(|(id, conn)| Pooled::new(Arc::clone(&self.shared), id, conn))
+        taken.map(|(loan, conn)| Pooled::new(Arc::clone(&self.shared), loan, caller.site, conn))
     }
 
     /// All numbers at one instant.
@@ -178,6 +174,11 @@ impl<M: Manager> Pool<M> {
     /// Who holds connections now, the longest holder first.
     pub fn holders(&self) -> Vec<Holder> {
         self.shared.look(|state, now| state.holders(now))
+    }
+
+    /// How long acquires, holds, connects and pings took, since the pool was made.
+    pub fn timings(&self) -> Timings {
+        self.shared.look(|state, _| state.timings())
     }
 
     /// The settings in force.

@@ -1,6 +1,6 @@
 //! The guard of a lent connection.
 
-use crate::{Manager, shared::Shared, state::SlotId};
+use crate::{Manager, Site, nested, shared::Shared, state::Loan};
 use std::{
     fmt,
     ops::{Deref, DerefMut},
@@ -14,27 +14,42 @@ use std::{
 #[must_use = "dropping it gives the connection back"]
 pub struct Pooled<M: Manager> {
     shared: Arc<Shared<M>>,
-    id: SlotId,
+    loan: Loan,
+    site: Site,
     /// `None` only while the guard is being taken apart.
     conn: Option<M::Conn>,
 }
 
 impl<M: Manager> Pooled<M> {
-    pub(crate) fn new(shared: Arc<Shared<M>>, id: SlotId, conn: M::Conn) -> Self {
-        Self { shared, id, conn: Some(conn) }
+    pub(crate) fn new(shared: Arc<Shared<M>>, loan: Loan, site: Site, conn: M::Conn) -> Self {
+        Self { shared, loan, site, conn: Some(conn) }
+    }
+
+    /// The place that borrowed it.
+    pub fn site(&self) -> Site {
+        self.site
+    }
+
+    /// Runs a future as one that keeps this connection until it ends.
+    ///
+    /// If the future asks the same pool for another connection, the pool knows that this one will not come home before, and acts as
+    /// `nested` says; when all connections are held like that, it refuses at once instead of letting everybody time out. `#[pooled]` wraps
+    /// its body so. It does not reach into tasks that the future spawns.
+    pub fn holding<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F, M> {
+        nested::holding(Arc::as_ptr(&self.shared) as usize, self.loan, self.site, future)
     }
 
     /// Takes the connection out of the pool for good. Its slot is free at once, so the server may see one connection more than the cap.
     pub fn detach(mut self) -> M::Conn {
         let conn = self.conn.take().expect("BUG: a guard holds its connection until it is dropped");
-        self.shared.turn(|state, now, fx| state.detach(self.id, now, fx));
+        self.shared.turn(|state, now, fx| state.detach(self.loan.slot, now, fx));
         conn
     }
 
     /// Has the connection closed instead of given back.
     pub fn discard(mut self) {
         let conn = self.conn.take().expect("BUG: a guard holds its connection until it is dropped");
-        self.shared.turn(|state, now, fx| state.discard(self.id, conn, now, fx));
+        self.shared.turn(|state, now, fx| state.discard(self.loan.slot, conn, now, fx));
     }
 
     /// The pool's manager.
@@ -46,7 +61,7 @@ impl<M: Manager> Pooled<M> {
 impl<M: Manager> Drop for Pooled<M> {
     fn drop(&mut self) {
         if let Some(conn) = self.conn.take() {
-            self.shared.release(self.id, conn);
+            self.shared.release(self.loan.slot, conn);
         }
     }
 }
@@ -67,6 +82,6 @@ impl<M: Manager> DerefMut for Pooled<M> {
 
 impl<M: Manager> fmt::Debug for Pooled<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pooled(slot {})", self.id)
+        write!(f, "Pooled(slot {}, {})", self.loan.slot, self.site)
     }
 }

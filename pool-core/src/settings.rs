@@ -47,6 +47,9 @@ pub struct Settings {
     pub pool_use_lifo: bool,
     /// Longest time a connection may stay idle before it is closed. Default: none. Set it below a serverless database's suspend time.
     pub idle_timeout: Option<Duration>,
+    /// How often an idle connection is pinged to keep it alive through firewalls and proxies, up to 20 % earlier by jitter. Default: none.
+    /// It also keeps a serverless database from suspending.
+    pub keepalive: Option<Duration>,
     /// Idle connections to keep ready, within `pool_size`. Default: 0.
     pub min_idle: u32,
     /// How long a returned connection above `pool_size` may stay idle before it is closed. Default: zero, close at once.
@@ -84,6 +87,7 @@ impl Default for Settings {
             ping_timeout: Duration::from_secs(1),
             pool_use_lifo: true,
             idle_timeout: None,
+            keepalive: None,
             min_idle: 0,
             overflow_linger: Duration::ZERO,
             max_uses: None,
@@ -123,6 +127,7 @@ impl Settings {
         with_ping_timeout ping_timeout: Duration;
         with_pool_use_lifo pool_use_lifo: bool;
         with_idle_timeout idle_timeout: impl Into<Option<Duration>>;
+        with_keepalive keepalive: impl Into<Option<Duration>>;
         with_min_idle min_idle: u32;
         with_overflow_linger overflow_linger: Duration;
         with_max_uses max_uses: impl Into<Option<u64>>;
@@ -170,6 +175,7 @@ impl Settings {
         for (key, value) in [
             ("pool_recycle", self.pool_recycle),
             ("idle_timeout", self.idle_timeout),
+            ("keepalive", self.keepalive),
             ("leak_after", self.leak_after),
             ("connection_timeout", Some(self.connection_timeout)),
             ("ping_timeout", Some(self.ping_timeout)),

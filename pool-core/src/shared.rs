@@ -1,9 +1,10 @@
 //! The one place that locks: lock, decide, unlock, perform.
 
 use crate::{
-    Condition, Manager, Settings, Site, driver,
+    Condition, Manager, Settings, Site, Step, Verdict,
     error::{AcquireError, Cause, Report},
-    state::{Caller, Ns, SlotId, State, effects::Effects, nanos},
+    nested,
+    state::{Arrival, Caller, Loan, Ns, SlotId, State, effects::Effects, nanos},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,6 +26,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) drained: Notify,
     /// Tells those who wait for the warm-up how it goes.
     pub(crate) news: Notify,
+    /// Starts a driver. Given by `pool`, so that nothing here imports what is built upon it.
+    drive: fn(&Handle, Arc<Self>),
     /// `Pool` values that exist. The last one closes the pool.
     handles: AtomicUsize,
     /// Time zero of the state.
@@ -34,7 +37,7 @@ pub(crate) struct Shared<M: Manager> {
 }
 
 impl<M: Manager> Shared<M> {
-    pub(crate) fn new(manager: M, settings: Settings) -> Self {
+    pub(crate) fn new(manager: M, settings: Settings, drive: fn(&Handle, Arc<Self>)) -> Self {
         let start = Instant::now();
         let name = settings.name.clone();
         // Differs from process to process, so that their jitters differ.
@@ -45,6 +48,7 @@ impl<M: Manager> Shared<M> {
             kick: Notify::new(),
             drained: Notify::new(),
             news: Notify::new(),
+            drive,
             handles: AtomicUsize::new(1),
             start,
             name,
@@ -85,16 +89,27 @@ impl<M: Manager> Shared<M> {
         self: &Arc<Self>,
         caller: Caller,
         otherwise: impl FnOnce(&mut State<M::Conn, M::Error>, Ns, &mut Effects<M::Conn>) -> T,
-    ) -> Result<(SlotId, M::Conn), T> {
+    ) -> Result<(Loan, M::Conn), T> {
         let now = self.now();
         let mut state = self.lock();
-        if let Some(lent) = state.take(caller, now) {
+        let taken = state.take(caller, now);
+        if let Some(lent) = taken {
+            if !state.remarks.is_empty() {
+                let mut fx = Effects::default();
+                fx.events.append(&mut state.remarks);
+                self.finish(state, now, fx);
+            }
             return Ok(lent);
         }
         let mut fx = Effects::default();
         let answer = otherwise(&mut state, now, &mut fx);
         self.finish(state, now, fx);
         Err(answer)
+    }
+
+    /// Who asks, from this place.
+    pub(crate) fn caller(self: &Arc<Self>, site: Site) -> Caller {
+        Caller { site, task: tokio::task::try_id().map_or(0, bits), holds: nested::held(Arc::as_ptr(self) as usize) }
     }
 
     /// Takes a connection home from its guard. Never waits.
@@ -118,14 +133,23 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Builds the report of an acquire that failed, from what the pool looks like now.
-    pub(crate) fn explain(&self, cause: Cause<M::Error>, site: Site, arrived: Ns) -> AcquireError<M::Error> {
+    ///
+    /// `timed_out`: the verdict at the moment when the caller's time ran out, which may be a little earlier.
+    pub(crate) fn explain(
+        &self,
+        cause: Cause<M::Error>,
+        timed_out: Option<Verdict>,
+        site: Site,
+        arrived: Arrival,
+    ) -> AcquireError<M::Error> {
         self.look(|state, now| {
             let verdict = match cause {
-                Cause::TimedOut => state.verdict(now),
-                Cause::Connect(_) => crate::Verdict::Connecting,
-                Cause::QueueFull(_) => crate::Verdict::Refused,
-                Cause::Closed => crate::Verdict::Closed,
-                Cause::Paused => crate::Verdict::Paused,
+                Cause::TimedOut => timed_out.unwrap_or_else(|| state.verdict(now)),
+                Cause::Nested(_) | Cause::Deadlocked => Verdict::Nested,
+                Cause::Connect(_) => Verdict::Connecting,
+                Cause::QueueFull(_) => Verdict::Refused,
+                Cause::Closed => Verdict::Closed,
+                Cause::Paused => Verdict::Paused,
             };
             let mut holders = state.holders(now);
             holders.truncate(5);
@@ -133,10 +157,11 @@ impl<M: Manager> Shared<M> {
                 cause,
                 verdict,
                 site,
-                waited: std::time::Duration::from_nanos(now.saturating_sub(arrived)),
+                waited: std::time::Duration::from_nanos(now.saturating_sub(arrived.at)),
                 status: state.status(now),
                 holders,
                 connect_error: state.last_connect_error().cloned(),
+                timeline: state.story(arrived, now, Step::GaveUp),
             })
         })
     }
@@ -203,7 +228,7 @@ impl<M: Manager> Shared<M> {
             }
             state.driver = Some(bits(runtime.id()));
         }
-        runtime.spawn(driver::run(driver::Seat(Arc::clone(self))));
+        (self.drive)(&runtime, Arc::clone(self));
     }
 }
 

@@ -26,6 +26,12 @@ impl Idle {
         self.order.push_back(id);
     }
 
+    /// Puts one back where it was: before those that came home later.
+    pub(crate) fn put_back(&mut self, id: SlotId, came_later: impl Fn(SlotId) -> bool) {
+        let at = self.order.iter().position(|&other| came_later(other)).unwrap_or(self.order.len());
+        self.order.insert(at, id);
+    }
+
     /// The one that is lent next.
     pub(crate) fn peek(&self) -> Option<SlotId> {
         if self.lifo { self.order.back() } else { self.order.front() }.copied()

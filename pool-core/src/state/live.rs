@@ -55,14 +55,26 @@ pub(crate) struct Slot<C> {
     pub(crate) born: Ns,
     /// When its age ends.
     pub(crate) expires: Ns,
-    /// When it entered its phase; of an idle one, when it was last known to be good.
+    /// When it entered its phase.
     pub(crate) since: Ns,
+    /// Of one that is being pinged, since when it had been idle.
+    pub(crate) idle_since: Ns,
+    /// When it was last known to be good.
+    pub(crate) proven: Ns,
+    /// How much earlier than the others it is kept alive, as a share of 2^64.
+    pub(crate) jitter: u64,
     /// How often it was lent.
     pub(crate) uses: u64,
     /// Who has it, or had it last.
     pub(crate) site: Site,
     /// The task that borrowed it, 0 if unknown.
     pub(crate) task: u64,
+    /// Number of the loan, unique in the pool.
+    pub(crate) loan: u64,
+    /// Callers in the queue that hold this one and will not let go before they are served.
+    pub(crate) entangled: u32,
+    /// Being pinged to be kept alive, not because somebody waits.
+    pub(crate) keepalive: bool,
     /// Whether this hold was reported as a leak.
     pub(crate) reported: bool,
 }
@@ -94,9 +106,15 @@ impl<C> Slots<C> {
             born: now,
             expires: Ns::MAX,
             since: now,
+            idle_since: now,
+            proven: now,
+            jitter: 0,
             uses: 0,
             site: Site::here(),
             task: 0,
+            loan: 0,
+            entangled: 0,
+            keepalive: false,
             reported: false,
         };
         self.counts[Phase::Opening.index()] += 1;

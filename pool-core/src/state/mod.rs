@@ -11,6 +11,7 @@
 pub(crate) mod effects;
 mod health;
 mod idle;
+mod journal;
 pub(crate) mod lent;
 mod live;
 pub(crate) mod queue;
@@ -18,15 +19,22 @@ pub(crate) mod queue;
 mod walk;
 
 use crate::{
-    CloseReason, ErrorClass, Event, Health, Holder, Pause, Settings, Site, Status, Totals, Verdict, error::ConnectError,
+    CloseReason, ErrorClass, Event, Health, Holder, Moment, Nested, Pause, Settings, Site, Status, Step, Timings,
+    Totals, Verdict, error::ConnectError,
 };
 use effects::{Effects, Job};
 use health::Pulse;
 use idle::Idle;
+use journal::Journal;
 pub(crate) use live::SlotId;
 use live::{Phase, Slots};
 use queue::{Outcome, Queue, Ticket, Waiter};
-use std::{collections::VecDeque, task::Waker, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt::Display,
+    task::Waker,
+    time::Duration,
+};
 
 /// Nanoseconds since the pool was made.
 pub(crate) type Ns = u64;
@@ -42,12 +50,28 @@ pub(crate) fn time(ns: Ns) -> Duration {
     Duration::from_nanos(ns)
 }
 
-/// Who asks: the place, and the task if there is one.
+/// Who asks: the place, the task, and what it holds already.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller {
     pub(crate) site: Site,
     /// 0 if unknown.
     pub(crate) task: u64,
+    /// The loan that will not end before this caller is served, and who took it.
+    pub(crate) holds: Option<(Loan, Site)>,
+}
+
+/// When a caller came, by the clock and by the journal.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) at: Ns,
+    pub(crate) mark: u64,
+}
+
+/// Which slot is lent, and which of its successive loans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loan {
+    pub(crate) slot: SlotId,
+    pub(crate) number: u64,
 }
 
 /// What an idle connection is good for.
@@ -64,6 +88,13 @@ pub(crate) struct State<C, E> {
     idle: Idle,
     queue: Queue<E>,
     pulse: Pulse<E>,
+    journal: Journal<E>,
+    /// Wait, hold, connect and ping; waits of zero are not recorded but derived from the totals.
+    timings: Timings,
+    /// Pairs of sites that were warned of as nested.
+    warned: Vec<(Site, Site)>,
+    /// What a common step has to tell, which is rare.
+    pub(crate) remarks: Vec<Event>,
     /// Slots with a ping, a reset or a close that no job has taken up yet. Their phase says which.
     todo: VecDeque<SlotId>,
     /// Raised by `invalidate` and by a detected disconnect; connections of an earlier epoch are retired.
@@ -86,13 +117,17 @@ pub(crate) struct State<C, E> {
 }
 
 /// Asking, getting, giving back.
-impl<C, E> State<C, E> {
+impl<C, E: Display> State<C, E> {
     pub(crate) fn new(settings: Settings, seed: u64) -> Self {
         Self {
             slots: Slots::new(),
             idle: Idle::new(settings.pool_use_lifo),
             queue: Queue::new(),
             pulse: Pulse::new(),
+            journal: Journal::new(),
+            timings: Timings::new(),
+            warned: Vec::new(),
+            remarks: Vec::new(),
             todo: VecDeque::new(),
             epoch: 0,
             closed: false,
@@ -111,7 +146,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Lends an idle, fresh connection. The common step: no effects.
-    pub(crate) fn take(&mut self, caller: Caller, now: Ns) -> Option<(SlotId, C)> {
+    pub(crate) fn take(&mut self, caller: Caller, now: Ns) -> Option<(Loan, C)> {
         if !self.queue.is_empty() || self.closed || self.paused.is_some() {
             return None; // nobody overtakes
         }
@@ -119,8 +154,14 @@ impl<C, E> State<C, E> {
         if !matches!(self.fitness(id, now), Fitness::Lend) {
             return None;
         }
+        if let Some(outer) = self.nested(&caller) {
+            if self.settings.nested == Nested::Deny {
+                return None; // refused by `wait`
+            }
+            self.warn_of_nesting(outer, caller.site);
+        }
         self.idle.pop();
-        Some((id, self.lend(id, caller, now)))
+        Some(self.lend(id, caller, now))
     }
 
     /// Takes back a clean connection that nobody waits for. The other common step: no effects.
@@ -134,7 +175,9 @@ impl<C, E> State<C, E> {
             return Err(conn);
         }
         self.totals.released += 1;
-        self.slots[id].conn = Some(conn);
+        self.timings.hold.record(now.saturating_sub(self.slots[id].since));
+        let slot = &mut self.slots[id];
+        (slot.conn, slot.proven) = (Some(conn), now);
         self.slots.enter(id, Phase::Idle, now);
         self.idle.push(id);
         Ok(())
@@ -195,13 +238,24 @@ impl<C, E> State<C, E> {
             self.totals.refused += 1;
             return Wait::Refused(Refusal::QueueFull(limit));
         }
-        let Caller { site, task } = caller;
-        let ticket = self.queue.push(Waiter { arrived: now, deadline, site, task }, waker);
+        if let Some(outer) = self.nested(&caller) {
+            if self.settings.nested == Nested::Deny {
+                self.totals.refused += 1;
+                return Wait::Refused(Refusal::Nested(outer));
+            }
+            self.warn_of_nesting(outer, caller.site);
+            fx.events.append(&mut self.remarks);
+        }
+        let ticket = self.queue.push(Waiter { arrived: self.arrival(now), deadline, caller }, waker);
+        self.entangle(&caller);
         self.advance(now, fx);
         if self.queue.is_waiting(ticket) {
             if deadline <= now {
-                self.expire(ticket, fx);
+                self.expire(ticket, now, fx);
                 fx.wake = None; // the caller is here
+            } else if self.is_deadlocked() {
+                self.totals.refused += 1;
+                drop(self.end(ticket, Outcome::Deadlocked));
             } else if deadline < self.armed {
                 self.armed = deadline;
                 fx.kick = true;
@@ -223,14 +277,22 @@ impl<C, E> State<C, E> {
             fx.kick |= self.driver.is_none(); // its runtime has ended: this caller's takes over
             return None;
         }
-        let Waiter { site, task, .. } = *self.queue.waiter(ticket);
+        let Waiter { arrived, caller, .. } = *self.queue.waiter(ticket);
         Some(match self.queue.leave(ticket) {
             Outcome::Granted(id) => {
                 self.totals.waited += 1;
-                Collected::Lent(id, self.lend(id, Caller { site, task }, now))
+                let waited = now.saturating_sub(arrived.at);
+                self.timings.acquire_wait.record(waited);
+                if waited >= nanos(self.settings.slow_acquire) {
+                    let timeline = self.story(arrived, now, Step::Granted);
+                    fx.events.push(Event::SlowAcquire { site: caller.site, waited: time(waited), timeline });
+                }
+                let (loan, conn) = self.lend(id, caller, now);
+                Collected::Lent(loan, conn)
             }
             Outcome::Failed(error) => Collected::Failed(error),
-            Outcome::Expired => Collected::Expired,
+            Outcome::Expired(verdict) => Collected::Expired(verdict),
+            Outcome::Deadlocked => Collected::Deadlocked,
             Outcome::Closed => Collected::Closed,
             Outcome::Paused => Collected::Paused,
             Outcome::Free | Outcome::Waiting(_) => unreachable!("BUG: a ticket without an answer was collected"),
@@ -238,9 +300,9 @@ impl<C, E> State<C, E> {
     }
 
     /// Ends the wait of one caller whose own timer has rung.
-    pub(crate) fn time_out(&mut self, ticket: Ticket, fx: &mut Effects<C>) {
+    pub(crate) fn time_out(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
         if self.queue.is_waiting(ticket) {
-            self.expire(ticket, fx);
+            self.expire(ticket, now, fx);
             fx.wake = None; // the caller is here
         }
     }
@@ -252,8 +314,12 @@ impl<C, E> State<C, E> {
             self.queue.leave(ticket);
             return;
         }
+        let caller = self.queue.waiter(ticket).caller;
         match self.queue.leave(ticket) {
-            Outcome::Waiting(_) => self.totals.cancelled += 1,
+            Outcome::Waiting(_) => {
+                self.disentangle(&caller);
+                self.totals.cancelled += 1;
+            }
             Outcome::Granted(id) => {
                 self.totals.cancelled += 1;
                 let conn = self.slots[id].conn.take().expect("BUG: a granted slot holds its connection");
@@ -276,19 +342,22 @@ pub(crate) enum Refusal {
     Closed,
     Paused,
     QueueFull(u32),
+    /// By the site that holds one already.
+    Nested(Site),
 }
 
 /// What [`State::collect`] finds.
 pub(crate) enum Collected<C, E> {
-    Lent(SlotId, C),
+    Lent(Loan, C),
     Failed(ConnectError<E>),
-    Expired,
+    Expired(Verdict),
+    Deadlocked,
     Closed,
     Paused,
 }
 
 /// The two functions that everything passes through.
-impl<C, E> State<C, E> {
+impl<C, E: Display> State<C, E> {
     /// Matches supply and demand: idle connections go to the callers that wait, and the driver hears of what is left to do.
     fn advance(&mut self, now: Ns, fx: &mut Effects<C>) {
         while let (None, Some((ticket, _)), Some(id)) = (self.paused, self.queue.first(), self.idle.peek()) {
@@ -306,7 +375,7 @@ impl<C, E> State<C, E> {
                 Fitness::Ping if self.slots.count(Phase::Pinging) < self.queue.len() => {
                     self.idle.pop();
                     let conn = self.slots[id].conn.take().expect("BUG: an idle slot holds its connection");
-                    self.start(id, conn, Phase::Pinging, now, fx);
+                    self.start_ping(id, conn, now, fx);
                 }
                 Fitness::Ping => break,
             }
@@ -353,7 +422,7 @@ impl<C, E> State<C, E> {
 }
 
 /// The rules, one function each.
-impl<C, E> State<C, E> {
+impl<C, E: Display> State<C, E> {
     /// Why a connection must not be kept, if there is a reason.
     fn worn_out(&self, id: SlotId, now: Ns) -> Option<CloseReason> {
         let slot = &self.slots[id];
@@ -376,13 +445,14 @@ impl<C, E> State<C, E> {
             return Fitness::Retire(reason);
         }
         // `now` was read before the lock, so it may be older than `since`.
-        let unused = now.saturating_sub(self.slots[id].since);
+        let slot = &self.slots[id];
+        let (unused, unproven) = (now.saturating_sub(slot.since), now.saturating_sub(slot.proven));
         if self.settings.idle_timeout.is_some_and(|limit| unused >= nanos(limit)) {
             return Fitness::Retire(CloseReason::Idle);
         }
         let suspect = self.pulse.health == Health::Suspect;
         let fresh = if suspect { 0 } else { nanos(self.settings.pre_ping_after) };
-        if self.settings.pool_pre_ping && unused >= fresh { Fitness::Ping } else { Fitness::Lend }
+        if self.settings.pool_pre_ping && unproven >= fresh { Fitness::Ping } else { Fitness::Lend }
     }
 
     /// Whether callers wait, or idle ones lack, beyond what is on its way.
@@ -433,19 +503,78 @@ impl<C, E> State<C, E> {
 
     fn released(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
         self.totals.released += 1;
+        self.timings.hold.record(now.saturating_sub(self.slots[id].since));
         let slot = &mut self.slots[id];
+        slot.proven = now;
         if std::mem::take(&mut slot.reported) {
             let held = time(now.saturating_sub(slot.since));
             fx.events.push(Event::LeakReturned { site: slot.site, held });
         }
     }
 
-    fn lend(&mut self, id: SlotId, caller: Caller, now: Ns) -> C {
+    fn lend(&mut self, id: SlotId, caller: Caller, now: Ns) -> (Loan, C) {
         self.totals.acquired += 1;
         self.slots.enter(id, Phase::Lent, now);
+        let number = self.totals.acquired;
         let slot = &mut self.slots[id];
         (slot.site, slot.task, slot.uses, slot.reported) = (caller.site, caller.task, slot.uses + 1, false);
-        slot.conn.take().expect("BUG: an idle or granted slot holds its connection")
+        (slot.loan, slot.entangled) = (number, 0);
+        let conn = slot.conn.take().expect("BUG: an idle or granted slot holds its connection");
+        (Loan { slot: id, number }, conn)
+    }
+
+    /// The site whose loan this caller holds while it asks, if it holds one.
+    fn nested(&self, caller: &Caller) -> Option<Site> {
+        if self.settings.nested == Nested::Allow {
+            return None;
+        }
+        let said = caller.holds.map(|(_, site)| site);
+        said.or_else(|| {
+            let by_task = |slot: &&live::Slot<C>| slot.phase() == Phase::Lent && slot.task == caller.task;
+            let known = caller.task != 0 && self.slots.count(Phase::Lent) > 0;
+            known.then(|| self.slots.iter().map(|(_, slot)| slot).find(by_task))?.map(|slot| slot.site)
+        })
+    }
+
+    /// Tells of a pair of sites once.
+    fn warn_of_nesting(&mut self, outer: Site, inner: Site) {
+        const PAIRS: usize = 64;
+        if self.settings.nested == Nested::Warn && self.warned.len() < PAIRS && !self.warned.contains(&(outer, inner)) {
+            self.warned.push((outer, inner));
+            self.remarks.push(Event::Nested { outer, inner });
+        }
+    }
+
+    /// Marks what a caller in the queue will not let go.
+    fn entangle(&mut self, caller: &Caller) {
+        if let Some(slot) = self.held_by(caller) {
+            slot.entangled += 1;
+        }
+    }
+
+    fn disentangle(&mut self, caller: &Caller) {
+        if let Some(slot) = self.held_by(caller) {
+            slot.entangled -= 1;
+        }
+    }
+
+    fn held_by(&mut self, caller: &Caller) -> Option<&mut live::Slot<C>> {
+        let (loan, _) = caller.holds?;
+        let slot = &mut self.slots[loan.slot];
+        (slot.phase() == Phase::Lent && slot.loan == loan.number).then_some(slot)
+    }
+
+    /// Whether all connections are held by callers that wait for another one: none will ever come home.
+    fn is_deadlocked(&self) -> bool {
+        let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
+        full && self.slots.iter().all(|(_, slot)| slot.phase() == Phase::Lent && slot.entangled > 0)
+    }
+
+    /// Takes a waiting caller out of the queue with this outcome.
+    fn end(&mut self, ticket: Ticket, outcome: Outcome<E>) -> Waker {
+        let caller = self.queue.waiter(ticket).caller;
+        self.disentangle(&caller);
+        self.queue.end(ticket, outcome)
     }
 
     fn grant(&mut self, ticket: Ticket, id: SlotId, now: Ns, fx: &mut Effects<C>) {
@@ -455,7 +584,7 @@ impl<C, E> State<C, E> {
             _ => ticket,
         };
         self.slots.enter(id, Phase::Granted, now);
-        let waker = self.queue.end(ticket, Outcome::Granted(id));
+        let waker = self.end(ticket, Outcome::Granted(id));
         #[cfg(test)]
         if self.planted == Some(walk::Planted::ForgetsToWake) {
             return;
@@ -488,9 +617,10 @@ impl<C, E> State<C, E> {
         self.admitted = self.admitted.min(self.slots.used()).max(self.settings.cap().unwrap_or(u32::MAX));
     }
 
-    fn expire(&mut self, ticket: Ticket, fx: &mut Effects<C>) {
+    fn expire(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
         self.totals.timeouts += 1;
-        let waker = self.queue.end(ticket, Outcome::Expired);
+        let verdict = self.verdict_for(ticket, now);
+        let waker = self.end(ticket, Outcome::Expired(verdict));
         fx.wake(waker);
     }
 
@@ -498,7 +628,7 @@ impl<C, E> State<C, E> {
     fn fail_first(&mut self, error: ConnectError<E>, fx: &mut Effects<C>) {
         if let Some((ticket, _)) = self.queue.first() {
             self.totals.connect_failures += 1;
-            let waker = self.queue.end(ticket, Outcome::Failed(error));
+            let waker = self.end(ticket, Outcome::Failed(error));
             fx.wake(waker);
         }
     }
@@ -520,7 +650,7 @@ impl<C, E> State<C, E> {
 }
 
 /// What the driver asks and reports.
-impl<C, E> State<C, E> {
+impl<C, E: Display> State<C, E> {
     /// Does what is due, and says when to come again.
     pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C>) -> Ns {
         while let Some(ticket) = self.queue.due(now) {
@@ -528,10 +658,11 @@ impl<C, E> State<C, E> {
             if self.planted == Some(walk::Planted::KeepsExpired) {
                 break;
             }
-            self.expire(ticket, fx);
+            self.expire(ticket, now, fx);
         }
         self.sweep_idle(now, fx);
         self.sweep_leaks(now, fx);
+        self.sweep_keepalive(now, fx);
         self.advance(now, fx);
         self.armed = self.next_alarm(now);
         self.armed
@@ -543,15 +674,15 @@ impl<C, E> State<C, E> {
             let conn = self.slots[id].conn.take().expect("BUG: a slot with work to do holds its connection");
             let reset = nanos(self.settings.reset_timeout);
             match self.slots[id].phase() {
-                Phase::Pinging if self.queue.is_empty() && !self.closed => {
+                Phase::Pinging if self.queue.is_empty() && !self.slots[id].keepalive && !self.closed => {
                     // Whoever wanted it is gone; it stays as unproven as it was.
-                    let since = self.slots[id].since;
                     self.slots[id].conn = Some(conn);
-                    self.slots.enter(id, Phase::Idle, since);
-                    self.idle.push(id);
+                    self.back_to_idle(id);
                 }
                 Phase::Pinging => {
                     self.totals.pings += 1;
+                    self.slots.enter(id, Phase::Pinging, now); // its time runs from here
+                    self.journal.note(now, journal::Entry::PingBegan);
                     return Some(Job::Ping { slot: id, conn, limit: nanos(self.settings.ping_timeout) });
                 }
                 Phase::Resetting => {
@@ -564,6 +695,7 @@ impl<C, E> State<C, E> {
         }
         if self.wants_connection(now) {
             let slot = self.slots.open(self.epoch, now);
+            self.journal.note(now, journal::Entry::ConnectBegan);
             return Some(Job::Connect { slot, limit: nanos(self.settings.connection_timeout) });
         }
         None
@@ -575,12 +707,14 @@ impl<C, E> State<C, E> {
         let took = now.saturating_sub(self.slots[id].since);
         let dice = self.draw();
         let slot = &mut self.slots[id];
-        slot.born = now;
+        (slot.born, slot.proven, slot.jitter) = (now, now, dice.rotate_left(32));
         slot.expires = self.settings.pool_recycle.map_or(NEVER, |age| {
             let jitter = (age / 10).mul_f64((dice >> 11) as f64 / (1u64 << 53) as f64);
             now.saturating_add(nanos(age - jitter))
         });
         let expires = slot.expires;
+        self.timings.connect.record(took);
+        self.journal.note(now, journal::Entry::Connected);
         fx.events.push(Event::Opened { took: time(took) });
         if self.pulse.good() {
             fx.events.push(Event::Recovered);
@@ -608,6 +742,7 @@ impl<C, E> State<C, E> {
         fx.news |= self.warm > 0;
         let began = self.slots[id].since;
         self.slots.enter(id, Phase::Vacant, now);
+        self.journal.note(now, journal::Entry::ConnectFailed(error.clone()));
         let dice = self.draw();
         let pause = self.pulse.connect_failed(error.clone(), began, now, dice);
         let hopeless = !matches!(error.class, ErrorClass::Transient | ErrorClass::Lost);
@@ -621,7 +756,7 @@ impl<C, E> State<C, E> {
         {
             // Nothing can come home, so whoever has seen a whole connection_timeout of failures need not wait on.
             let limit = nanos(self.settings.connection_timeout);
-            while self.queue.first().is_some_and(|(_, w)| self.pulse.failing_for(w.arrived, now) >= limit) {
+            while self.queue.first().is_some_and(|(_, w)| self.pulse.failing_for(w.arrived.at, now) >= limit) {
                 self.fail_first(error.clone(), fx);
             }
         }
@@ -633,12 +768,22 @@ impl<C, E> State<C, E> {
         if self.pulse.good() {
             fx.events.push(Event::Recovered);
         }
-        self.settle(id, conn, now, fx);
+        self.journal.note(now, journal::Entry::PingAnswered);
+        self.timings.ping.record(now.saturating_sub(self.slots[id].since));
+        self.slots[id].proven = now;
+        let kept_alive = std::mem::take(&mut self.slots[id].keepalive);
+        if kept_alive && self.queue.is_empty() && self.worn_out(id, now).is_none() {
+            self.slots[id].conn = Some(conn);
+            self.back_to_idle(id);
+        } else {
+            self.settle(id, conn, now, fx);
+        }
         self.advance(now, fx);
     }
 
     /// A ping failed or ran out of time. `lost`: the server is gone, not this connection alone.
     pub(crate) fn ping_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C>) {
+        self.journal.note(now, journal::Entry::PingFailed);
         if lost {
             self.disconnected(id, now, fx);
         }
@@ -738,9 +883,42 @@ impl<C, E> State<C, E> {
         }
     }
 
+    /// Begins to ping what has been idle for `keepalive`.
+    fn sweep_keepalive(&mut self, now: Ns, fx: &mut Effects<C>) {
+        let due: Vec<_> = self.idle.iter().filter(|&id| self.keepalive_at(id).is_some_and(|at| at <= now)).collect();
+        for id in due {
+            self.idle.remove(id);
+            let conn = self.slots[id].conn.take().expect("BUG: an idle slot holds its connection");
+            self.slots[id].keepalive = true;
+            self.start_ping(id, conn, now, fx);
+        }
+    }
+
+    /// When an idle connection is next to be kept alive: up to 20 % early, so that they do not all ping at once.
+    fn keepalive_at(&self, id: SlotId) -> Option<Ns> {
+        let every = self.settings.keepalive?;
+        let slot = &self.slots[id];
+        let early = (every / 5).mul_f64((slot.jitter >> 11) as f64 / (1u64 << 53) as f64);
+        Some(slot.proven.saturating_add(nanos(every - early)))
+    }
+
+    /// Puts a connection back among the idle where it was: it was tested, not used.
+    fn back_to_idle(&mut self, id: SlotId) {
+        let since = self.slots[id].idle_since;
+        self.slots.enter(id, Phase::Idle, since);
+        let slots = &self.slots;
+        self.idle.put_back(id, |other| slots[other].since > since);
+    }
+
+    fn start_ping(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.slots[id].idle_since = self.slots[id].since;
+        self.start(id, conn, Phase::Pinging, now, fx);
+    }
+
     /// The longest the driver may sleep while connections exist, so that the common steps need not wake it.
     fn period(&self) -> Ns {
-        let limits = [self.settings.idle_timeout, self.settings.leak_after];
+        let keepalive = self.settings.keepalive.map(|every| every - every / 5);
+        let limits = [self.settings.idle_timeout, self.settings.leak_after, keepalive];
         limits.into_iter().flatten().map(nanos).min().unwrap_or(NEVER)
     }
 
@@ -751,7 +929,8 @@ impl<C, E> State<C, E> {
         }
         let (idle, leak) = (self.settings.idle_timeout.map(nanos), self.settings.leak_after.map(nanos));
         let surplus = self.idle.len() > self.settings.pool_size;
-        for (_, slot) in self.slots.iter() {
+        for (id, slot) in self.slots.iter() {
+            let keepalive = (slot.phase() == Phase::Idle).then(|| self.keepalive_at(id)).flatten();
             let ends = match slot.phase() {
                 Phase::Idle => {
                     let linger = surplus.then(|| nanos(self.settings.overflow_linger));
@@ -760,7 +939,9 @@ impl<C, E> State<C, E> {
                 Phase::Lent if !slot.reported => leak.map(|limit| slot.since.saturating_add(limit)),
                 _ => None,
             };
-            for at in [ends.unwrap_or(NEVER), slot.expires, now.saturating_add(self.period())] {
+            for at in
+                [ends.unwrap_or(NEVER), keepalive.unwrap_or(NEVER), slot.expires, now.saturating_add(self.period())]
+            {
                 // What is past and not settled waits for somebody else: a return, or the end of a job.
                 if at > now {
                     alarm = alarm.min(at);
@@ -772,7 +953,7 @@ impl<C, E> State<C, E> {
 }
 
 /// Administration.
-impl<C, E> State<C, E> {
+impl<C, E: Display> State<C, E> {
     /// Retires every connection that exists or is being opened.
     pub(crate) fn invalidate(&mut self, now: Ns, fx: &mut Effects<C>) {
         if !self.closed {
@@ -856,7 +1037,7 @@ impl<C, E> State<C, E> {
                 Outcome::Paused => self.totals.refused += 1,
                 _ => self.totals.rejected_closed += 1,
             }
-            let waker = self.queue.end(ticket, outcome());
+            let waker = self.end(ticket, outcome());
             fx.wake(waker);
         }
     }
@@ -874,6 +1055,8 @@ impl<C, E> State<C, E> {
         while self.idle.pop().is_some() {}
         for ticket in self.queue.granted().into_iter().rev() {
             self.queue.restore(ticket);
+            let caller = self.queue.waiter(ticket).caller;
+            self.entangle(&caller);
         }
         let here: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.conn.is_some()).map(|(id, _)| id).collect();
         for id in here {
@@ -905,7 +1088,7 @@ impl<C, E> State<C, E> {
 }
 
 /// What it tells.
-impl<C, E> State<C, E> {
+impl<C, E: Display> State<C, E> {
     pub(crate) fn status(&self, now: Ns) -> Status {
         let open = self.slots.open_count();
         Status {
@@ -922,7 +1105,7 @@ impl<C, E> State<C, E> {
             overflow: open.saturating_sub(self.settings.pool_size),
             abandoned: self.abandoned,
             waiting: self.queue.len(),
-            oldest_wait: self.queue.first().map(|(_, w)| time(now.saturating_sub(w.arrived))),
+            oldest_wait: self.queue.first().map(|(_, w)| time(now.saturating_sub(w.arrived.at))),
             health: self.pulse.health,
             closed: self.closed,
             paused: self.paused.is_some(),
@@ -936,6 +1119,40 @@ impl<C, E> State<C, E> {
 
     pub(crate) fn last_connect_error(&self) -> Option<&ConnectError<E>> {
         self.pulse.last_error()
+    }
+
+    /// Distributions since the pool was made.
+    pub(crate) fn timings(&self) -> Timings {
+        let mut timings = self.timings.clone();
+        timings.acquire_wait = timings.acquire_wait.with_zeros(self.totals.acquired - self.totals.waited);
+        timings
+    }
+
+    /// What happened since a caller came, and how it ended.
+    pub(crate) fn story(&self, arrived: Arrival, now: Ns, end: Step) -> Vec<Moment> {
+        let mut story = self.journal.since(arrived);
+        story.push(Moment { after: time(now.saturating_sub(arrived.at)), step: end });
+        story
+    }
+
+    /// The present, for a story that begins now.
+    pub(crate) fn arrival(&self, now: Ns) -> Arrival {
+        Arrival { at: now, mark: self.journal.mark() }
+    }
+
+    /// What kept this caller from being served until its time ran out.
+    fn verdict_for(&self, ticket: Ticket, now: Ns) -> Verdict {
+        let caller = self.queue.waiter(ticket).caller;
+        let verdict = self.verdict(now);
+        let full = matches!(verdict, Verdict::Exhausted | Verdict::Leaking);
+        if full && self.nested(&caller).is_some() && self.is_held_by_waiters() { Verdict::Nested } else { verdict }
+    }
+
+    /// Whether every loan belongs to a task that waits for another.
+    fn is_held_by_waiters(&self) -> bool {
+        let waiting: HashSet<u64> = self.queue.iter().map(|(_, waiter)| waiter.caller.task).collect();
+        let mut lent = self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Lent);
+        lent.all(|(_, slot)| slot.entangled > 0 || (slot.task != 0 && waiting.contains(&slot.task)))
     }
 
     /// What keeps a caller from being served right now.

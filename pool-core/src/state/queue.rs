@@ -4,8 +4,9 @@
 //! given stays in the seat until it collects. There is no timer, channel or allocation for each waiter: the slab grows in chunks,
 //! so that no step copies what is there.
 
+use super::{Arrival, Caller};
 use super::{Ns, live::SlotId};
-use crate::{Site, error::ConnectError};
+use crate::{Verdict, error::ConnectError};
 use std::{cmp::Reverse, collections::BinaryHeap, mem, task::Waker};
 
 type Seat = u32;
@@ -29,8 +30,10 @@ pub(crate) enum Outcome<E> {
     Granted(SlotId),
     /// Gets this connect error.
     Failed(ConnectError<E>),
-    /// Its time ran out.
-    Expired,
+    /// Its time ran out, for this reason.
+    Expired(Verdict),
+    /// It can never be served: all connections are held by callers that wait themselves.
+    Deadlocked,
     /// The pool was closed.
     Closed,
     /// The pool was paused, and its callers are to be refused.
@@ -40,10 +43,9 @@ pub(crate) enum Outcome<E> {
 /// Who waits, since when and until when.
 #[derive(Clone, Copy)]
 pub(crate) struct Waiter {
-    pub(crate) arrived: Ns,
+    pub(crate) arrived: Arrival,
     pub(crate) deadline: Ns,
-    pub(crate) site: Site,
-    pub(crate) task: u64,
+    pub(crate) caller: Caller,
 }
 
 struct Entry<E> {
@@ -140,7 +142,7 @@ impl<E> Queue<E> {
     pub(crate) fn granted(&self) -> Vec<Ticket> {
         let entries = (0..).zip(self.chunks.iter().flatten());
         let mut found: Vec<_> = entries.filter(|(_, entry)| matches!(entry.outcome, Outcome::Granted(_))).collect();
-        found.sort_by_key(|(_, entry)| entry.waiter.arrived);
+        found.sort_by_key(|(_, entry)| entry.waiter.arrived.at);
         found.into_iter().map(|(seat, entry)| Ticket { seat, turn: entry.turn }).collect()
     }
 

@@ -1,7 +1,7 @@
 //! A random walk through the state, against its invariants; and the same walk with faults planted, to see each one caught.
 
 use super::{
-    Caller, Collected, Ns, SlotId, State, Wait,
+    Caller, Collected, Loan, Ns, SlotId, State, Wait,
     effects::{Effects, Job},
     queue::Ticket,
 };
@@ -106,7 +106,7 @@ impl Walk {
     }
 
     fn caller(&self) -> Caller {
-        Caller { site: Site::here(), task: 0 }
+        Caller { site: Site::here(), task: 0, holds: None }
     }
 
     /// One step of somebody.
@@ -133,7 +133,7 @@ impl Walk {
     fn acquire(&mut self) -> Result<(), String> {
         let caller = self.caller();
         let now = self.now;
-        if let Some((id, conn)) = self.state.take(caller, now) {
+        if let Some((Loan { slot: id, .. }, conn)) = self.state.take(caller, now) {
             self.log.push(format!("take -> {id}"));
             if !self.waiting.iter().all(|w| !self.state.queue.is_waiting(w.ticket)) {
                 return Err("a newcomer was served while others wait".into());
@@ -170,8 +170,8 @@ impl Walk {
         self.log.push(format!("collect {ticket:?}"));
         match found {
             None => return Ok(()), // woken because the driver ended
-            Some(Collected::Lent(id, conn)) => self.lent.push((id, conn)),
-            Some(Collected::Failed(_) | Collected::Expired | Collected::Closed | Collected::Paused) => {}
+            Some(Collected::Lent(loan, conn)) => self.lent.push((loan.slot, conn)),
+            Some(_) => {}
         }
         self.waiting.remove(i);
         Ok(())

@@ -4,8 +4,10 @@ mod acquire;
 mod admin;
 mod connect;
 mod hard;
+mod nested;
 mod release;
 mod shutdown;
+mod telling;
 
 use pool_core::{Manager, Pool, Settings, testing::Script};
 use std::{future::poll_fn, task::Poll, time::Duration};

@@ -1,0 +1,106 @@
+//! Code that holds a connection and asks for another.
+
+use crate::{ms, once, pool, secs, settings, waiting};
+use pool_core::{Nested, Verdict};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+#[tokio::test(start_paused = true)]
+async fn a_nested_acquire_is_refused_at_once_where_that_is_the_policy() {
+    let (_, pool) = pool(settings(5, 0).with_nested(Nested::Deny));
+    let outer = pool.acquire().await.unwrap();
+    let inner = outer.holding(pool.acquire()).await;
+    let error = inner.unwrap_err();
+    assert_eq!((error.verdict(), error.retry_after()), (Verdict::Nested, None));
+    assert!(error.to_string().contains("nested.rs"), "{error}");
+    assert!(outer.holding(async { pool.try_acquire() }).await.is_err());
+    drop(outer);
+    assert!(pool.acquire().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_keeps_a_guard_and_asks_again_is_known_without_any_help() {
+    for (policy, served) in [(Nested::Allow, true), (Nested::Warn, true), (Nested::Deny, false)] {
+        let (_, pool) = pool(settings(2, 0).with_nested(policy));
+        let second = tokio::spawn(async move {
+            let _first = pool.acquire().await.unwrap();
+            pool.acquire().await.map(drop).map_err(|e| e.verdict())
+        });
+        assert_eq!(second.await.unwrap(), if served { Ok(()) } else { Err(Verdict::Nested) }, "{policy:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn holding_one_pool_says_nothing_about_another() {
+    let (_, first) = pool(settings(1, 0).with_nested(Nested::Deny));
+    let (_, second) = pool(settings(1, 0).with_nested(Nested::Deny));
+    let conn = first.acquire().await.unwrap();
+    let other = conn.holding(second.acquire()).await.unwrap();
+    // .. and the outer one is still known inside the inner scope.
+    let error = conn.holding(other.holding(first.acquire())).await.unwrap_err();
+    assert_eq!(error.verdict(), Verdict::Nested);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_full_of_holders_that_wait_is_told_at_once() {
+    let (_, pool) = pool(settings(2, 0));
+    let (a, b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    let start = Instant::now();
+    let mut first = Box::pin(a.holding(pool.acquire()));
+    assert!(once(&mut first).await.is_pending(), "b may still come home");
+    let error = b.holding(pool.acquire()).await.unwrap_err();
+    assert_eq!((error.verdict(), start.elapsed()), (Verdict::Nested, Duration::ZERO));
+    assert!(error.to_string().contains("every connection is held by a task that waits"), "{error}");
+    drop(b); // the refused one goes home, and the other is served
+    assert!(first.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_with_one_other_user_is_not_called_deadlocked() {
+    let (_, pool) = pool(settings(2, 0));
+    let (a, other) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    let mut nested = Box::pin(a.holding(pool.acquire()));
+    assert!(once(&mut nested).await.is_pending());
+    sleep(secs(1)).await;
+    drop(other);
+    assert!(nested.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loan_that_has_ended_entangles_nobody() {
+    let (_, pool) = pool(settings(1, 0));
+    let guard = pool.acquire().await.unwrap();
+    let scope = guard.holding(async {});
+    drop(guard); // what the scope holds is home already ..
+    let held = pool.acquire().await.unwrap(); // .. and lent to somebody else
+    let mut waiter = Box::pin(async {
+        scope.await;
+        pool.acquire().await
+    });
+    assert!(once(&mut waiter).await.is_pending());
+    drop(held);
+    assert!(waiter.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_hold_one_and_wait_for_another_time_out_with_that_verdict() {
+    let (_, pool) = pool(settings(2, 0).with_pool_timeout(ms(500)));
+    let tasks: Vec<_> = (0..2)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let _first = pool.acquire().await.unwrap();
+                while pool.status().in_use < 2 {
+                    tokio::task::yield_now().await;
+                }
+                pool.acquire().await.map(drop).map_err(|e| e.verdict())
+            })
+        })
+        .collect();
+    waiting(&pool, 2).await;
+    let mut verdicts = vec![];
+    for task in tasks {
+        verdicts.push(task.await.unwrap());
+    }
+    assert!(verdicts.contains(&Err(Verdict::Nested)), "{verdicts:?}");
+}

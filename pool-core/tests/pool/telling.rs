@@ -1,0 +1,109 @@
+//! What the pool tells: timelines, distributions, keepalive.
+
+use crate::{ms, once, pool, secs, settings, settled};
+use pool_core::{
+    ErrorClass, Step,
+    testing::{Call, Reply},
+};
+use std::time::Duration;
+use tokio::time::sleep;
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_acquire_tells_its_story_in_order() {
+    let (script, pool) = pool(settings(1, 0).with_pool_timeout(secs(2)));
+    drop(pool.acquire().await.unwrap());
+    sleep(secs(10)).await;
+    script.on_ping([Reply::hang()]);
+    script.always_connect(Reply::fail(ErrorClass::Transient, "connection refused"));
+    let error = pool.acquire().await.unwrap_err();
+    let steps: Vec<_> = error.timeline().iter().map(|moment| &moment.step).collect();
+    assert_eq!(steps[..4], [&Step::Queued, &Step::PingBegan, &Step::PingFailed, &Step::ConnectBegan]);
+    assert_eq!(*steps[4], Step::ConnectFailed("connection refused".into()));
+    assert_eq!(*steps[steps.len() - 1], Step::GaveUp);
+    assert_eq!(error.timeline()[2].after, secs(1));
+    assert_eq!(error.timeline().last().unwrap().after, secs(2));
+    assert!(error.timeline().is_sorted_by_key(|moment| moment.after));
+    assert!(error.story().starts_with("+0ms queued, +0ms pinging, +1s ping failed"), "{}", error.story());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_story_of_an_exhausted_pool_is_short() {
+    let (_, pool) = pool(settings(1, 0).with_pool_timeout(secs(1)));
+    let _held = pool.acquire().await.unwrap();
+    let error = pool.acquire().await.unwrap_err();
+    assert_eq!(error.story(), "+0ms queued, +1s gave up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn distributions_know_waits_holds_connects_and_pings() {
+    let (script, pool) = pool(settings(1, 0));
+    script.on_connect([Reply::ok().after(ms(40))]);
+    let held = pool.acquire().await.unwrap(); // waits 40 ms for its connect
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    sleep(ms(100)).await;
+    drop(held); // held 100 ms
+    drop(waiter.await.unwrap()); // waited 100 ms
+    drop(pool.acquire().await.unwrap()); // at once
+    sleep(secs(1)).await;
+    script.on_ping([Reply::ok().after(ms(7))]);
+    drop(pool.acquire().await.unwrap()); // waits for the ping
+    let t = pool.timings();
+    assert_eq!((t.acquire_wait.count(), t.hold.count(), t.connect.count(), t.ping.count()), (4, 4, 1, 1));
+    let near = |found: Option<Duration>, exact: u64| {
+        let found = found.unwrap();
+        assert!(found >= ms(exact) && found <= ms(exact + exact / 4 + 2), "{found:?} is not about {exact} ms");
+    };
+    near(t.acquire_wait.quantile(1.0), 100);
+    near(t.acquire_wait.quantile(0.75), 40);
+    assert_eq!(t.acquire_wait.quantile(0.25), Some(Duration::ZERO));
+    near(t.hold.quantile(1.0), 100);
+    near(t.connect.quantile(0.5), 40);
+    near(t.ping.quantile(0.5), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_are_kept_alive_a_little_early_and_not_all_at_once() {
+    let (script, pool) = pool(settings(10, 0).with_keepalive(secs(100)));
+    let mut all = vec![];
+    for _ in 0..10 {
+        all.push(pool.acquire().await.unwrap());
+    }
+    drop(all);
+    let pings = || script.count(|c| matches!(c, Call::Ping(_)));
+    sleep(secs(79)).await;
+    assert_eq!(pings(), 0, "the jitter takes 20 % at most");
+    sleep(secs(10)).await;
+    assert!((1..10).contains(&pings()), "{} of ten after 89 s", pings());
+    sleep(secs(12)).await;
+    assert!(pings() >= 10, "{} of ten after 101 s", pings());
+    settled(&pool).await;
+    assert_eq!(pool.status().idle, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeping_alive_does_not_keep_from_idling_out_and_does_not_change_the_order() {
+    let (script, pool) = pool(settings(3, 0).with_keepalive(secs(50)).with_idle_timeout(secs(200)));
+    let (a, b, c) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    for conn in [a, b, c] {
+        drop(conn); // 1, 2, 3
+        sleep(ms(10)).await;
+    }
+    sleep(secs(120)).await;
+    assert!(script.count(|c| matches!(c, Call::Ping(_))) >= 6);
+    assert_eq!(pool.acquire().await.unwrap().id(), 3, "still the last that was used");
+    sleep(secs(90)).await;
+    settled(&pool).await;
+    assert_eq!(pool.status().open, 1, "the two that nobody used are gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keepalive_that_finds_a_dead_connection_retires_the_others() {
+    let (script, pool) = pool(settings(2, 0).with_keepalive(secs(100)));
+    let (a, b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop((a, b));
+    script.always_ping(Reply::hang());
+    sleep(secs(110)).await;
+    settled(&pool).await;
+    assert_eq!(pool.status().open, 0);
+}
