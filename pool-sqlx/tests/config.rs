@@ -162,6 +162,7 @@ fn examples() -> Vec<Example> {
         ("pool_use_lifo", "0", |s| !s.pool.pool_use_lifo),
         ("wake_allowance", "5s", |_| false),
         ("idle_timeout", "4m", |s| s.pool.idle_timeout == Some(240 * SECOND)),
+        ("keepalive", "90s", |s| s.pool.keepalive == Some(90 * SECOND)),
         ("min_idle", "2", |s| s.pool.min_idle == 2),
         ("overflow_linger", "1.5", |s| s.pool.overflow_linger == SECOND * 3 / 2),
         ("max_uses", "1000", |s| s.pool.max_uses == Some(1000)),

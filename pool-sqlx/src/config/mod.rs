@@ -298,6 +298,7 @@ impl DatabaseSettings {
         with_pre_ping_after pre_ping_after at pool.pre_ping_after: Duration;
         with_ping_timeout ping_timeout at pool.ping_timeout: Duration;
         with_pool_use_lifo pool_use_lifo at pool.pool_use_lifo: bool;
+        with_keepalive keepalive at pool.keepalive: impl Into<Option<Duration>>;
         with_idle_timeout idle_timeout at pool.idle_timeout: impl Into<Option<Duration>>;
         with_min_idle min_idle at pool.min_idle: u32;
         with_overflow_linger overflow_linger at pool.overflow_linger: Duration;

@@ -43,6 +43,7 @@ pub(super) fn read(figment: &Figment, name: &str) -> Result<DatabaseSettings, Co
     reader.set("ping_timeout", &mut pool.ping_timeout);
     reader.set("pool_use_lifo", &mut pool.pool_use_lifo);
     reader.set("idle_timeout", &mut pool.idle_timeout);
+    reader.set("keepalive", &mut pool.keepalive);
     reader.set("min_idle", &mut pool.min_idle);
     reader.set("overflow_linger", &mut pool.overflow_linger);
     reader.set("max_uses", &mut pool.max_uses);

@@ -75,6 +75,7 @@ const SETTINGS: &[Setting] = settings! {
     pool_use_lifo: Switch, "true", "lend the connection that was returned last, so that the others may idle out";
     wake_allowance: Duration, "0", "added to `pool_timeout` and `connection_timeout` while the database wakes; not supported yet";
     idle_timeout: DurationOrNone, "none", "longest a connection may stay idle before it is closed";
+    keepalive: DurationOrNone, "none", "how often an idle connection is pinged to keep it alive; also keeps a serverless database awake";
     min_idle: Count, "0", "idle connections kept ready, within `pool_size`";
     overflow_linger: Duration, "0", "how long a returned connection above `pool_size` may stay idle before it is closed";
     max_uses: CountOrNone, "none", "times a connection may be lent before it is replaced";

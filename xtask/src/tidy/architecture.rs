@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 /// The modules of `pool-core`, lowest first: each may use its own layer and those below.
 const LAYERS: &[&[&str]] = &[
-    &["error", "event", "manager", "settings", "status"],
+    &["error", "event", "histogram", "manager", "settings", "status", "timeline"],
     &["state"],
+    &["nested"],
     &["shared"],
     &["acquire", "pooled", "job"],
     &["driver"],
@@ -21,7 +22,7 @@ const ABOVE: &[&str] = &["testing"];
 
 /// What each crate may depend on, its own tests aside.
 const DEPENDENCIES: &[(&str, &[&str])] =
-    &[("pool-core", &["serde", "tokio", "tracing"]), ("pool-macros", &["proc-macro2", "quote", "strsim", "syn"])];
+    &[("pool-core", &["pin-project-lite", "serde", "tokio", "tracing"]), ("pool-macros", &["proc-macro2", "quote", "strsim", "syn"])];
 
 const CORE: &str = "pool-core/src/";
 
