@@ -13,9 +13,10 @@ use std::{
 fn start() -> (Child, PathBuf) {
     let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
     xtask.arg("postgres").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = xtask.spawn().unwrap();
+    let mut child = xtask.spawn().expect("xtask starts");
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let stdout = child.stdout.as_mut().expect("stdout is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("xtask says where its cluster is");
     let (_, socket) = line.trim().split_once("POOL_TEST_POSTGRES=").expect("the first line names the directory");
     (child, PathBuf::from(socket))
 }
