@@ -2,7 +2,7 @@
 
 use crate::{
     Backend, Error, Tx,
-    manager::{Link, Sqlx},
+    manager::{Keeper, Link, Sqlx},
 };
 use futures_core::future::BoxFuture;
 use pool_core::Pooled;
@@ -10,6 +10,7 @@ use std::{
     fmt,
     future::Future,
     ops::{Deref, DerefMut},
+    time::Duration,
 };
 
 /// A connection on loan from a [`Pool`](crate::Pool): it goes back when dropped.
@@ -44,6 +45,13 @@ pub struct Conn<DB: Backend> {
     pooled: Pooled<Sqlx<DB>>,
 }
 
+/// Which of the statements of a loan go through us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    All,
+    Some,
+}
+
 impl<DB: Backend> Conn<DB> {
     pub(crate) fn new(pooled: Pooled<Sqlx<DB>>) -> Self {
         Self { pooled }
@@ -70,6 +78,25 @@ impl<DB: Backend> Conn<DB> {
     /// Takes the connection out of the pool for good, which may then open another in its place.
     pub fn detach(self) -> DB::Connection {
         self.pooled.detach().raw
+    }
+
+    /// Another `statement_timeout` than the pool's, until the connection goes back.
+    ///
+    /// A shorter one is kept by us, which costs nothing unless it runs out. The server has to be told of a longer one, and of any
+    /// that is to hold for statements which we do not see: one round trip now, and one on return.
+    pub(crate) async fn limit_statements(&mut self, limit: Duration, seen: Seen) -> Result<(), Error> {
+        let pool = self.manager().statement_timeout();
+        let link = self.link();
+        link.limits.statement_timeout = Some(limit);
+        if DB::KEEPS_DEADLINES {
+            return Ok(());
+        }
+        if seen == Seen::All && pool.is_none_or(|pool| limit <= pool) {
+            link.limits.kept_by = Keeper::Us;
+            return Ok(());
+        }
+        link.track.changed();
+        Ok(link.control(|raw| DB::limit(raw, limit)).await?)
     }
 
     pub(crate) fn link(&mut self) -> &mut Link<DB> {

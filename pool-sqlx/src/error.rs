@@ -1,7 +1,8 @@
 //! What can go wrong, in words that tell the reader what to do.
 
 use crate::{ConfigError, backend::Class};
-use pool_core::{AcquireError, SettingsError, TryAcquireError, Verdict};
+use pool_core::{AcquireError, SettingsError, Site, TryAcquireError, Verdict};
+use sqlx::error::DatabaseError;
 use std::{
     error::Error as StdError,
     fmt::{self, Write as _},
@@ -43,6 +44,16 @@ enum Cause {
     StatementTimeout {
         limit: Duration,
         source: Option<sqlx::Error>,
+    },
+    /// The limit of a `#[pooled]` function, which is not the server's.
+    Overdue {
+        limit: Duration,
+    },
+    /// As many calls of a `#[pooled]` function as it allows hold a connection.
+    Limit {
+        site: Site,
+        limit: u32,
+        waited: Duration,
     },
     Database(sqlx::Error),
     Config(ConfigError),
@@ -129,7 +140,8 @@ impl Error {
             },
             Cause::TryAcquire { error: TryAcquireError::Closed, .. } => ErrorKind::Closed,
             Cause::TryAcquire { .. } => ErrorKind::Refused,
-            Cause::StatementTimeout { .. } => ErrorKind::StatementTimeout,
+            Cause::StatementTimeout { .. } | Cause::Overdue { .. } => ErrorKind::StatementTimeout,
+            Cause::Limit { .. } => ErrorKind::Refused,
             Cause::Database(error) => kind_of(error),
             Cause::Config(_) | Cause::Settings(_) => ErrorKind::Config,
             #[cfg(feature = "migrate")]
@@ -166,7 +178,11 @@ impl Error {
 
     /// What kept the caller from getting a connection, if that is what went wrong.
     pub fn verdict(&self) -> Option<Verdict> {
-        self.acquire().map(AcquireError::verdict)
+        match &*self.cause {
+            Cause::Acquire(error) => Some(error.verdict()),
+            Cause::Limit { .. } => Some(Verdict::Refused),
+            _ => None,
+        }
     }
 
     /// Why no connection was lent: sizes, waiters, holders, the last connect error.
@@ -245,6 +261,15 @@ impl Error {
         Self { timeout_status: status, ..Self::new(Cause::StatementTimeout { limit, source }) }
     }
 
+    /// The statement was not answered within its caller's limit, of which the server does not know.
+    pub(crate) fn overdue(limit: Duration, status: u16) -> Self {
+        Self { timeout_status: status, ..Self::new(Cause::Overdue { limit }) }
+    }
+
+    pub(crate) fn limit(site: Site, limit: u32, waited: Duration) -> Self {
+        Self::new(Cause::Limit { site, limit, waited })
+    }
+
     pub(crate) fn try_acquire(pool: String, error: TryAcquireError) -> Self {
         Self::new(Cause::TryAcquire { pool, error })
     }
@@ -253,6 +278,18 @@ impl Error {
     pub(crate) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }
     }
+}
+
+/// Whether the transaction lost against another one, however the error is wrapped.
+pub(crate) fn is_conflict(error: &(dyn StdError + 'static)) -> bool {
+    let is_one = |error: &(dyn StdError + 'static)| {
+        // An error that is transparent shows the source of what it wraps, and not the thing itself.
+        let database = error.downcast_ref::<Box<dyn DatabaseError>>();
+        let class = database.map(|error| Class::of_database(&**error));
+        class.or_else(|| error.downcast_ref().map(Class::of)) == Some(Class::Conflict)
+    };
+    std::iter::successors(Some(error), |error| (*error).source()).any(is_one)
+        || Error::find(error).is_some_and(|error| error.kind() == ErrorKind::Conflict)
 }
 
 /// What an error of sqlx's own is.
@@ -289,6 +326,14 @@ impl fmt::Display for Error {
                 line,
                 "the server fell silent: no answer within statement_timeout = {limit:?} and a margin; the connection is given up"
             ),
+            Cause::Overdue { limit } => write!(
+                line,
+                "the statement ran longer than its function's statement_timeout = {limit:?}; it is cancelled on the server"
+            ),
+            Cause::Limit { site, limit, waited } => write!(
+                line,
+                "refused by {site} after {waited:.1?}: {limit} calls of it hold a connection, as many as its limit = {limit} allows; see errors/refused"
+            ),
             Cause::Database(error) => write!(line, "{error}"),
             Cause::Config(error) => write!(line, "{error}"),
             Cause::Settings(error) => write!(line, "{error}"),
@@ -312,7 +357,7 @@ impl StdError for Error {
             Cause::StatementTimeout { source, .. } => source.as_ref().map(|e| e as _),
             Cause::Database(error) => error.source(),
             Cause::Config(error) => error.source(),
-            Cause::Settings(_) => None,
+            Cause::Settings(_) | Cause::Overdue { .. } | Cause::Limit { .. } => None,
             #[cfg(feature = "migrate")]
             Cause::Migrate(error) => error.source(),
         }

@@ -6,7 +6,7 @@
 use crate::{
     Conn, Error, Main, Pool, Tx,
     backend::{Answer, Backend, Class, Rows},
-    manager::Link,
+    manager::{Keeper, Limits, Link},
 };
 use pool_core::Site;
 use sqlx::{Database, Execute, Executor, SqlStr, error::BoxDynError};
@@ -35,16 +35,22 @@ pub(crate) struct Track {
     garbled: bool,
     /// The server is gone.
     lost: bool,
+    /// We changed a setting of the session for this loan.
+    changed: bool,
 }
 
 impl Track {
     /// Whether the session is as it was when the connection was opened, as far as transactions go.
     pub(crate) fn is_clean(&self) -> bool {
-        !(self.running || self.in_transaction || self.unknown || self.garbled || self.lost)
+        !(self.running || self.in_transaction || self.unknown || self.garbled || self.lost || self.changed)
     }
 
     pub(crate) fn is_running(&self) -> bool {
         self.running
+    }
+
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
     }
 
     pub(crate) fn is_garbled(&self) -> bool {
@@ -58,6 +64,11 @@ impl Track {
     /// The server does not answer.
     pub(crate) fn lost(&mut self) {
         self.lost = true;
+    }
+
+    /// A setting of the session is about to change, and has to be undone.
+    pub(crate) fn changed(&mut self) {
+        self.changed = true;
     }
 
     /// From here on anything may happen unseen.
@@ -161,6 +172,8 @@ fn after_comments(mut sql: &str) -> &str {
 /// A statement's time, counted only while the server is waited for.
 struct Clock {
     limit: Option<Duration>,
+    /// How much longer we wait, for who ends the statement otherwise.
+    margin: Duration,
     used: Duration,
 }
 
@@ -168,8 +181,12 @@ struct Clock {
 struct Silent;
 
 impl Clock {
-    fn new(limit: Option<Duration>) -> Self {
-        Self { limit, used: Duration::ZERO }
+    fn new(limits: &Limits) -> Self {
+        let margin = match limits.kept_by {
+            Keeper::Server => MARGIN,
+            Keeper::Us => Duration::ZERO,
+        };
+        Self { limit: limits.statement_timeout, margin, used: Duration::ZERO }
     }
 
     async fn wait<DB: Backend, F: Future>(&mut self, state: &DB::State, answer: F) -> Result<F::Output, Silent> {
@@ -183,7 +200,7 @@ impl Clock {
         let (asked, left) = (Instant::now(), limit.saturating_sub(self.used));
         DB::deadline(state, Some(left));
         // Dropped here, the deadline stands: it ends what nobody waits for any more.
-        let answer = tokio::time::timeout(left + MARGIN, answer).await;
+        let answer = tokio::time::timeout(left + self.margin, answer).await;
         DB::deadline(state, None);
         self.used += asked.elapsed();
         answer.map_err(|_| Silent)
@@ -203,7 +220,7 @@ impl<DB: Backend> Link<DB> {
         run: impl FnOnce(&'e mut DB::Connection) -> Answer<'e, T>,
     ) -> Result<T, sqlx::Error> {
         let Link { raw, state, track, limits, .. } = self;
-        let mut clock = Clock::new(limits.statement_timeout);
+        let mut clock = Clock::new(limits);
         track.start(tidy);
         match clock.wait::<DB, _>(state, run(raw)).await {
             Ok(Ok(value)) => {
@@ -218,7 +235,7 @@ impl<DB: Backend> Link<DB> {
     fn fetch_many(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
         Box::pin(async_stream::stream! {
             let Link { raw, state, track, limits, .. } = self;
-            let mut clock = Clock::new(limits.statement_timeout);
+            let mut clock = Clock::new(limits);
             track.start(query.is_tidy());
             let mut rows = DB::fetch_many(raw, query);
             loop {
@@ -287,8 +304,12 @@ fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, status: u16) -> s
 
 /// No word from the server within the limit and the margin: whatever comes later belongs to nobody.
 fn silent(track: &mut Track, clock: &Clock, status: u16) -> sqlx::Error {
-    track.lost = true;
     let limit = clock.limit.expect("BUG: only a limit can run out");
+    if clock.margin.is_zero() {
+        // The server knows nothing of this limit. What still runs is cancelled when the connection goes back.
+        return Error::overdue(limit, status).into();
+    }
+    track.lost = true;
     Error::statement_timeout(limit, status, None).into()
 }
 
@@ -443,9 +464,15 @@ mod tests {
     }
 
     #[cfg(feature = "postgres")]
+    fn two_seconds() -> Clock {
+        let statement_timeout = Some(Duration::from_secs(2));
+        Clock::new(&Limits { statement_timeout, statement_timeout_status: 503, kept_by: Keeper::Server })
+    }
+
+    #[cfg(feature = "postgres")]
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_given_up_after_the_limit_and_the_margin() {
-        let (began, mut clock) = (Instant::now(), Clock::new(Some(Duration::from_secs(2))));
+        let (began, mut clock) = (Instant::now(), two_seconds());
         assert!(clock.wait::<sqlx::Postgres, _>(&0, std::future::pending::<()>()).await.is_err());
         assert_eq!(began.elapsed(), Duration::from_millis(2500));
     }
@@ -453,7 +480,7 @@ mod tests {
     #[cfg(feature = "postgres")]
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_does_not_use_up_the_server_s_time() {
-        let mut clock = Clock::new(Some(Duration::from_secs(2)));
+        let mut clock = two_seconds();
         for _ in 0..10 {
             let row = tokio::time::sleep(Duration::from_millis(100));
             assert!(clock.wait::<sqlx::Postgres, _>(&0, row).await.is_ok());

@@ -34,6 +34,16 @@ pub(crate) struct Link<DB: Backend> {
 pub(crate) struct Limits {
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) statement_timeout_status: u16,
+    pub(crate) kept_by: Keeper,
+}
+
+/// Who ends a statement that runs too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The server, or SQLite's own thread. We wait a little longer, and then give the connection up.
+    Server,
+    /// We do: the caller is told at once, and the statement is cancelled when the connection goes back.
+    Us,
 }
 
 impl<DB: Backend> Sqlx<DB> {
@@ -45,6 +55,15 @@ impl<DB: Backend> Sqlx<DB> {
     /// How a transaction begins, where a plain `BEGIN` will not do.
     pub(crate) fn begin_statement(&self, begin: Begin) -> Option<SqlStr> {
         DB::begin_statement(&self.settings, begin)
+    }
+
+    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
+        self.settings.statement_timeout
+    }
+
+    fn limits(&self) -> Limits {
+        let DatabaseSettings { statement_timeout, statement_timeout_status, .. } = self.settings;
+        Limits { statement_timeout, statement_timeout_status, kept_by: Keeper::Server }
     }
 
     /// A connection outside the pool and without a statement timeout, for work that may take long.
@@ -78,9 +97,7 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         self.ensure_anchor().await?;
         let mut raw = DB::Connection::connect_with(&self.options).await?;
         let state = DB::on_connect(&mut raw).await?;
-        let DatabaseSettings { statement_timeout, statement_timeout_status, .. } = self.settings;
-        let limits = Limits { statement_timeout, statement_timeout_status };
-        Ok(Link { raw, state, track: Track::default(), limits })
+        Ok(Link { raw, state, track: Track::default(), limits: self.limits() })
     }
 
     async fn ping(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
@@ -95,6 +112,9 @@ impl<DB: Backend> Manager for Sqlx<DB> {
             DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
         }
         DB::probe(&mut link.raw).await?;
+        if link.track.is_changed() {
+            DB::undo(&mut link.raw).await?;
+        }
         DB::restore(&mut link.raw, self.settings.reset).await?;
         link.track = Track::default();
         Ok(())
@@ -106,6 +126,8 @@ impl<DB: Backend> Manager for Sqlx<DB> {
     }
 
     fn condition(&self, link: &mut Link<DB>) -> Condition {
+        // A loan may have had limits of its own.
+        link.limits = self.limits();
         match &link.track {
             track if track.is_lost() => Condition::Broken,
             track if track.is_clean() && self.settings.reset == Reset::Rollback => Condition::Clean,

@@ -180,6 +180,11 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         }
     }
 
+    /// How long an acquire waits that does not say.
+    pub(crate) fn patience(&self) -> Duration {
+        self.core.settings().pool_timeout
+    }
+
     pub(crate) async fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Result<Conn<DB>, Error> {
         Ok(Conn::new(self.core.acquire_at(site, limit).await?))
     }

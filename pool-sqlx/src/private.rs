@@ -1,10 +1,21 @@
 //! What the output of our macros calls. Not for other use: it changes without notice.
 
-use crate::{Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Pool, Tx};
+use crate::{Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Pool, Tx, conn::Seen, error, tx::Begin};
 use figment::Figment;
 use futures_core::future::BoxFuture;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
+pub use crate::Isolation;
 pub use pool_core::Site;
 
 /// What a `#[pooled]` function asks for: one static for each.
@@ -13,11 +24,37 @@ pub struct Call {
     site: Site,
     timeout: Option<Duration>,
     retry_after: Option<Duration>,
+    begin: Begin,
+    /// How many of these calls may hold a connection at a time. 0: as many as the pool has.
+    limit: u32,
+    /// The places that `limit` gives, made when the first call comes.
+    places: OnceLock<Semaphore>,
 }
 
 impl Call {
     pub const fn new(site: Site) -> Self {
-        Self { site, timeout: None, retry_after: None }
+        let begin = Begin { isolation: None, read_only: false, statement_timeout: None };
+        Self { site, timeout: None, retry_after: None, begin, limit: 0, places: OnceLock::new() }
+    }
+
+    pub const fn statement_timeout(mut self, limit: Duration) -> Self {
+        self.begin.statement_timeout = Some(limit);
+        self
+    }
+
+    pub const fn read_only(mut self) -> Self {
+        self.begin.read_only = true;
+        self
+    }
+
+    pub const fn isolation(mut self, level: Isolation) -> Self {
+        self.begin.isolation = Some(level);
+        self
+    }
+
+    pub const fn limit(mut self, calls: u32) -> Self {
+        self.limit = calls;
+        self
     }
 
     pub const fn timeout(mut self, limit: Duration) -> Self {
@@ -28,6 +65,23 @@ impl Call {
     pub const fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
+    }
+}
+
+impl Call {
+    /// Waits for a place, and tells how much of the time is left.
+    async fn enter(&'static self, patience: Duration) -> Result<(SemaphorePermit<'static>, Duration), Error> {
+        let places = self.places.get_or_init(|| Semaphore::new(self.limit as usize));
+        // Who is free to go on does not overtake: a place that comes back goes to the first who waits.
+        if let Ok(place) = places.try_acquire() {
+            return Ok((place, patience));
+        }
+        let asked = Instant::now();
+        // Boxed for the size of the futures of those who need not wait.
+        match Box::pin(tokio::time::timeout(patience, places.acquire())).await {
+            Ok(place) => Ok((place.expect("BUG: nobody closes the places"), patience.saturating_sub(asked.elapsed()))),
+            Err(_) => Err(Error::limit(self.site, self.limit, asked.elapsed())),
+        }
     }
 }
 
@@ -43,7 +97,10 @@ pub trait Lend: Sized + Send {
     /// What holds the connection meanwhile.
     type Holder: Send;
 
-    fn hold(conn: Conn<Self::Database>) -> impl Future<Output = Result<Self::Holder, Error>> + Send;
+    fn hold(
+        conn: Conn<Self::Database>,
+        call: &'static Call,
+    ) -> impl Future<Output = Result<Self::Holder, Error>> + Send;
     fn lend(holder: &mut Self::Holder) -> &mut Self;
     /// Commits or rolls back what is to be committed or rolled back, then releases.
     fn finish(holder: Self::Holder, success: bool) -> impl Future<Output = Result<(), Error>> + Send;
@@ -53,7 +110,8 @@ impl<DB: Backend> Lend for Conn<DB> {
     type Database = DB;
     type Holder = Self;
 
-    async fn hold(conn: Self) -> Result<Self, Error> {
+    async fn hold(mut conn: Self, call: &'static Call) -> Result<Self, Error> {
+        limit_statements(&mut conn, call, Seen::All).await?;
         Ok(conn)
     }
 
@@ -70,8 +128,8 @@ impl<DB: Backend> Lend for Tx<DB> {
     type Database = DB;
     type Holder = Self;
 
-    async fn hold(conn: Conn<DB>) -> Result<Self, Error> {
-        Self::begin(conn).await
+    async fn hold(conn: Conn<DB>, call: &'static Call) -> Result<Self, Error> {
+        Self::begin_as(conn, call.begin).await
     }
 
     fn lend(holder: &mut Self) -> &mut Self {
@@ -96,7 +154,8 @@ macro_rules! lend_of_sqlx {
             type Database = $db;
             type Holder = Conn<$db>;
 
-            async fn hold(conn: Conn<$db>) -> Result<Conn<$db>, Error> {
+            async fn hold(mut conn: Conn<$db>, call: &'static Call) -> Result<Conn<$db>, Error> {
+                limit_statements(&mut conn, call, Seen::Some).await?;
                 Ok(conn)
             }
 
@@ -116,32 +175,86 @@ lend_of_sqlx!(sqlx::PgConnection, sqlx::Postgres);
 #[cfg(feature = "sqlite")]
 lend_of_sqlx!(sqlx::SqliteConnection, sqlx::Sqlite);
 
+async fn limit_statements<DB: Backend>(conn: &mut Conn<DB>, call: &'static Call, seen: Seen) -> Result<(), Error> {
+    match call.begin.statement_timeout {
+        // Boxed for the size of the futures of those who have no limit of their own.
+        Some(limit) => Box::pin(conn.limit_statements(limit, seen)).await,
+        None => Ok(()),
+    }
+}
+
+/// What `read_only`, `isolation` and `retry` ask for, where the type's name does not tell.
+#[diagnostic::on_unimplemented(
+    message = "`read_only`, `isolation` and `retry` are about a transaction, and `{Self}` is not one",
+    note = "take `&mut PgTx` or `&mut SqliteTx`"
+)]
+pub trait Transaction {}
+
+impl<DB: Backend> Transaction for Tx<DB> {}
+
+pub const fn transaction<T: Transaction>() {}
+
 /// The pool that can lend a `T`.
 pub type PoolFor<T, K> = Pool<<T as Lend>::Database, K>;
 
 /// A loan for the time of a function.
-pub struct Held<T: Lend>(T::Holder);
+pub struct Held<T: Lend> {
+    holder: T::Holder,
+    place: Option<SemaphorePermit<'static>>,
+}
 
 pub async fn acquire<T: Lend, K>(pool: &PoolFor<T, K>, call: &'static Call) -> Result<Held<T>, Error> {
-    let conn = pool.acquire_at(call.site, call.timeout).await;
-    let held = match conn {
-        Ok(conn) => T::hold(conn).await,
-        Err(error) => Err(error),
+    let held = async {
+        let (mut place, mut timeout) = (None, call.timeout);
+        if call.limit > 0 {
+            let (entered, left) = call.enter(timeout.unwrap_or_else(|| pool.patience())).await?;
+            (place, timeout) = (Some(entered), Some(left));
+        }
+        let conn = pool.acquire_at(call.site, timeout).await?;
+        Ok(Held { holder: T::hold(conn, call).await?, place })
     };
-    held.map(Held).map_err(|error| error.with_retry_after(call.retry_after))
+    held.await.map_err(|error: Error| error.with_retry_after(call.retry_after))
 }
 
 pub fn lend<T: Lend>(held: &mut Held<T>) -> &mut T {
-    T::lend(&mut held.0)
+    T::lend(&mut held.holder)
 }
 
-/// For a function that takes the connection by value, and releases it whenever it is done.
-pub fn give<T: Lend<Holder = T>>(held: Held<T>) -> T {
-    held.0
+/// For a function that takes the connection by value, and releases it whenever it is done. The place is kept until its end.
+pub fn give<T: Lend<Holder = T>>(held: Held<T>) -> (T, impl Send) {
+    (held.holder, held.place)
 }
 
 pub async fn finish<T: Lend>(held: Held<T>, success: bool) -> Result<(), Error> {
-    T::finish(held.0, success).await
+    T::finish(held.holder, success).await
+}
+
+/// Whether another attempt may succeed where this one failed.
+#[diagnostic::on_unimplemented(
+    message = "`retry` cannot tell from `{Self}` whether another attempt may succeed",
+    note = "let the function return a `Result` whose error implements `std::error::Error`"
+)]
+pub trait RetryOn {
+    fn wants_retry(&self) -> bool;
+}
+
+impl RetryOn for Error {
+    fn wants_retry(&self) -> bool {
+        error::is_conflict(self)
+    }
+}
+
+impl<T, E: StdError + 'static> RetryOn for Result<T, E> {
+    fn wants_retry(&self) -> bool {
+        self.as_ref().is_err_and(|error| error::is_conflict(error))
+    }
+}
+
+/// Waits before another attempt, holding nothing: 5 to 10 ms, and up to twice as long each time, so that those who collided part.
+pub async fn back_off(attempt: u32) {
+    let longest = 10_000_u64 << attempt.min(6);
+    let random = RandomState::new().hash_one(attempt);
+    tokio::time::sleep(Duration::from_micros(longest / 2 + random % (longest / 2))).await;
 }
 
 /// Runs a function's body. A plain function: as an `async` one it would store the body twice.

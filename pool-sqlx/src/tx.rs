@@ -72,6 +72,12 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         let link = conn.borrow_mut().link();
         // Set before the server knows: a `begin` that is dropped in the middle leaves the connection to be cleaned.
         let outer = link.track.begins();
+        if let Some(limit) = begin.statement_timeout {
+            link.limits.statement_timeout = Some(limit);
+        }
+        if begin.read_only && DB::READ_ONLY_LINGERS {
+            link.track.changed();
+        }
         link.control(|raw| hidden::begin::<DB>(raw, statement)).await?;
         Ok(Self { conn, open: true, outer, database: PhantomData })
     }

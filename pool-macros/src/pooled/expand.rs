@@ -3,6 +3,7 @@
 use super::{
     ast::{Carries, ConnArg, Loan, Pooled, split_inner_attributes},
     attr::{Retry, Setting, Value},
+    conn::is_perhaps_transaction,
 };
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -37,9 +38,8 @@ pub(crate) fn expand(pooled: Pooled) -> TokenStream {
             let clones = clones(&mut sig, &pooled.conn.name);
             let run = code.run(body, statements, Some(clones));
             let finish = code.finish_or_retry(retry);
-            let times = retry.times;
             quote_spanned! {Span::mixed_site()=>
-                let mut left: u32 = #times;
+                let mut attempt: u32 = 0;
                 loop {
                     #acquire
                     #run
@@ -112,7 +112,7 @@ impl<'p> Code<'p> {
 
     /// The function's one static: its name, its line, its limits.
     fn call(&self) -> TokenStream {
-        let Pooled { options, sig, .. } = self.pooled;
+        let Pooled { options, sig, conn, .. } = self.pooled;
         let (rt, name) = (private(self.pooled, Span::mixed_site()), sig.ident.to_string());
         // `Site::named` takes the location of these tokens: the user's line, if they have the user's bare span.
         let span = sig.ident.span();
@@ -124,8 +124,16 @@ impl<'p> Code<'p> {
             Value::Tokens(value) => quote!(.#key(#value)),
             Value::Isolation(level) => quote!(.#key(#rt::Isolation::#level)),
         });
+        // A name tells no more than that it may be one. Where it tells that it is none, there was a fault.
+        let asks_for_one = !options.of_transactions.is_empty() && is_perhaps_transaction(&conn.ty);
+        let transaction = asks_for_one.then(|| {
+            let (span, ty) = (ours_at(conn.ty.span()), &conn.ty);
+            let rt = private(self.pooled, span);
+            quote_spanned!(span=> #rt::transaction::<#ty>();)
+        });
         quote_spanned! {Span::mixed_site()=>
             static __CALL: #rt::Call = #rt::Call::new(#site)#(#settings)*;
+            #transaction
         }
     }
 
@@ -180,7 +188,7 @@ impl<'p> Code<'p> {
             ),
             // Not marked as holding: the connection may be gone long before the body ends.
             Loan::Given => (
-                quote_spanned!(*conn_span=> let #pat: #ty = #rt::give::<#ty>(held);),
+                quote_spanned!(*conn_span=> let (#pat, _place): (#ty, _) = #rt::give::<#ty>(held);),
                 quote_spanned!(*conn_span=> async move #block),
             ),
         };
@@ -225,14 +233,18 @@ impl<'p> Code<'p> {
         let asked = private(pooled, span);
         let reply_asks = quote_spanned!(span=> #asked::RetryOn::wants_retry(&reply));
         let error_asks = quote_spanned!(span=> #asked::RetryOn::wants_retry(&error));
+        let times = retry.times;
         quote_spanned! {*conn_span=>
             let success = #success;
-            let again = left > 0 && #reply_asks;
+            let left = attempt < #times;
+            let again = left && #reply_asks;
             match #rt::finish::<#ty>(held, success).await {
                 ::core::result::Result::Ok(()) if !again => break #reply,
-                ::core::result::Result::Err(error) if left == 0 || !#error_asks => break #failure,
-                _ => left -= 1,
+                ::core::result::Result::Err(error) if !left || !#error_asks => break #failure,
+                _ => {}
             }
+            #rt::back_off(attempt).await;
+            attempt += 1;
         }
     }
 

@@ -203,7 +203,7 @@ fn a_connection_by_value_is_given_and_a_transaction_is_not() {
     assert_eq!(faults, [""; 0]);
     assert!(
         out.to_string()
-            .contains("let conn : Conn < Postgres > = :: pool_sqlx :: private :: give :: < Conn < Postgres > > (held)"),
+            .contains("let (conn , _place) : (Conn < Postgres > , _) = :: pool_sqlx :: private :: give :: < Conn < Postgres > > (held)"),
         "{out}"
     );
     refuses(

@@ -239,9 +239,17 @@ pub mod private {
         &mut held.value
     }
 
-    pub fn give<T: From<Held<T>>>(held: Held<T>) -> T {
-        held.into()
+    pub fn give<T: From<Held<T>>>(held: Held<T>) -> (T, ()) {
+        (held.into(), ())
     }
+
+    pub trait Transaction {}
+
+    impl Transaction for SqliteTx {}
+
+    pub const fn transaction<T: Transaction>() {}
+
+    pub async fn back_off(_: u32) {}
 
     impl From<Held<SqliteConn>> for SqliteConn {
         fn from(mut held: Held<SqliteConn>) -> Self {

@@ -69,6 +69,25 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn begin_statement(settings: &DatabaseSettings, begin: Begin) -> Option<SqlStr>;
 
+    /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Self::undo).
+    #[doc(hidden)]
+    const READ_ONLY_LINGERS: bool;
+
+    /// Whether [`deadline`](Self::deadline) alone ends a statement in time.
+    #[doc(hidden)]
+    const KEEPS_DEADLINES: bool;
+
+    /// Sets the session's statement timeout, until [`undo`](Self::undo).
+    #[doc(hidden)]
+    fn limit(
+        conn: &mut Self::Connection,
+        statement_timeout: Duration,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Takes back what we changed in the session for one loan.
+    #[doc(hidden)]
+    fn undo(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
     /// Whether the extended protocol takes one statement at a time.
     #[doc(hidden)]
     const SINGLE: bool;
@@ -190,7 +209,7 @@ impl Class {
         }
     }
 
-    fn of_database(error: &dyn DatabaseError) -> Self {
+    pub(crate) fn of_database(error: &dyn DatabaseError) -> Self {
         #[cfg(feature = "postgres")]
         if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
             return sqlx::Postgres::classify(error);

@@ -147,6 +147,18 @@ impl Backend for Postgres {
         Some(AssertSqlSafe(sql).into_sql_str())
     }
 
+    const READ_ONLY_LINGERS: bool = false;
+    const KEEPS_DEADLINES: bool = false;
+
+    async fn limit(conn: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
+        let set = format!("SET statement_timeout = '{}'", milliseconds(statement_timeout));
+        conn.execute(AssertSqlSafe(set)).await.map(drop)
+    }
+
+    async fn undo(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        conn.execute("RESET statement_timeout").await.map(drop)
+    }
+
     const SINGLE: bool = true;
 
     executor_of_sqlx!();

@@ -3,7 +3,7 @@
 use super::{Backend, Class, executor_of_sqlx, hidden, refuse};
 use crate::{DatabaseSettings, Error, Reset, tx::Begin};
 use sqlx::{
-    Connection, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
+    Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
@@ -142,8 +142,23 @@ impl Backend for Sqlite {
     }
 
     fn begin_statement(settings: &DatabaseSettings, begin: Begin) -> Option<SqlStr> {
-        // A transaction that starts as a reader and turns writer fails at once when another one has written meanwhile.
-        (!begin.read_only && !is_read_only(settings.url.expose())).then(|| "BEGIN IMMEDIATE".into_sql_str())
+        match (begin.read_only, is_read_only(settings.url.expose())) {
+            (_, true) => None,
+            (true, false) => Some("BEGIN; PRAGMA query_only = 1".into_sql_str()),
+            // A transaction that starts as a reader and turns writer fails at once when another one has written meanwhile.
+            (false, false) => Some("BEGIN IMMEDIATE".into_sql_str()),
+        }
+    }
+
+    const READ_ONLY_LINGERS: bool = true;
+    const KEEPS_DEADLINES: bool = true;
+
+    async fn limit(_: &mut SqliteConnection, _: Duration) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn undo(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        conn.execute("PRAGMA query_only = 0").await.map(drop)
     }
 
     const SINGLE: bool = false;
