@@ -16,4 +16,8 @@ pub mod server;
 
 #[cfg(feature = "proxy")]
 pub use proxy::{Mode, Proxy, Traffic};
-pub use server::postgres::{Database, Postgres};
+pub use server::{
+    mariadb::MariaDb,
+    pgbouncer::PgBouncer,
+    postgres::{Database, Postgres},
+};

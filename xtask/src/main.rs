@@ -5,8 +5,8 @@
 mod book;
 mod cargo;
 mod demo;
-mod postgres;
 mod report;
+mod servers;
 mod test;
 mod tidy;
 
@@ -19,7 +19,7 @@ const USAGE: &str = "\
 usage: cargo xtask <verb>
 
   demo [--postgres]  the example service through calm, a burst and recovery; on SQLite unless told otherwise
-  test [-- FILTER]   every test, on a scratch PostgreSQL; FILTER as for `cargo test`
+  test [-- FILTER]   every test, on scratch servers; FILTER as for `cargo test`
   postgres           a scratch PostgreSQL to try things on, until Enter is pressed
   tidy               format, clippy, docs, the rules of the house, the book
   book [--open]      builds the book and checks its links
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(demo::Database::Sqlite),
         ["demo", "--postgres"] => demo::run(demo::Database::Postgres),
         ["test", rest @ ..] => test::run(rest),
-        ["postgres"] => postgres::hold(),
+        ["postgres"] => servers::hold(),
         ["tidy"] => tidy::run(),
         ["book"] => book::run(book::Then::Stop),
         ["book", "--open"] => book::run(book::Then::Open),

@@ -3,21 +3,27 @@
 use crate::{
     Verdict,
     cargo::{self, EVERYTHING, Stream, cargo},
-    postgres,
     report::{Counts, Outcome, Report},
+    servers,
 };
-use ::tests::server::postgres::SHARED;
+use ::tests::server::{mariadb, postgres};
 use std::process::Command;
 
 /// Runs all tests, or those that the arguments choose as for `cargo test`.
 pub(crate) fn run(arguments: &[&str]) -> Verdict {
     let filter = arguments.strip_prefix(&["--"]).unwrap_or(arguments);
-    // Whoever set the variable keeps a cluster of his own.
-    let cluster = if std::env::var_os(SHARED).is_some() { None } else { Some(postgres::start()?) };
+    // Whoever set a variable keeps a server of his own.
+    let is_missing = |variable: &str| std::env::var_os(variable).is_none();
+    let cluster = is_missing(postgres::SHARED).then(servers::postgres).transpose()?;
+    let mariadb = is_missing(mariadb::SHARED).then(servers::mariadb).transpose()?;
+    servers::pgbouncer()?;
     let prepare = |mut command: Command| {
         command.args(EVERYTHING);
         if let Some(cluster) = &cluster {
-            command.env(SHARED, cluster.socket());
+            command.env(postgres::SHARED, cluster.socket());
+        }
+        if let Some(mariadb) = &mariadb {
+            command.env(mariadb::SHARED, mariadb.directory());
         }
         command
     };

@@ -2,7 +2,7 @@
 
 use super::{
     Error,
-    process::{self, Process},
+    process::{self, Process, Stop},
     scratch::Scratch,
 };
 use std::{
@@ -75,7 +75,7 @@ impl Postgres {
         let binaries = binaries().ok_or_else(|| Error::new(format!("PostgreSQL is not installed; {INSTALL}")))?;
         let scratch = Scratch::new("postgres")?;
         let data = scratch.path().join("data");
-        let mut initdb = process::server(&binaries.join("initdb"), scratch.user());
+        let mut initdb = process::server(&binaries.join("initdb"), scratch.user(), Stop::Int);
         initdb.args(["-U", "postgres", "-A", "trust", "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C"]);
         initdb.arg("-D").arg(&data);
         process::run(initdb)?;
@@ -223,7 +223,7 @@ fn holds_server(directory: &Path) -> bool {
 /// Starts the server itself, not `pg_ctl`, so that it is our child, and waits until it is ready.
 fn launch(binaries: &Path, scratch: &Scratch, port: Option<u16>, settings: &[(&str, &str)]) -> Result<Process, Error> {
     let directory = scratch.path();
-    let mut command = process::server(&binaries.join("postgres"), scratch.user());
+    let mut command = process::server(&binaries.join("postgres"), scratch.user(), Stop::Int);
     command.arg("-D").arg(directory.join("data")).arg("-k").arg(directory);
     let mut set = |name: &str, value: &str| {
         command.args(["-c", &format!("{name}={value}")]);
@@ -242,7 +242,7 @@ fn launch(binaries: &Path, scratch: &Scratch, port: Option<u16>, settings: &[(&s
     let log = fs::File::create(directory.join("log")).map_err(Error::doing("create the log"))?;
     let copy = log.try_clone().map_err(Error::doing("share the log"))?;
     command.stdout(log).stderr(copy);
-    let process = Process::start(command)?;
+    let process = Process::start(command, Stop::Int)?;
     // No connection is needed to know: the eighth line of this file says `ready`.
     let pid_file = directory.join("data/postmaster.pid");
     let is_ready = || fs::read_to_string(&pid_file).is_ok_and(|t| t.lines().nth(7).map(str::trim) == Some("ready"));

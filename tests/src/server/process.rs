@@ -13,11 +13,30 @@ use std::{
 /// How long a server may take to end after it was asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A running server, ended with SIGINT when dropped.
+/// A running server, ended when dropped.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: u32,
+    stop: Stop,
     owner: JoinHandle<()>,
+}
+
+/// The signal on which a server ends at once, without waiting for its clients.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stop {
+    /// PostgreSQL.
+    Int,
+    /// PgBouncer, MariaDB.
+    Term,
+}
+
+impl Stop {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Int => "INT",
+            Self::Term => "TERM",
+        }
+    }
 }
 
 impl Process {
@@ -25,7 +44,7 @@ impl Process {
     ///
     /// The kernel sends the parent-death signal when the *thread* that forked ends, not the process: forked from a test's thread the server
     /// would die with the first test.
-    pub(super) fn start(mut command: Command) -> Result<Self, Error> {
+    pub(super) fn start(mut command: Command, stop: Stop) -> Result<Self, Error> {
         let (tell, told) = mpsc::channel();
         let owner = thread::Builder::new()
             .name("server-owner".into())
@@ -40,7 +59,7 @@ impl Process {
             })
             .map_err(Error::doing("start a thread"))?;
         let pid = told.recv().expect("BUG: the owner always tells")?;
-        Ok(Self { pid, owner })
+        Ok(Self { pid, stop, owner })
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -50,7 +69,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        for signal in ["INT", "KILL"] {
+        for signal in [self.stop.name(), "KILL"] {
             if !self.has_ended() {
                 send(signal, self.pid);
                 wait_until(STOP_LIMIT, || self.owner.is_finished());
@@ -63,7 +82,7 @@ impl Drop for Process {
 ///
 /// As root it drops to `user` without sudo. Where there is no `setpriv` (it is Linux's) the parent's death goes unnoticed and the next
 /// sweep ends the server.
-pub(super) fn server(program: &Path, user: Option<User>) -> Command {
+pub(super) fn server(program: &Path, user: Option<User>, stop: Stop) -> Command {
     static HAS_SETPRIV: LazyLock<bool> = LazyLock::new(|| Command::new("setpriv").arg("--version").output().is_ok());
     if !*HAS_SETPRIV {
         return client(program);
@@ -72,7 +91,7 @@ pub(super) fn server(program: &Path, user: Option<User>) -> Command {
     if let Some(User { uid, gid }) = user {
         command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()]);
     }
-    command.args(["--pdeathsig", "INT", "--"]).arg(program);
+    command.args(["--pdeathsig", stop.name(), "--"]).arg(program);
     command
 }
 
@@ -101,18 +120,14 @@ pub(super) fn run(mut command: Command) -> Result<String, Error> {
 
 /// Ends the server that still runs in a dead program's directory, if there is one.
 pub(super) fn end_server_of(directory: &Path) {
-    let Some(pid) = fs::read_to_string(directory.join("data/postmaster.pid"))
-        .ok()
-        .and_then(|text| text.lines().next()?.trim().parse::<u32>().ok())
-    else {
-        return;
-    };
+    let number = |file| fs::read_to_string(directory.join(file)).ok()?.lines().next()?.trim().parse::<u32>().ok();
+    let Some(pid) = number("data/postmaster.pid").or_else(|| number("pid")) else { return };
     // The number may be another process's by now: ours has the directory on its command line.
     let is_ours = || {
         fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&*directory.to_string_lossy()))
     };
-    for signal in ["INT", "QUIT", "KILL"] {
+    for signal in ["INT", "TERM", "KILL"] {
         if is_ours() {
             send(signal, pid);
             wait_until(Duration::from_secs(5), || !is_ours());

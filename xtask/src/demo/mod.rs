@@ -4,7 +4,7 @@ mod load;
 mod service;
 mod table;
 
-use crate::{Verdict, postgres};
+use crate::{Verdict, servers};
 use load::{Phase, Request};
 use service::Service;
 use std::{process::ExitCode, time::Duration};
@@ -37,7 +37,7 @@ const PHASES: [Phase; 3] = [
 /// Runs the demonstration and prints what came of it.
 pub(crate) fn run(database: Database) -> Verdict {
     service::build()?;
-    let cluster = (database == Database::Postgres).then(postgres::start).transpose()?;
+    let cluster = (database == Database::Postgres).then(servers::postgres).transpose()?;
     let scratch = cluster.as_ref().map(|cluster| cluster.database()).transpose()?;
     let service = Service::start(scratch.as_ref().map(|database| database.url()))?;
     println!(

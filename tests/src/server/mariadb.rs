@@ -1,0 +1,187 @@
+//! A scratch MariaDB.
+
+use super::{
+    Error,
+    process::{self, Process, Stop},
+    scratch::Scratch,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+/// Names the directory of a running scratch server, for [`MariaDb::shared`]. `cargo xtask test` sets it.
+pub const SHARED: &str = "POOL_TEST_MARIADB";
+
+/// How long it may take to be ready. Two seconds are usual.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+
+/// A MariaDB server of our own, empty at the start and gone when dropped.
+///
+/// It listens on a Unix socket only. Whoever may enter its private directory is its `root`, without a password. Crash safety is off.
+#[derive(Debug)]
+pub struct MariaDb {
+    // Before the directory: the server must have ended when its files go.
+    _process: Option<Process>,
+    _scratch: Option<Scratch>,
+    directory: PathBuf,
+    programs: Programs,
+}
+
+impl MariaDb {
+    /// The server of this test run: the one that `cargo xtask test` started, else one of this process's own.
+    ///
+    /// # Panics
+    /// If there is none and none can be started; the message says what to install.
+    pub fn shared() -> &'static Self {
+        static SERVER: LazyLock<MariaDb> = LazyLock::new(|| {
+            let server = match std::env::var_os(SHARED) {
+                Some(directory) => MariaDb::attach(Path::new(&directory)),
+                None => MariaDb::start(),
+            };
+            server.unwrap_or_else(|error| panic!("no MariaDB for this test: {error}"))
+        });
+        &SERVER
+    }
+
+    /// Starts a server.
+    pub fn start() -> Result<Self, Error> {
+        let programs = programs().ok_or_else(|| Error::new(format!("MariaDB is not installed; {INSTALL}")))?;
+        let scratch = Scratch::new("mysql")?;
+        let directory = scratch.path().to_owned();
+        let data = format!("--datadir={}", directory.join("data").display());
+        let mut install = process::server(&programs.install, scratch.user(), Stop::Term);
+        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]);
+        process::run(install)?;
+        let mut command = process::server(&programs.server, scratch.user(), Stop::Term);
+        command.args(["--no-defaults", "--skip-networking", "--max-connections=300"]);
+        command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-bin", &data]);
+        command.arg(format!("--socket={}", directory.join("socket").display()));
+        command.arg(format!("--pid-file={}", directory.join("pid").display()));
+        let log = fs::File::create(directory.join("log")).map_err(Error::doing("create the log"))?;
+        let copy = log.try_clone().map_err(Error::doing("share the log"))?;
+        command.stdout(log).stderr(copy);
+        let process = Process::start(command, Stop::Term)?;
+        let server = Self { _process: None, _scratch: None, directory, programs };
+        // It writes its number once it is ready for connections.
+        let is_ready = || server.directory.join("pid").exists() && server.sql("", "select 1").is_ok();
+        let ready = process::wait_until(READY_LIMIT, || process.has_ended() || is_ready());
+        if ready && !process.has_ended() {
+            Ok(Self { _process: Some(process), _scratch: Some(scratch), ..server })
+        } else {
+            let log = fs::read_to_string(scratch.path().join("log")).unwrap_or_default();
+            Err(Error::new(format!("MariaDB did not become ready; its log says:\n{log}")))
+        }
+    }
+
+    /// The running server in that directory. Dropping it stops nothing.
+    pub fn attach(directory: &Path) -> Result<Self, Error> {
+        let programs = programs().ok_or_else(|| Error::new(format!("MariaDB is not installed; {INSTALL}")))?;
+        let server = Self { _process: None, _scratch: None, directory: directory.to_owned(), programs };
+        server.sql("", "select 1").map_err(|error| {
+            Error::new(format!("the MariaDB in {} ({SHARED}) does not answer: {error}", directory.display()))
+        })?;
+        Ok(server)
+    }
+
+    /// Creates an empty database.
+    pub fn database(&self) -> Result<Database<'_>, Error> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // As with PostgreSQL: the time keeps processes with the same number apart.
+        let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_micros());
+        let name = format!("t{now}_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        self.sql("", &format!("create database {name}"))?;
+        Ok(Database { server: self, name })
+    }
+
+    /// Runs SQL by MariaDB's own client and gives its rows: columns parted by tabs, no headings. An empty name is no database.
+    pub fn sql(&self, database: &str, sql: &str) -> Result<String, Error> {
+        let mut client = process::client(&self.programs.client);
+        client.args(["--no-defaults", "-u", "root", "-N", "-B", "-e", sql]);
+        client.arg(format!("--socket={}", self.directory.join("socket").display()));
+        if !database.is_empty() {
+            client.arg(database);
+        }
+        process::run(client)
+    }
+
+    /// Its directory, which is what [`SHARED`] holds.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// A database on a scratch server, dropped when this is.
+#[derive(Debug)]
+pub struct Database<'s> {
+    server: &'s MariaDb,
+    name: String,
+}
+
+impl Database<'_> {
+    /// Its URL, by the Unix socket.
+    pub fn url(&self) -> String {
+        format!("mysql://root@localhost/{}?socket={}", self.name, self.server.directory.join("socket").display())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs SQL in it, as [`MariaDb::sql`] does.
+    pub fn sql(&self, sql: &str) -> Result<String, Error> {
+        self.server.sql(&self.name, sql)
+    }
+}
+
+impl Drop for Database<'_> {
+    fn drop(&mut self) {
+        let _ = self.server.sql("", &format!("drop database {}", self.name));
+    }
+}
+
+/// What to run where there is no MariaDB.
+pub const INSTALL: &str = "run `apt-get install mariadb-server-core mariadb-client-core`";
+
+#[derive(Debug)]
+struct Programs {
+    install: PathBuf,
+    server: PathBuf,
+    client: PathBuf,
+}
+
+/// Whether all of its programs are there.
+pub fn is_installed() -> bool {
+    programs().is_some()
+}
+
+fn programs() -> Option<Programs> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<PathBuf> = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect();
+    let find = |name: &str| directories.iter().map(|directory| directory.join(name)).find(|program| program.is_file());
+    Some(Programs { install: find("mariadb-install-db")?, server: find("mariadbd")?, client: find("mariadb")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn database_is_empty_at_first_and_gone_when_dropped() {
+        let server = MariaDb::shared();
+        let database = server.database().unwrap();
+        database.sql("create table tracks (id bigint)").unwrap();
+        assert_eq!(database.sql("show tables").unwrap(), "tracks");
+        let count =
+            format!("select count(*) from information_schema.schemata where schema_name = '{}'", database.name());
+        assert_eq!(server.sql("", &count).unwrap(), "1");
+        drop(database);
+        assert_eq!(server.sql("", &count).unwrap(), "0");
+    }
+}
