@@ -3,7 +3,7 @@
 use crate::{CloseReason, Moment, Site, error::short};
 use std::time::Duration;
 
-/// Something that happened in a pool. Told after the lock is released, in order, through `tracing`.
+/// Something that happened in a pool. Told after the lock is released, through `tracing` and to [observers](crate::Pool::observe).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -51,6 +51,11 @@ pub enum Event {
         /// Who asks for another.
         inner: Site,
     },
+    /// The observers were too slow; the oldest events are gone.
+    Lost {
+        /// How many.
+        events: u64,
+    },
     /// A connection has been held longer than `leak_after`.
     Leak {
         /// Who borrowed it.
@@ -93,6 +98,9 @@ impl Event {
             }
             Self::Nested { outer, inner } => {
                 tracing::warn!(target: "pool", pool = name, "{inner} asks for a connection while {outer}, in the same task, holds one; a pool full of such tasks is stuck: see errors/nested");
+            }
+            Self::Lost { events } => {
+                tracing::warn!(target: "pool", pool = name, "the observers missed {events} events")
             }
             Self::Leak { site, held } => {
                 tracing::warn!(target: "pool", pool = name, "{site} has held a connection for {}: a leak, or work to be done without one", short(*held));

@@ -10,27 +10,38 @@ use std::{
 };
 
 tokio::task_local! {
-    static HELD: Held;
+    static HELD: Hold;
 }
 
-/// What the code that runs now holds, innermost first.
-#[derive(Clone)]
-struct Held {
+/// The mark of a loan that will not end before some code has. Made by [`Pooled::hold`](crate::Pooled::hold).
+#[derive(Clone, Debug)]
+pub struct Hold {
     /// Which pool: the address of what its handles share.
     pool: usize,
     loan: Loan,
     site: Site,
-    outer: Option<Arc<Held>>,
+    /// What was held already, outside.
+    outer: Option<Arc<Hold>>,
 }
 
-/// Runs a future as one that holds this connection until it ends.
-pub(crate) fn holding<F: Future>(pool: usize, loan: Loan, site: Site, future: F) -> Holding<F> {
-    Holding { held: Held { pool, loan, site, outer: None }, begun: false, future }
+impl Hold {
+    pub(crate) fn new(pool: usize, loan: Loan, site: Site) -> Self {
+        Self { pool, loan, site, outer: None }
+    }
+
+    /// Runs a future as one that keeps the connection until it ends.
+    ///
+    /// If the future asks the same pool for another connection, the pool knows that this one will not come home before, and acts as
+    /// [`nested`](crate::Settings::nested) says; when all connections are held like that, it refuses at once instead of letting everybody
+    /// time out. `#[pooled]` wraps its body so. It does not reach into tasks that the future spawns.
+    pub fn during<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        During { hold: self, begun: false, future }
+    }
 }
 
 /// The connection of this pool that the running code holds, if it said so.
 pub(crate) fn held(pool: usize) -> Option<(Loan, Site)> {
-    let find = |held: &Held| {
+    let find = |held: &Hold| {
         let mut chain = std::iter::successors(Some(held), |held| held.outer.as_deref());
         chain.find(|held| held.pool == pool).map(|held| (held.loan, held.site))
     };
@@ -39,23 +50,23 @@ pub(crate) fn held(pool: usize) -> Option<(Loan, Site)> {
 
 pin_project! {
     /// A future inside which `held` finds the connection.
-    pub(crate) struct Holding<F> {
-        held: Held,
+    struct During<F> {
+        hold: Hold,
         begun: bool,
         #[pin]
         future: F,
     }
 }
 
-impl<F: Future> Future for Holding<F> {
+impl<F: Future> Future for During<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         if !std::mem::replace(this.begun, true) {
             // Only now is it known inside what it runs.
-            this.held.outer = HELD.try_with(|outer| Arc::new(outer.clone())).ok();
+            this.hold.outer = HELD.try_with(|outer| Arc::new(outer.clone())).ok();
         }
-        HELD.sync_scope(this.held.clone(), || this.future.poll(cx))
+        HELD.sync_scope(this.hold.clone(), || this.future.poll(cx))
     }
 }

@@ -1,7 +1,7 @@
 //! The face of the pool.
 
 use crate::{
-    Acquire, AcquireError, CloseReport, ConnectError, ErrorClass, Holder, Manager, Pause, Pooled, Settings,
+    Acquire, AcquireError, CloseReport, ConnectError, ErrorClass, Holder, Manager, Observer, Pause, Pooled, Settings,
     SettingsError, Site, Startup, Status, Timings, TryAcquireError, driver, error::Cause, shared::Shared, state::State,
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -179,6 +179,19 @@ impl<M: Manager> Pool<M> {
     /// How long acquires, holds, connects and pings took, since the pool was made.
     pub fn timings(&self) -> Timings {
         self.shared.look(|state, _| state.timings())
+    }
+
+    /// Has an observer told of everything that happens from now on.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # let pool = pool_core::Pool::new(pool_core::testing::Script::new(), Default::default())?;
+    /// pool.observe(|event: &pool_core::Event| println!("{event:?}"));
+    /// # Ok::<(), pool_core::SettingsError>(())
+    /// ```
+    pub fn observe(&self, observer: impl Observer) {
+        self.shared.outbox.subscribe(Box::new(observer));
     }
 
     /// The settings in force.

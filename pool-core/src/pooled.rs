@@ -1,6 +1,6 @@
 //! The guard of a lent connection.
 
-use crate::{Manager, Site, nested, shared::Shared, state::Loan};
+use crate::{Hold, Manager, Site, shared::Shared, state::Loan};
 use std::{
     fmt,
     ops::{Deref, DerefMut},
@@ -30,13 +30,9 @@ impl<M: Manager> Pooled<M> {
         self.site
     }
 
-    /// Runs a future as one that keeps this connection until it ends.
-    ///
-    /// If the future asks the same pool for another connection, the pool knows that this one will not come home before, and acts as
-    /// `nested` says; when all connections are held like that, it refuses at once instead of letting everybody time out. `#[pooled]` wraps
-    /// its body so. It does not reach into tasks that the future spawns.
-    pub fn holding<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F, M> {
-        nested::holding(Arc::as_ptr(&self.shared) as usize, self.loan, self.site, future)
+    /// A mark of this loan, for code that keeps the connection while it does something else.
+    pub fn hold(&self) -> Hold {
+        Hold::new(Arc::as_ptr(&self.shared) as usize, self.loan, self.site)
     }
 
     /// Takes the connection out of the pool for good. Its slot is free at once, so the server may see one connection more than the cap.

@@ -4,6 +4,7 @@ use crate::{
     Condition, Manager, Settings, Site, Step, Verdict,
     error::{AcquireError, Cause, Report},
     nested,
+    outbox::Outbox,
     state::{Arrival, Caller, Loan, Ns, SlotId, State, effects::Effects, nanos},
 };
 use std::{
@@ -26,6 +27,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) drained: Notify,
     /// Tells those who wait for the warm-up how it goes.
     pub(crate) news: Notify,
+    /// Events on their way to observers.
+    pub(crate) outbox: Arc<Outbox>,
     /// Starts a driver. Given by `pool`, so that nothing here imports what is built upon it.
     drive: fn(&Handle, Arc<Self>),
     /// `Pool` values that exist. The last one closes the pool.
@@ -48,6 +51,7 @@ impl<M: Manager> Shared<M> {
             kick: Notify::new(),
             drained: Notify::new(),
             news: Notify::new(),
+            outbox: Arc::default(),
             drive,
             handles: AtomicUsize::new(1),
             start,
@@ -188,6 +192,7 @@ impl<M: Manager> Shared<M> {
             panic!("BUG: {broken}");
         }
         let _ = now;
+        self.outbox.post(&fx.events);
         let homeless = fx.kick && state.driver.is_none();
         drop(state);
         self.perform(fx, homeless);
@@ -213,6 +218,9 @@ impl<M: Manager> Shared<M> {
         if fx.drained {
             self.drained.notify_waiters();
         }
+        if !fx.events.is_empty() {
+            self.outbox.send();
+        }
         for event in fx.events {
             event.trace(&self.name);
         }
@@ -229,6 +237,12 @@ impl<M: Manager> Shared<M> {
             state.driver = Some(bits(runtime.id()));
         }
         (self.drive)(&runtime, Arc::clone(self));
+    }
+}
+
+impl<M: Manager> Drop for Shared<M> {
+    fn drop(&mut self) {
+        self.outbox.end();
     }
 }
 

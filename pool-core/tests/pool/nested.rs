@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep};
 async fn a_nested_acquire_is_refused_at_once_where_that_is_the_policy() {
     let (_, pool) = pool(settings(5, 0).with_nested(Nested::Deny));
     let outer = pool.acquire().await.unwrap();
-    let inner = outer.holding(pool.acquire()).await;
+    let inner = outer.hold().during(pool.acquire()).await;
     let error = inner.unwrap_err();
     assert_eq!((error.verdict(), error.retry_after()), (Verdict::Nested, None));
     assert!(error.to_string().contains("nested.rs"), "{error}");
-    assert!(outer.holding(async { pool.try_acquire() }).await.is_err());
+    assert!(outer.hold().during(async { pool.try_acquire() }).await.is_err());
     drop(outer);
     assert!(pool.acquire().await.is_ok());
 }
@@ -35,9 +35,9 @@ async fn holding_one_pool_says_nothing_about_another() {
     let (_, first) = pool(settings(1, 0).with_nested(Nested::Deny));
     let (_, second) = pool(settings(1, 0).with_nested(Nested::Deny));
     let conn = first.acquire().await.unwrap();
-    let other = conn.holding(second.acquire()).await.unwrap();
+    let other = conn.hold().during(second.acquire()).await.unwrap();
     // .. and the outer one is still known inside the inner scope.
-    let error = conn.holding(other.holding(first.acquire())).await.unwrap_err();
+    let error = conn.hold().during(other.hold().during(first.acquire())).await.unwrap_err();
     assert_eq!(error.verdict(), Verdict::Nested);
 }
 
@@ -46,9 +46,9 @@ async fn a_pool_full_of_holders_that_wait_is_told_at_once() {
     let (_, pool) = pool(settings(2, 0));
     let (a, b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
     let start = Instant::now();
-    let mut first = Box::pin(a.holding(pool.acquire()));
+    let mut first = Box::pin(a.hold().during(pool.acquire()));
     assert!(once(&mut first).await.is_pending(), "b may still come home");
-    let error = b.holding(pool.acquire()).await.unwrap_err();
+    let error = b.hold().during(pool.acquire()).await.unwrap_err();
     assert_eq!((error.verdict(), start.elapsed()), (Verdict::Nested, Duration::ZERO));
     assert!(error.to_string().contains("every connection is held by a task that waits"), "{error}");
     drop(b); // the refused one goes home, and the other is served
@@ -59,7 +59,7 @@ async fn a_pool_full_of_holders_that_wait_is_told_at_once() {
 async fn a_pool_with_one_other_user_is_not_called_deadlocked() {
     let (_, pool) = pool(settings(2, 0));
     let (a, other) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
-    let mut nested = Box::pin(a.holding(pool.acquire()));
+    let mut nested = Box::pin(a.hold().during(pool.acquire()));
     assert!(once(&mut nested).await.is_pending());
     sleep(secs(1)).await;
     drop(other);
@@ -70,7 +70,7 @@ async fn a_pool_with_one_other_user_is_not_called_deadlocked() {
 async fn a_loan_that_has_ended_entangles_nobody() {
     let (_, pool) = pool(settings(1, 0));
     let guard = pool.acquire().await.unwrap();
-    let scope = guard.holding(async {});
+    let scope = guard.hold().during(async {});
     drop(guard); // what the scope holds is home already ..
     let held = pool.acquire().await.unwrap(); // .. and lent to somebody else
     let mut waiter = Box::pin(async {

@@ -2,7 +2,7 @@
 
 use crate::{ms, once, pool, secs, settings, settled};
 use pool_core::{
-    ErrorClass, Step,
+    ErrorClass, Event, Step,
     testing::{Call, Reply},
 };
 use std::time::Duration;
@@ -106,4 +106,68 @@ async fn a_keepalive_that_finds_a_dead_connection_retires_the_others() {
     sleep(secs(110)).await;
     settled(&pool).await;
     assert_eq!(pool.status().open, 0);
+}
+
+/// What an observer was told, and a way to wait for it.
+fn observed(pool: &pool_core::Pool<pool_core::testing::Script>) -> std::sync::mpsc::Receiver<Event> {
+    let (tell, told) = std::sync::mpsc::channel();
+    pool.observe(move |event: &Event| drop(tell.send(event.clone())));
+    told
+}
+
+/// Closes the pool and lets its tasks go, so that the observers' thread ends.
+async fn end(pool: pool_core::Pool<pool_core::testing::Script>) {
+    drop(pool.close().await);
+    drop(pool);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn observers_are_told_in_the_order_of_the_events() {
+    let (script, pool) = pool(settings(1, 0).with_leak_after(secs(60)));
+    let told = observed(&pool);
+    script.on_connect([Reply::fail(ErrorClass::Transient, "connection refused")]);
+    let conn = pool.acquire().await.unwrap();
+    sleep(secs(61)).await;
+    drop(conn);
+    pool.invalidate();
+    settled(&pool).await;
+    end(pool).await;
+    let kinds: Vec<_> =
+        told.iter().map(|event| format!("{event:?}").split([' ', '{']).next().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["ConnectFailed", "Opened", "Leak", "LeakReturned", "Closed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_panics_or_blocks_disturbs_neither_the_pool_nor_the_others() {
+    let (_, pool) = pool(settings(1, 0).with_max_uses(1));
+    pool.observe(|_: &Event| panic!("an observer's own fault"));
+    let told = observed(&pool);
+    let (let_go, block) = std::sync::mpsc::channel::<()>();
+    pool.observe(move |_: &Event| assert!(block.recv().is_err()));
+    for _ in 0..2_000 {
+        drop(pool.acquire().await.unwrap()); // opens and closes one each time: 4,000 events
+        settled(&pool).await;
+    }
+    drop(let_go);
+    end(pool).await;
+    let events: Vec<_> = told.iter().collect();
+    assert!(matches!(events[0], Event::Opened { .. }), "{:?}", events[0]);
+    let lost: u64 = events.iter().map(|event| if let Event::Lost { events } = event { *events } else { 0 }).sum();
+    assert_eq!(lost + events.iter().filter(|e| !matches!(e, Event::Lost { .. })).count() as u64, 4_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_acquire_is_told_with_its_story() {
+    let (script, pool) = pool(settings(1, 0));
+    let told = observed(&pool);
+    script.on_connect([Reply::ok().after(secs(3))]);
+    drop(pool.acquire().await.unwrap());
+    drop(pool.acquire().await.unwrap());
+    end(pool).await;
+    let slow: Vec<_> = told.iter().filter(|event| matches!(event, Event::SlowAcquire { .. })).collect();
+    let [Event::SlowAcquire { waited, timeline, .. }] = &slow[..] else { panic!("{slow:?}") };
+    assert_eq!((*waited, timeline.len()), (secs(3), 4));
 }
