@@ -17,6 +17,37 @@ macro_rules! chapters {
 
 chapters! {
     introduction: "README.md"
+    first_service: "tutorial/first-service.md"
+    sizing: "guide/sizing.md"
+    timeouts: "guide/timeouts.md"
+    testing_handlers: "guide/testing-handlers.md"
+    from_sqlx_pool: "guide/from-sqlx-pool.md"
+    from_sqlalchemy: "guide/from-sqlalchemy.md"
+    settings: "reference/settings.md"
+    macros: "reference/macro.md"
+    errors: "reference/errors.md"
+    exhausted: "errors/exhausted.md"
+    leaking: "errors/leaking.md"
+    nested: "errors/nested.md"
+    connecting: "errors/connecting.md"
+    refused: "errors/refused.md"
+    paused: "errors/paused.md"
+    closed: "errors/closed.md"
+    acquire: "understanding/acquire.md"
+    defaults: "understanding/defaults.md"
+    failure_modes: "understanding/failure-modes.md"
+    architecture: "contributing/architecture.md"
+    testing: "contributing/testing.md"
+}
+
+/// The front page of the repository and of each crate whose own doctests cannot reach `pool-sqlx`.
+mod readmes {
+    #[doc = include_str!("../../README.md")]
+    mod workspace {}
+    #[doc = include_str!("../../pool-core/README.md")]
+    mod core {}
+    #[doc = include_str!("../../pool-macros/README.md")]
+    mod macros {}
 }
 
 #[cfg(test)]
