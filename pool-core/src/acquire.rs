@@ -1,8 +1,8 @@
 //! The caller's side: a ticket, and no I/O.
 
 use crate::{
-    AcquireError, Manager, Pooled, Site,
-    error::Cause,
+    AcquireError, ConnectError, ErrorClass, Manager, Pooled, Site, Verdict,
+    error::{Cause, Failure},
     shared::{Shared, bits},
     state::{Arrival, Collected, NEVER, Ns, Refusal, Wait, nanos, queue::Ticket},
 };
@@ -66,7 +66,8 @@ impl<'a, M: Manager> Acquire<'a, M> {
         match queued {
             Ok((loan, conn)) => Poll::Ready(Ok(Pooled::new(Arc::clone(self.shared), loan, self.site, conn))),
             Err((Wait::Refused(why), arrived, _)) => {
-                Poll::Ready(Err(self.shared.explain(why.into(), None, self.site, arrived)))
+                let injected = if let Refusal::Injected(verdict) = why { Some(verdict) } else { None };
+                Poll::Ready(Err(self.shared.explain(why.into(), injected, self.site, arrived)))
             }
             Err((Wait::Queued(ticket), arrived, deadline)) => {
                 self.step = Step::Waiting(Waiting { ticket, arrived, deadline, timer: None });
@@ -165,6 +166,17 @@ impl<E> From<Refusal> for Cause<E> {
             Refusal::Paused => Self::Paused,
             Refusal::QueueFull(limit) => Self::QueueFull(limit),
             Refusal::Nested(outer) => Self::Nested(outer),
+            Refusal::Injected(verdict) => match verdict {
+                Verdict::Closed => Self::Closed,
+                Verdict::Connecting => Self::Connect(ConnectError {
+                    failure: Failure::Aborted("a test says so"),
+                    class: ErrorClass::Transient,
+                }),
+                Verdict::Nested => Self::Deadlocked,
+                Verdict::Paused => Self::Paused,
+                Verdict::Refused => Self::QueueFull(0),
+                Verdict::Exhausted | Verdict::Leaking => Self::TimedOut,
+            },
         }
     }
 }

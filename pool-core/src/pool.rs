@@ -236,6 +236,29 @@ impl<M: Manager> Pool<M> {
         Ok(())
     }
 
+    /// Has every acquire end at once with this verdict, until it is called with `None`: for testing an application's 503 path without a
+    /// database. Connections in use stay in use.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::new(pool_core::testing::Script::new(), Default::default())?;
+    /// pool.inject(Some(pool_core::Verdict::Exhausted));
+    /// assert!(pool.acquire().await.unwrap_err().is_timeout());
+    /// pool.inject(None);
+    /// # drop(pool.acquire().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(any(test, feature = "testing"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+    pub fn inject(&self, verdict: impl Into<Option<crate::Verdict>>) {
+        let verdict = verdict.into();
+        self.shared.turn(|state, _, _| state.inject(verdict));
+    }
+
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
         self.shared.look(|state, _| state.is_closed())

@@ -21,7 +21,7 @@
 //! # }
 //! ```
 
-use crate::{Condition, ErrorClass, Manager};
+use crate::{Condition, ErrorClass, Manager, Pool, Settings, Verdict};
 use std::{
     collections::VecDeque,
     fmt,
@@ -29,6 +29,44 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+/// A pool that is always exhausted: every acquire ends at once, as if its time had run out.
+///
+/// To make any pool so, whatever it lends, use [`Pool::inject`].
+pub fn exhausted() -> Pool<Script> {
+    let pool = Pool::new(Script::new(), Settings::default()).expect("BUG: the default settings contradict each other");
+    pool.inject(Verdict::Exhausted);
+    pool
+}
+
+/// Checks that a [`Manager`] keeps its promises, on one connection to a server that works.
+///
+/// # Errors
+///
+/// Says which promise was broken.
+pub async fn conformance<M: Manager>(manager: &M) -> Result<(), String> {
+    let limit = Duration::from_secs(10);
+    let within =
+        |what: &'static str| move |_: tokio::time::error::Elapsed| format!("{what} did not end within {limit:?}");
+    let failed = |what: &'static str| move |error: M::Error| format!("{what} failed: {error}");
+    let timed = tokio::time::timeout(limit, manager.connect()).await;
+    let mut conn = timed.map_err(within("connect"))?.map_err(failed("connect"))?;
+    for after in ["connect", "ping", "reset", "a second reset"] {
+        let step = async {
+            match after {
+                "connect" => Ok(()),
+                "ping" => manager.ping(&mut conn).await,
+                _ => manager.reset(&mut conn).await,
+            }
+        };
+        tokio::time::timeout(limit, step).await.map_err(within(after))?.map_err(failed(after))?;
+        let condition = manager.condition(&mut conn);
+        if condition != Condition::Clean {
+            return Err(format!("after {after} the condition is {condition:?}; it must be Clean"));
+        }
+    }
+    tokio::time::timeout(limit, manager.close(conn)).await.map_err(within("close"))
+}
 
 /// A [`Manager`] that answers from a list and records its conversation. Clones share both.
 ///

@@ -101,6 +101,8 @@ pub(crate) struct State<C, E> {
     epoch: u32,
     closed: bool,
     paused: Option<Pause>,
+    /// What a test wants every acquire to end with.
+    injected: Option<Verdict>,
     /// Connections to open ahead of need; 0 when the warm-up is over.
     warm: u32,
     /// The cap, or after it was lowered what was admitted before.
@@ -132,6 +134,7 @@ impl<C, E: Display> State<C, E> {
             epoch: 0,
             closed: false,
             paused: None,
+            injected: None,
             warm: 0,
             admitted: settings.cap().unwrap_or(u32::MAX),
             armed: NEVER,
@@ -147,7 +150,7 @@ impl<C, E: Display> State<C, E> {
 
     /// Lends an idle, fresh connection. The common step: no effects.
     pub(crate) fn take(&mut self, caller: Caller, now: Ns) -> Option<(Loan, C)> {
-        if !self.queue.is_empty() || self.closed || self.paused.is_some() {
+        if !self.queue.is_empty() || self.closed || self.paused.is_some() || self.injected.is_some() {
             return None; // nobody overtakes
         }
         let id = self.idle.peek()?;
@@ -227,6 +230,9 @@ impl<C, E: Display> State<C, E> {
         if self.closed {
             self.totals.rejected_closed += 1;
             return Wait::Refused(Refusal::Closed);
+        }
+        if let Some(verdict) = self.injected {
+            return Wait::Refused(Refusal::Injected(verdict));
         }
         if self.paused == Some(Pause::Refuse) {
             self.totals.refused += 1;
@@ -344,6 +350,8 @@ pub(crate) enum Refusal {
     QueueFull(u32),
     /// By the site that holds one already.
     Nested(Site),
+    /// By a test.
+    Injected(Verdict),
 }
 
 /// What [`State::collect`] finds.
@@ -991,6 +999,12 @@ impl<C, E: Display> State<C, E> {
     pub(crate) fn resume(&mut self, now: Ns, fx: &mut Effects<C>) {
         self.paused = None;
         self.advance(now, fx);
+    }
+
+    /// Has every acquire from now on end with this verdict, or none.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn inject(&mut self, verdict: Option<Verdict>) {
+        self.injected = verdict;
     }
 
     /// Changes the settings. Connections above a lowered size are closed when they come home, idle ones now.

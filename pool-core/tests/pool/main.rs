@@ -8,6 +8,7 @@ mod nested;
 mod release;
 mod shutdown;
 mod telling;
+mod testing;
 
 use pool_core::{Manager, Pool, Settings, testing::Script};
 use std::{future::poll_fn, task::Poll, time::Duration};
