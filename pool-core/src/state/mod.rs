@@ -14,6 +14,8 @@ mod idle;
 mod journal;
 pub(crate) mod lent;
 mod live;
+#[cfg(test)]
+mod model;
 pub(crate) mod queue;
 #[cfg(test)]
 mod walk;
