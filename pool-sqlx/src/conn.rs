@@ -1,7 +1,7 @@
 //! A connection on loan.
 
 use crate::{
-    Backend, Error, Tx,
+    Backend, Error, Tx, TxOptions,
     manager::{Keeper, Link, Sqlx},
 };
 use futures_core::future::BoxFuture;
@@ -64,6 +64,15 @@ impl<DB: Backend> Conn<DB> {
     /// What the database says.
     pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
         Tx::begin(self)
+    }
+
+    /// As [`begin`](Self::begin), with options.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub fn begin_with(&mut self, options: TxOptions) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
+        Tx::begin_with(self, options)
     }
 
     /// sqlx's own connection, for what needs it: `COPY`, helpers written for sqlx, LISTEN (better not).

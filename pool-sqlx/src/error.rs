@@ -55,6 +55,12 @@ enum Cause {
         limit: u32,
         waited: Duration,
     },
+    /// No word on whether the commit happened, or a bad one.
+    CommitUnknown(sqlx::Error),
+    /// Asked to commit, the database could only roll back.
+    RolledBack {
+        conflict: bool,
+    },
     Database(sqlx::Error),
     Config(ConfigError),
     Settings(SettingsError),
@@ -84,6 +90,8 @@ pub enum ErrorKind {
     Cancelled,
     /// The connection was lost in the middle of a statement: whether it took effect is unknown.
     Lost,
+    /// The connection was lost while committing: the changes may have been made or not, so look before trying again.
+    CommitUnknown,
     /// The settings are wrong, or the database cannot honour them.
     Config,
     /// A migration failed.
@@ -105,6 +113,7 @@ impl ErrorKind {
             Self::Conflict => "conflict",
             Self::Cancelled => "cancelled",
             Self::Lost => "lost",
+            Self::CommitUnknown => "commit-unknown",
             Self::Config => "config",
             Self::Migrate => "migrate",
             Self::Database => "database",
@@ -117,6 +126,7 @@ impl ErrorKind {
             Self::PoolTimeout => "No database connection became free in time",
             Self::Refused => "Too many requests are waiting for the database",
             Self::Connect | Self::Lost => "The database cannot be reached",
+            Self::CommitUnknown => "It is not known whether the change was made",
             Self::Closed => "The service is shutting down",
             Self::StatementTimeout => "The database took too long to answer",
             Self::LockTimeout => "The database was busy for too long",
@@ -142,6 +152,9 @@ impl Error {
             Cause::TryAcquire { .. } => ErrorKind::Refused,
             Cause::StatementTimeout { .. } | Cause::Overdue { .. } => ErrorKind::StatementTimeout,
             Cause::Limit { .. } => ErrorKind::Refused,
+            Cause::CommitUnknown(_) => ErrorKind::CommitUnknown,
+            Cause::RolledBack { conflict: true } => ErrorKind::Conflict,
+            Cause::RolledBack { conflict: false } => ErrorKind::Database,
             Cause::Database(error) => kind_of(error),
             Cause::Config(_) | Cause::Settings(_) => ErrorKind::Config,
             #[cfg(feature = "migrate")]
@@ -196,7 +209,9 @@ impl Error {
     /// What sqlx said, if the error came from there.
     pub fn sqlx(&self) -> Option<&sqlx::Error> {
         match &*self.cause {
-            Cause::Database(error) | Cause::StatementTimeout { source: Some(error), .. } => Some(error),
+            Cause::Database(error)
+            | Cause::CommitUnknown(error)
+            | Cause::StatementTimeout { source: Some(error), .. } => Some(error),
             _ => None,
         }
     }
@@ -270,6 +285,25 @@ impl Error {
         Self::new(Cause::Limit { site, limit, waited })
     }
 
+    /// Tells a commit that was refused from one that may have happened.
+    pub(crate) fn of_commit(error: sqlx::Error) -> Self {
+        let is_refusal = match &error {
+            sqlx::Error::Database(said) => {
+                let is_unknown = matches!(said.code().as_deref(), Some("40003" | "08007"));
+                !is_unknown && Class::of(&error) != Class::Lost
+            }
+            // The server's own limit has a cause; without one it fell silent.
+            error => Self::find(error)
+                .is_some_and(|ours| matches!(&*ours.cause, Cause::StatementTimeout { source: Some(_), .. })),
+        };
+        if is_refusal { error.into() } else { Self::new(Cause::CommitUnknown(error)) }
+    }
+
+    /// The transaction could not be committed any more, and has been rolled back.
+    pub(crate) fn rolled_back(conflict: bool) -> Self {
+        Self::new(Cause::RolledBack { conflict })
+    }
+
     pub(crate) fn try_acquire(pool: String, error: TryAcquireError) -> Self {
         Self::new(Cause::TryAcquire { pool, error })
     }
@@ -334,6 +368,13 @@ impl fmt::Display for Error {
                 line,
                 "refused by {site} after {waited:.1?}: {limit} calls of it hold a connection, as many as its limit = {limit} allows; see errors/refused"
             ),
+            Cause::CommitUnknown(error) => {
+                write!(line, "the connection was lost while committing, the changes may have been made or not: {error}")
+            }
+            Cause::RolledBack { .. } => line.write_str(
+                "rolled back instead of committed: a statement of the transaction had failed and its error was not passed on; \
+                 return it, or put what may fail into a savepoint (begin_nested)",
+            ),
             Cause::Database(error) => write!(line, "{error}"),
             Cause::Config(error) => write!(line, "{error}"),
             Cause::Settings(error) => write!(line, "{error}"),
@@ -356,6 +397,8 @@ impl StdError for Error {
             Cause::TryAcquire { error, .. } => Some(error),
             Cause::StatementTimeout { source, .. } => source.as_ref().map(|e| e as _),
             Cause::Database(error) => error.source(),
+            Cause::CommitUnknown(error) => Some(error),
+            Cause::RolledBack { .. } => None,
             Cause::Config(error) => error.source(),
             Cause::Settings(_) | Cause::Overdue { .. } | Cause::Limit { .. } => None,
             #[cfg(feature = "migrate")]

@@ -29,6 +29,10 @@ pub(crate) struct Track {
     running: bool,
     /// A transaction of ours is open, or was not acknowledged.
     in_transaction: bool,
+    /// A statement of the transaction failed or went past us: it may have been aborted.
+    doubtful: bool,
+    /// A statement of the transaction lost against another transaction.
+    conflict: bool,
     /// Something went past us or may have left something open.
     unknown: bool,
     /// Client and server no longer understand each other.
@@ -73,11 +77,29 @@ impl Track {
 
     /// From here on anything may happen unseen.
     pub(crate) fn unknown(&mut self) {
-        self.unknown = true;
+        (self.unknown, self.doubtful) = (true, true);
+    }
+
+    /// The change has been undone.
+    pub(crate) fn unchanged(&mut self) {
+        self.changed = false;
+    }
+
+    /// Whether it takes a look to know if the open transaction can be committed.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// Whether the transaction lost against another one.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.conflict
     }
 
     /// A transaction begins, before the server knows. Returns what to give to [`ended`](Self::ended).
     pub(crate) fn begins(&mut self) -> bool {
+        if !self.in_transaction {
+            (self.doubtful, self.conflict) = (false, false);
+        }
         std::mem::replace(&mut self.in_transaction, true)
     }
 
@@ -88,7 +110,9 @@ impl Track {
 
     fn start(&mut self, tidy: bool) {
         // An earlier statement was dropped in the middle: it may be anything.
-        self.unknown |= self.running || !tidy;
+        let unseen = self.running || !tidy;
+        self.unknown |= unseen;
+        self.doubtful |= unseen;
         self.running = true;
     }
 
@@ -271,6 +295,17 @@ impl<DB: Backend> Link<DB> {
         Box::pin(self.watched(true, |raw| DB::describe(raw, sql)))
     }
 
+    /// Asks the server something on our own behalf.
+    pub(crate) async fn ask<'e, T, F>(
+        &'e mut self,
+        run: impl FnOnce(&'e mut DB::Connection) -> F,
+    ) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>> + Send + 'e,
+    {
+        self.watched(true, |raw| Box::pin(run(raw))).await
+    }
+
     /// Begins, commits or rolls back, within the same limits as a statement. The transaction's own flag tells what is open.
     pub(crate) async fn control<'e, F>(
         &'e mut self,
@@ -279,7 +314,7 @@ impl<DB: Backend> Link<DB> {
     where
         F: Future<Output = Result<(), sqlx::Error>> + Send + 'e,
     {
-        self.watched(true, |raw| Box::pin(run(raw))).await
+        self.ask(run).await
     }
 }
 
@@ -287,7 +322,10 @@ impl<DB: Backend> Link<DB> {
 fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, status: u16) -> sqlx::Error {
     // An error is the end of a statement: sqlx reads on to the next one's beginning by itself.
     track.finish();
-    match (Class::of(&error), clock.limit) {
+    track.doubtful = true;
+    let class = Class::of(&error);
+    track.conflict |= class == Class::Conflict;
+    match (class, clock.limit) {
         (Class::StatementTimeout, Some(limit)) => return Error::statement_timeout(limit, status, Some(error)).into(),
         // PostgreSQL says the same of its own limit and of a cancellation by somebody, but for the text, which is translated.
         (Class::Cancelled, Some(limit)) if clock.is_up() => {

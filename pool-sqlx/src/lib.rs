@@ -44,6 +44,7 @@ mod manager;
 // What users hold.
 mod conn;
 mod pool;
+mod transaction;
 mod tx;
 // What others call.
 #[doc(hidden)]
@@ -63,7 +64,8 @@ pub use pool_core::{
     Totals, Verdict,
 };
 pub use pool_macros::{HasPools, Pools, pooled};
-pub use tx::{Isolation, Tx};
+pub use transaction::{Isolation, TxOptions};
+pub use tx::Tx;
 
 // The macros' output names these.
 #[cfg(feature = "axum")]

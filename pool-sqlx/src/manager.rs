@@ -1,10 +1,9 @@
 //! How the pool opens, tests, cleans and closes connections of sqlx.
 
 use crate::{
-    DatabaseSettings, Error, Reset,
+    DatabaseSettings, Error, Reset, TxOptions,
     backend::{Backend, Class, Options},
     executor::Track,
-    tx::Begin,
 };
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr};
@@ -53,8 +52,8 @@ impl<DB: Backend> Sqlx<DB> {
     }
 
     /// How a transaction begins, where a plain `BEGIN` will not do.
-    pub(crate) fn begin_statement(&self, begin: Begin) -> Option<SqlStr> {
-        DB::begin_statement(&self.settings, begin)
+    pub(crate) fn begin_statement(&self, options: TxOptions) -> Option<SqlStr> {
+        DB::begin_statement(&self.settings, options)
     }
 
     pub(crate) fn statement_timeout(&self) -> Option<Duration> {

@@ -1,7 +1,8 @@
 //! The pool: what a service keeps, clones and passes around.
 
 use crate::{
-    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Site, Status, Tx, manager::Sqlx,
+    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Site, Status, Tx, TxOptions,
+    manager::Sqlx,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -134,6 +135,17 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     pub fn begin(&self) -> impl Future<Output = Result<Tx<DB>, Error>> + Send + '_ {
         let site = Site::here();
         async move { Tx::begin(self.acquire_at(site, None).await?).await }
+    }
+
+    /// As [`begin`](Self::begin), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin).
+    #[track_caller]
+    pub fn begin_with(&self, options: TxOptions) -> impl Future<Output = Result<Tx<DB>, Error>> + Send + '_ {
+        let site = Site::here();
+        async move { Tx::begin_with(self.acquire_at(site, None).await?, options).await }
     }
 
     /// All numbers of the pool at this moment.

@@ -1,6 +1,6 @@
 //! What the output of our macros calls. Not for other use: it changes without notice.
 
-use crate::{Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Pool, Tx, conn::Seen, error, tx::Begin};
+use crate::{Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Pool, Tx, TxOptions, conn::Seen, error};
 use figment::Figment;
 use futures_core::future::BoxFuture;
 use std::{
@@ -24,7 +24,7 @@ pub struct Call {
     site: Site,
     timeout: Option<Duration>,
     retry_after: Option<Duration>,
-    begin: Begin,
+    begin: TxOptions,
     /// How many of these calls may hold a connection at a time. 0: as many as the pool has.
     limit: u32,
     /// The places that `limit` gives, made when the first call comes.
@@ -33,7 +33,7 @@ pub struct Call {
 
 impl Call {
     pub const fn new(site: Site) -> Self {
-        let begin = Begin { isolation: None, read_only: false, statement_timeout: None };
+        let begin = TxOptions::new();
         Self { site, timeout: None, retry_after: None, begin, limit: 0, places: OnceLock::new() }
     }
 
@@ -129,7 +129,7 @@ impl<DB: Backend> Lend for Tx<DB> {
     type Holder = Self;
 
     async fn hold(conn: Conn<DB>, call: &'static Call) -> Result<Self, Error> {
-        Self::begin_as(conn, call.begin).await
+        Self::begin_with(conn, call.begin).await
     }
 
     fn lend(holder: &mut Self) -> &mut Self {

@@ -1,6 +1,6 @@
 //! A transaction on a connection on loan.
 
-use crate::{Backend, Conn, Error, backend::hidden};
+use crate::{Backend, Conn, Error, TxOptions, backend::hidden};
 use std::{
     borrow::BorrowMut,
     fmt,
@@ -36,50 +36,33 @@ pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
     open: bool,
     /// Whether there was a transaction around this one.
     outer: bool,
+    /// The connection's own statement timeout, which comes back at the end.
+    limit: Option<Duration>,
+    /// Whether the session is read-only beyond the transaction, until we take that back.
+    lingers: bool,
     database: PhantomData<fn() -> DB>,
-}
-
-/// What a transaction sees of others that run beside it.
-///
-/// SQLite has one writer at a time and is always serializable: there every level is, at the least, what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Isolation {
-    /// Each statement sees what was committed before it began. PostgreSQL's default.
-    ReadCommitted,
-    /// All statements see what was committed before the first one began.
-    RepeatableRead,
-    /// As if transactions ran one after the other. One that cannot be fitted in fails with [`ErrorKind::Conflict`](crate::ErrorKind::Conflict).
-    Serializable,
-}
-
-/// How a transaction begins.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Begin {
-    pub(crate) isolation: Option<Isolation>,
-    pub(crate) read_only: bool,
-    /// Instead of the pool's, in this transaction.
-    pub(crate) statement_timeout: Option<Duration>,
 }
 
 impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     pub(crate) async fn begin(conn: C) -> Result<Self, Error> {
-        Self::begin_as(conn, Begin::default()).await
+        Self::begin_with(conn, TxOptions::new()).await
     }
 
-    pub(crate) async fn begin_as(mut conn: C, begin: Begin) -> Result<Self, Error> {
-        let statement = conn.borrow().manager().begin_statement(begin);
+    pub(crate) async fn begin_with(mut conn: C, options: TxOptions) -> Result<Self, Error> {
+        let statement = conn.borrow().manager().begin_statement(options);
         let link = conn.borrow_mut().link();
         // Set before the server knows: a `begin` that is dropped in the middle leaves the connection to be cleaned.
         let outer = link.track.begins();
-        if let Some(limit) = begin.statement_timeout {
-            link.limits.statement_timeout = Some(limit);
+        let limit = link.limits.statement_timeout;
+        if let Some(asked) = options.statement_timeout {
+            link.limits.statement_timeout = Some(asked);
         }
-        if begin.read_only && DB::READ_ONLY_LINGERS {
+        let lingers = options.read_only && DB::READ_ONLY_LINGERS;
+        if lingers {
             link.track.changed();
         }
         link.control(|raw| hidden::begin::<DB>(raw, statement)).await?;
-        Ok(Self { conn, open: true, outer, database: PhantomData })
+        Ok(Self { conn, open: true, outer, limit, lingers, database: PhantomData })
     }
 
     /// Makes the changes permanent.
@@ -90,12 +73,20 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// # Errors
     ///
-    /// What the database says. After [`ErrorKind::Lost`](crate::ErrorKind::Lost) and
-    /// [`ErrorKind::StatementTimeout`](crate::ErrorKind::StatementTimeout) the outcome is unknown; otherwise nothing has changed.
+    /// What the database says. After [`ErrorKind::CommitUnknown`](crate::ErrorKind::CommitUnknown) the changes may have been made or
+    /// not; after any other error they were not. An error it is, too, when a statement of the transaction had failed and its error was
+    /// not passed on: PostgreSQL rolls back then, and calls that a success.
     pub async fn commit(mut self) -> Result<(), Error> {
-        self.link().control(hidden::commit::<DB>).await?;
-        self.closed();
-        Ok(())
+        let link = self.link();
+        if link.track.is_doubtful() {
+            let conflict = link.track.is_conflict();
+            if !link.ask(|raw| DB::is_committable(raw, conflict)).await? {
+                self.rollback().await?;
+                return Err(Error::rolled_back(conflict));
+            }
+        }
+        self.link().control(hidden::commit::<DB>).await.map_err(Error::of_commit)?;
+        self.closed().await
     }
 
     /// Takes the changes back, and says when that is done. Dropping does the same in the background.
@@ -105,8 +96,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// What the database says; the changes are not made in any case.
     pub async fn rollback(mut self) -> Result<(), Error> {
         self.link().control(hidden::rollback::<DB>).await?;
-        self.closed();
-        Ok(())
+        self.closed().await
     }
 
     /// Begins a transaction inside this one: a savepoint.
@@ -129,17 +119,26 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         self.conn.borrow_mut().link()
     }
 
-    fn closed(&mut self) {
+    async fn closed(mut self) -> Result<(), Error> {
         self.open = false;
-        let outer = self.outer;
-        self.link().track.ended(outer);
+        let (outer, limit, lingers) = (self.outer, self.limit, self.lingers);
+        let link = self.link();
+        link.track.ended(outer);
+        link.limits.statement_timeout = limit;
+        if lingers && link.control(DB::undo).await.is_ok() {
+            link.track.unchanged();
+        }
+        Ok(())
     }
 }
 
 impl<DB: Backend, C: BorrowMut<Conn<DB>>> Drop for Tx<DB, C> {
     fn drop(&mut self) {
         if self.open {
-            hidden::start_rollback::<DB>(&mut self.conn.borrow_mut().link().raw);
+            let limit = self.limit;
+            let link = self.conn.borrow_mut().link();
+            link.limits.statement_timeout = limit;
+            hidden::start_rollback::<DB>(&mut link.raw);
         }
     }
 }

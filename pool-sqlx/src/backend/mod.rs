@@ -10,7 +10,7 @@ mod sqlite;
 
 #[cfg(feature = "sqlite")]
 use crate::ConfigError;
-use crate::{DatabaseSettings, Error, Reset, executor::Prepared, tx::Begin};
+use crate::{DatabaseSettings, Error, Reset, TxOptions, executor::Prepared};
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
@@ -67,7 +67,14 @@ pub trait Backend: Database + sealed::Sealed {
 
     /// The statement that begins a transaction, where a plain `BEGIN` will not do.
     #[doc(hidden)]
-    fn begin_statement(settings: &DatabaseSettings, begin: Begin) -> Option<SqlStr>;
+    fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr>;
+
+    /// Whether a transaction can still be committed, after a statement in it failed (`conflict`: against another one) or went unseen.
+    #[doc(hidden)]
+    fn is_committable(
+        conn: &mut Self::Connection,
+        conflict: bool,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Self::undo).
     #[doc(hidden)]

@@ -1,7 +1,7 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{Backend, Class, executor_of_sqlx, hidden};
-use crate::{DatabaseSettings, Error, Isolation, Reset, config::without_unread, tx::Begin};
+use crate::{DatabaseSettings, Error, Reset, TxOptions, config::without_unread};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
@@ -124,27 +124,36 @@ impl Backend for Postgres {
 
     fn deadline(_: &i32, _: Option<Duration>) {}
 
-    fn begin_statement(_: &DatabaseSettings, begin: Begin) -> Option<SqlStr> {
-        let Begin { isolation, read_only, statement_timeout } = begin;
-        if isolation.is_none() && !read_only && statement_timeout.is_none() {
+    fn begin_statement(_: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
+        let TxOptions { isolation, read_only, deferrable, statement_timeout, retries: _ } = options;
+        if isolation.is_none() && !read_only && !deferrable && statement_timeout.is_none() {
             return None;
         }
         let mut sql = String::from("BEGIN");
         if let Some(level) = isolation {
-            sql += match level {
-                Isolation::ReadCommitted => " ISOLATION LEVEL READ COMMITTED",
-                Isolation::RepeatableRead => " ISOLATION LEVEL REPEATABLE READ",
-                Isolation::Serializable => " ISOLATION LEVEL SERIALIZABLE",
-            };
+            sql += " ISOLATION LEVEL ";
+            sql += level.sql();
         }
         if read_only {
             sql += " READ ONLY";
+        }
+        if deferrable {
+            sql += " DEFERRABLE";
         }
         if let Some(limit) = statement_timeout {
             // In the same message, so that it costs no round trip; it ends with the transaction.
             sql = format!("{sql}; SET LOCAL statement_timeout = '{}'", milliseconds(limit));
         }
         Some(AssertSqlSafe(sql).into_sql_str())
+    }
+
+    async fn is_committable(conn: &mut PgConnection, _: bool) -> Result<bool, sqlx::Error> {
+        // To the commit of an aborted block the server answers ROLLBACK, as a success, and sqlx does not look.
+        match conn.execute("SELECT").await {
+            Ok(_) => Ok(true),
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25P02") => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     const READ_ONLY_LINGERS: bool = false;

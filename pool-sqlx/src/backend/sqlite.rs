@@ -1,7 +1,7 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
 use super::{Backend, Class, executor_of_sqlx, hidden, refuse};
-use crate::{DatabaseSettings, Error, Reset, tx::Begin};
+use crate::{DatabaseSettings, Error, Reset, TxOptions};
 use sqlx::{
     Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
@@ -141,13 +141,18 @@ impl Backend for Sqlite {
         state.at.store(at, Ordering::Relaxed);
     }
 
-    fn begin_statement(settings: &DatabaseSettings, begin: Begin) -> Option<SqlStr> {
-        match (begin.read_only, is_read_only(settings.url.expose())) {
+    fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
+        match (options.read_only, is_read_only(settings.url.expose())) {
             (_, true) => None,
             (true, false) => Some("BEGIN; PRAGMA query_only = 1".into_sql_str()),
             // A transaction that starts as a reader and turns writer fails at once when another one has written meanwhile.
             (false, false) => Some("BEGIN IMMEDIATE".into_sql_str()),
         }
+    }
+
+    async fn is_committable(_: &mut SqliteConnection, _: bool) -> Result<bool, sqlx::Error> {
+        // A failed statement leaves the transaction as it was, or ends it, and then the commit itself fails.
+        Ok(true)
     }
 
     const READ_ONLY_LINGERS: bool = true;

@@ -1,0 +1,173 @@
+//! Transactions on a real PostgreSQL: options, conflicts, and what a commit may answer.
+#![allow(clippy::unwrap_used)]
+
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, PgPool, PgTx, TxOptions};
+use sqlx::Executor;
+use std::time::{Duration, Instant};
+use tests::{
+    Postgres,
+    proxy::{Mode, Proxy},
+};
+
+fn settings(url: impl AsRef<str>) -> DatabaseSettings {
+    DatabaseSettings::new(url).unwrap().with_pool_size(1u32).with_max_overflow(0u32)
+}
+
+async fn show(tx: &mut PgTx, setting: &'static str) -> String {
+    sqlx::query_scalar("select current_setting($1)").bind(setting).fetch_one(&mut *tx).await.unwrap()
+}
+
+#[tokio::test]
+async fn options_hold_for_the_transaction_and_no_longer() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let options = TxOptions::new()
+        .isolation(Isolation::Serializable)
+        .read_only()
+        .deferrable()
+        .statement_timeout(Duration::from_millis(1234));
+    let mut tx = pool.begin_with(options).await.unwrap();
+    for (setting, value) in [
+        ("transaction_isolation", "serializable"),
+        ("transaction_read_only", "on"),
+        ("transaction_deferrable", "on"),
+        ("statement_timeout", "1234ms"),
+    ] {
+        assert_eq!(show(&mut tx, setting).await, value);
+    }
+    let refused = Error::from(tx.execute("create table t ()").await.unwrap_err());
+    assert!(refused.to_string().contains("read-only"), "{refused}");
+    tx.rollback().await.unwrap();
+
+    let mut tx = pool.begin().await.unwrap();
+    assert_eq!(show(&mut tx, "transaction_isolation").await, "read committed");
+    assert_eq!(show(&mut tx, "statement_timeout").await, "10s");
+    tx.commit().await.unwrap();
+    assert_eq!((pool.status().totals.opened, pool.status().totals.resets), (1, 0));
+}
+
+#[tokio::test]
+async fn a_transaction_may_take_longer_than_the_pool_s_statements_and_only_it() {
+    let database = Postgres::shared().database().unwrap();
+    let pool =
+        PgPool::connect(settings(database.url()).with_statement_timeout(Duration::from_millis(100))).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let mut tx = conn.begin_with(TxOptions::new().statement_timeout(Duration::from_secs(5))).await.unwrap();
+    // Longer than the pool's limit and its margin.
+    tx.execute("select pg_sleep(0.8)").await.unwrap();
+    tx.commit().await.unwrap();
+    let asked = Instant::now();
+    let error = Error::from(conn.execute("select pg_sleep(60)").await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::StatementTimeout);
+    assert!(asked.elapsed() < Duration::from_millis(600), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_commit_that_the_server_turns_into_a_rollback_is_an_error() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut seen = pool.begin().await.unwrap();
+    seen.execute("insert into t values (1)").await.unwrap();
+    seen.execute("select 1 / 0").await.unwrap_err();
+    let error = seen.commit().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Database);
+    assert!(error.to_string().contains("rolled back instead of committed"), "{error}");
+    assert_eq!(pool.status().totals.resets, 0, "the rollback was acknowledged");
+
+    let mut unseen = pool.begin().await.unwrap();
+    unseen.execute("insert into t values (1)").await.unwrap();
+    unseen.raw().execute("select 1 / 0").await.unwrap_err();
+    unseen.commit().await.unwrap_err();
+
+    // Only doubt costs a look: a savepoint has taken this failure back.
+    let mut saved = pool.begin().await.unwrap();
+    let mut inner = saved.begin_nested().await.unwrap();
+    inner.execute("select 1 / 0").await.unwrap_err();
+    inner.rollback().await.unwrap();
+    saved.execute("insert into t values (2)").await.unwrap();
+    saved.commit().await.unwrap();
+    assert_eq!(database.psql("select string_agg(n::text, ',') from t").unwrap(), "2");
+}
+
+#[tokio::test]
+async fn a_refused_commit_is_told_from_one_that_may_have_happened() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer unique deferrable initially deferred)").unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let limits = settings(proxy.url(&database.url())).with_statement_timeout(Duration::from_millis(200));
+    let pool = PgPool::connect(limits).await.unwrap();
+    let begin = async || {
+        let mut tx = pool.begin().await.unwrap();
+        tx.execute("insert into t values (1)").await.unwrap();
+        tx
+    };
+    let mut refused = begin().await;
+    refused.execute("insert into t values (1)").await.unwrap();
+    assert_eq!(refused.commit().await.unwrap_err().kind(), ErrorKind::Database);
+
+    for fail in [|proxy: &Proxy| proxy.set(Mode::Silent), Proxy::reset_all] {
+        let tx = begin().await;
+        fail(&proxy);
+        let error = tx.commit().await.unwrap_err();
+        proxy.set(Mode::Pass);
+        assert_eq!(
+            (error.kind(), error.status(), error.retry_after()),
+            (ErrorKind::CommitUnknown, 503, None),
+            "{error}"
+        );
+        assert!(error.sqlx().is_some() && error.to_string().contains("may have been made or not"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn conflicts_are_run_again_until_every_increment_is_there() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer); insert into t values (0)").unwrap();
+    let pool = PgPool::connect(settings(database.url()).with_pool_size(4u32)).await.unwrap();
+    let serializable = TxOptions::new().isolation(Isolation::Serializable).retries(50);
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let pool = pool.clone();
+            // Spawned: so its future is `Send`.
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    let work = async |tx: &mut PgTx| -> Result<(), Error> {
+                        let n: i32 = sqlx::query_scalar("select n from t").fetch_one(&mut *tx).await?;
+                        sqlx::query("update t set n = $1").bind(n + 1).execute(&mut *tx).await?;
+                        Ok(())
+                    };
+                    pool.transaction_with(serializable, work).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(database.psql("select n from t").unwrap(), "40");
+}
+
+#[tokio::test]
+async fn work_runs_again_after_a_conflict_only_and_as_often_as_asked() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let attempts = async |state: &'static str, retries| {
+        let (mut times, options) = (0, TxOptions::new().retries(retries));
+        let raise = format!("do $$ begin raise sqlstate '{state}'; end $$");
+        let outcome: Result<(), anyhow::Error> = pool
+            .transaction_with(options, async |tx: &mut PgTx| {
+                times += 1;
+                tx.execute(sqlx::AssertSqlSafe(raise.clone())).await?;
+                Ok(())
+            })
+            .await;
+        outcome.unwrap_err();
+        times
+    };
+    assert_eq!(attempts("40001", 2).await, 3);
+    assert_eq!(attempts("40P01", 1).await, 2);
+    assert_eq!(attempts("40001", 0).await, 1);
+    assert_eq!(attempts("23505", 2).await, 1);
+    assert_eq!((pool.status().in_use, pool.status().totals.opened), (0, 1));
+}
