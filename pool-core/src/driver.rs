@@ -1,12 +1,12 @@
 //! The task that keeps the alarms and starts the jobs.
 
-use crate::{Manager, job, shared::Shared};
+use crate::{Manager, job, shared::Shared, sync::spawn};
 use std::sync::Arc;
 use tokio::{runtime::Handle, time::timeout_at};
 
 /// Starts a driver on this runtime.
 pub(crate) fn start<M: Manager>(runtime: &Handle, shared: Arc<Shared<M>>) {
-    runtime.spawn(run(Seat(shared)));
+    spawn(runtime, run(Seat(shared)));
 }
 
 /// The place of the driver. Dropped when it ends, by itself or with its runtime.
@@ -20,7 +20,7 @@ impl<M: Manager> Drop for Seat<M> {
 
 /// Sweeps at each alarm and each kick, starts what there is to do, and ends when the pool is closed and empty.
 async fn run<M: Manager>(seat: Seat<M>) {
-    let shared = &seat.0;
+    let (shared, runtime) = (&seat.0, Handle::current());
     loop {
         let kicked = shared.kick.notified();
         let (alarm, drained) = shared.turn(|state, now, fx| (state.sweep(now, fx), state.is_drained()));
@@ -28,7 +28,7 @@ async fn run<M: Manager>(seat: Seat<M>) {
             return;
         }
         while let Some(work) = shared.turn(|state, now, _| state.next_job(now)) {
-            job::spawn(Arc::clone(shared), work);
+            job::start(&runtime, Arc::clone(shared), work);
         }
         match shared.instant(alarm) {
             // Called or rung: either way there is something to look at.

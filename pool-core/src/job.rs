@@ -5,20 +5,20 @@ use crate::{
     error::Failure,
     shared::Shared,
     state::{Ns, SlotId, effects::Job, time},
+    sync::spawn,
 };
 use std::sync::Arc;
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
-/// Runs the job in a new task. However that ends, the slot is reported back.
-pub(crate) fn spawn<M: Manager>(shared: Arc<Shared<M>>, job: Job<M::Conn>) {
+/// Runs the job in a new task on this runtime. However that ends, the slot is reported back.
+pub(crate) fn start<M: Manager>(runtime: &Handle, shared: Arc<Shared<M>>, job: Job<M::Conn>) {
+    let held = |slot, kind| Held { shared, slot, kind, reported: false };
     match job {
-        Job::Connect { slot, limit } => drop(tokio::spawn(connect(Held::new(shared, slot, Kind::Connect), limit))),
-        Job::Ping { slot, conn, limit } => drop(tokio::spawn(ping(Held::new(shared, slot, Kind::Ping), conn, limit))),
-        Job::Reset { slot, conn, limit } => {
-            drop(tokio::spawn(reset(Held::new(shared, slot, Kind::Reset), conn, limit)))
-        }
+        Job::Connect { slot, limit } => spawn(runtime, connect(held(slot, Kind::Connect), limit)),
+        Job::Ping { slot, conn, limit } => spawn(runtime, ping(held(slot, Kind::Ping), conn, limit)),
+        Job::Reset { slot, conn, limit } => spawn(runtime, reset(held(slot, Kind::Reset), conn, limit)),
         Job::Close { slot, conn, limit, reason } => {
-            drop(tokio::spawn(close(Held::new(shared, slot, Kind::Close(reason)), conn, limit)));
+            spawn(runtime, close(held(slot, Kind::Close(reason)), conn, limit, reason));
         }
     }
 }
@@ -62,8 +62,7 @@ async fn reset<M: Manager>(held: Held<M>, mut conn: M::Conn, limit: Ns) {
     held.report(|shared, slot| shared.turn(|state, now, fx| state.reset_failed(slot, Some(conn), lost, now, fx)));
 }
 
-async fn close<M: Manager>(held: Held<M>, conn: M::Conn, limit: Ns) {
-    let Kind::Close(reason) = held.kind else { unreachable!("BUG: a close job of another kind") };
+async fn close<M: Manager>(held: Held<M>, conn: M::Conn, limit: Ns, reason: CloseReason) {
     let confirmed = timeout(time(limit), held.shared.manager.close(conn)).await.is_ok();
     held.report(|shared, slot| shared.turn(|state, now, fx| state.was_closed(slot, reason, confirmed, now, fx)));
 }
@@ -85,10 +84,6 @@ struct Held<M: Manager> {
 }
 
 impl<M: Manager> Held<M> {
-    fn new(shared: Arc<Shared<M>>, slot: SlotId, kind: Kind) -> Self {
-        Self { shared, slot, kind, reported: false }
-    }
-
     fn report(mut self, tell: impl FnOnce(&Arc<Shared<M>>, SlotId)) {
         self.reported = true;
         tell(&self.shared, self.slot);

@@ -44,6 +44,7 @@ mod outbox;
 mod pool;
 mod pooled;
 mod shared;
+mod sync;
 
 #[cfg(any(test, feature = "testing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]

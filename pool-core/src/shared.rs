@@ -6,13 +6,11 @@ use crate::{
     nested,
     outbox::Outbox,
     state::{Arrival, Caller, Loan, Ns, SlotId, State, effects::Effects, nanos},
+    sync::{AtomicUsize, Mutex, MutexGuard},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 

@@ -396,7 +396,9 @@ impl<C, E: Display> State<C, E> {
             self.armed = self.pulse.not_before();
             fx.kick = true;
         }
-        fx.drained |= self.is_drained();
+        if self.is_drained() {
+            (fx.drained, fx.kick) = (true, true); // the driver may go, too
+        }
     }
 
     /// Decides what becomes of a good connection that nobody uses: kept idle for now, or closed.

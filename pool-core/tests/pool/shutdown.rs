@@ -2,10 +2,10 @@
 
 use crate::{once, pool, secs, settings, settled, until, waiting};
 use pool_core::{
-    CloseReason, TryAcquireError, Verdict,
-    testing::{Call, Reply},
+    CloseReason, Condition, ErrorClass, Manager, Pool, TryAcquireError, Verdict,
+    testing::{Call, Reply, Script, ScriptConn, ScriptError},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(start_paused = true)]
@@ -108,6 +108,51 @@ async fn the_last_handle_closes_the_pool_behind_its_users() {
     drop(b);
     until("the last one is closed", || script.open() == 0).await;
     assert_eq!(script.count(|c| matches!(c, Call::Close(_))), 2);
+}
+
+/// A manager that tells when it is gone, and with it all that held it: driver, jobs, guards.
+struct Telltale(Script, #[expect(dead_code, reason = "counts")] Arc<()>);
+
+impl Manager for Telltale {
+    type Conn = ScriptConn;
+    type Error = ScriptError;
+    async fn connect(&self) -> Result<ScriptConn, ScriptError> {
+        self.0.connect().await
+    }
+    async fn ping(&self, conn: &mut ScriptConn) -> Result<(), ScriptError> {
+        self.0.ping(conn).await
+    }
+    async fn reset(&self, conn: &mut ScriptConn) -> Result<(), ScriptError> {
+        self.0.reset(conn).await
+    }
+    async fn close(&self, conn: ScriptConn) {
+        self.0.close(conn).await;
+    }
+    fn condition(&self, conn: &mut ScriptConn) -> Condition {
+        self.0.condition(conn)
+    }
+    fn classify(&self, error: &ScriptError) -> ErrorClass {
+        self.0.classify(error)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_outlives_the_last_handle_and_the_last_guard() {
+    // Found by the schedule explorer: the driver was not told that the last connection had closed, and stayed for ever.
+    for guard_last in [true, false] {
+        let life = Arc::new(());
+        let pool = Pool::new(Telltale(Script::new(), Arc::clone(&life)), settings(2, 0)).expect("good settings");
+        let (idle, held) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        drop(idle);
+        if guard_last {
+            drop(pool);
+            drop(held);
+        } else {
+            drop(held);
+            drop(pool);
+        }
+        until("the manager is gone", || Arc::strong_count(&life) == 1).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,14 +15,14 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of `pool-core` that use no other, and that all may use.
-const ALONE: &[&str] = &["backoff"];
+const ALONE: &[&str] = &["backoff", "sync"];
 
 /// Modules of `pool-core` for its users' tests: they may use all, and no one uses them.
 const ABOVE: &[&str] = &["testing"];
 
 /// What each crate may depend on, its own tests aside.
 const DEPENDENCIES: &[(&str, &[&str])] = &[
-    ("pool-core", &["pin-project-lite", "serde", "tokio", "tracing"]),
+    ("pool-core", &["pin-project-lite", "serde", "shuttle", "tokio", "tracing"]),
     ("pool-macros", &["proc-macro2", "quote", "strsim", "syn"]),
 ];
 
@@ -280,7 +280,7 @@ mod tests {
             dependencies,
             &[("pool-core/Cargo.toml", "[dependencies]\ntokio = \"1\"\nsqlx.workspace = true\n")],
             &[
-                "pool-core/Cargo.toml:3: pool-core may depend on pin-project-lite, serde, tokio, tracing only, not on `sqlx`",
+                "pool-core/Cargo.toml:3: pool-core may depend on pin-project-lite, serde, shuttle, tokio, tracing only, not on `sqlx`",
             ],
         );
         check(
