@@ -30,6 +30,7 @@ pub(crate) fn run(arguments: &[&str]) -> Verdict {
     let mut report = Report::default();
     report.group("tests", || tests(&prepare, filter));
     report.group("doctests", || doctests(&prepare, filter));
+    report.group("schedules", || schedules(filter));
     Ok(report.finish())
 }
 
@@ -52,6 +53,16 @@ fn tests(prepare: &dyn Fn(Command) -> Command, filter: &[&str]) -> Outcome {
 
 fn doctests(prepare: &dyn Fn(Command) -> Command, filter: &[&str]) -> Outcome {
     let mut command = prepare(cargo(&["test", "--doc", "--no-fail-fast"]));
+    command.args(["--", cargo::colour(Stream::Out)]).args(filter);
+    counted(command, Stream::Out, libtest_counts)
+}
+
+/// The tests that decide who runs next: built with another `cfg`, so they have a target directory of their own.
+fn schedules(filter: &[&str]) -> Outcome {
+    let mut command =
+        cargo(&["test", "--package", "pool-core", "--test", "schedules", "--target-dir", "target/shuttle"]);
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    command.env("RUSTFLAGS", format!("{flags} --cfg shuttle").trim_start());
     command.args(["--", cargo::colour(Stream::Out)]).args(filter);
     counted(command, Stream::Out, libtest_counts)
 }
