@@ -40,6 +40,21 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// What it means, in a few words.
+    fn phrase(self) -> &'static str {
+        match self {
+            Self::Exhausted => "all are in use",
+            Self::Leaking => "all are in use, one for longer than leak_after",
+            Self::Nested => "all are held by tasks that wait for another one",
+            Self::Connecting => "none could be opened",
+            Self::Refused => "too many wait already",
+            Self::Paused => "lending is paused",
+            Self::Closed => "the pool is closed",
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
@@ -151,15 +166,19 @@ impl<E> AcquireError<E> {
     }
 }
 
-/// One line, for example `timed out after 250ms waiting for a connection of pool primary (limit of size 10 overflow 5 reached,
-/// in use 15 of 15, idle 0, waiting 8, longest: app::list (src/app.rs:12) holds 12, longest 3.2s); see errors/exhausted`.
+/// One line, for example `timed out after 250ms waiting for a connection of pool primary: all are in use (limit of size 10 overflow 5
+/// reached, in use 15 of 15, idle 0, waiting 8, longest holder: app::list (src/app.rs:12) holds 12, longest 3.2s); see errors/exhausted`.
 impl<E: fmt::Display> fmt::Display for AcquireError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { cause, verdict, waited, status, holders, .. } = &*self.report;
         let (pool, waited) = (&status.name, short(*waited));
         match cause {
-            Cause::TimedOut => write!(f, "timed out after {waited} waiting for a connection of pool {pool} (")?,
-            Cause::QueueFull(limit) => write!(f, "refused by pool {pool}: {limit} callers wait already (")?,
+            Cause::TimedOut => {
+                write!(f, "timed out after {waited} waiting for a connection of pool {pool}: {} (", verdict.phrase())?;
+            }
+            Cause::QueueFull(limit) => {
+                write!(f, "refused by pool {pool}: max_waiting = {limit} and as many callers wait already (")?;
+            }
             Cause::Closed => write!(f, "pool {pool} is closed (")?,
             Cause::Paused => write!(f, "refused by pool {pool}: lending is paused (")?,
             Cause::Nested(outer) => {
@@ -178,8 +197,8 @@ impl<E: fmt::Display> fmt::Display for AcquireError<E> {
             write!(f, "limit of size {} overflow {} reached, ", status.pool_size, status.max_overflow)?;
         }
         write!(f, "{status}")?;
-        if let Some(holder) = holders.first() {
-            write!(f, ", longest holder: {holder}")?;
+        for (i, holder) in holders.iter().take(3).enumerate() {
+            write!(f, "{} {holder}", if i == 0 { ", longest holder:" } else { ", then" })?;
         }
         if let (false, Some(error)) = (matches!(cause, Cause::Connect(_)), self.connect_error()) {
             write!(f, ", last connect error: {error}")?;

@@ -444,7 +444,7 @@ impl<C, E: Display> State<C, E> {
             Some(CloseReason::Invalidated)
         } else if now >= slot.expires || self.settings.max_uses.is_some_and(|max| slot.uses >= max) {
             Some(CloseReason::Recycled)
-        } else if self.settings.cap().is_some_and(|cap| self.slots.used() > cap) {
+        } else if self.settings.cap().is_some_and(|cap| self.staying() > cap) {
             Some(CloseReason::Excess)
         } else {
             None
@@ -1017,9 +1017,7 @@ impl<C, E: Display> State<C, E> {
         self.settings = settings;
         self.admitted = self.settings.cap().unwrap_or(u32::MAX).max(self.slots.used());
         let cap = self.settings.cap().unwrap_or(u32::MAX);
-        while self.idle.len() > self.settings.pool_size
-            || (self.slots.used() - self.leaving() > cap && self.idle.len() > 0)
-        {
+        while self.idle.len() > self.settings.pool_size || (self.staying() > cap && self.idle.len() > 0) {
             let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");
             self.close_idle(id, CloseReason::Excess, now, fx);
         }
@@ -1060,8 +1058,9 @@ impl<C, E: Display> State<C, E> {
         }
     }
 
-    fn leaving(&self) -> u32 {
-        self.slots.count(Phase::Closing(CloseReason::Excess))
+    /// Slots that are not about to be freed.
+    fn staying(&self) -> u32 {
+        self.slots.used() - self.slots.count(Phase::Closing(CloseReason::Excess))
     }
 
     /// The driver's runtime has ended: its connections are dead, and there is nobody to say goodbye.

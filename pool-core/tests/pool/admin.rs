@@ -108,6 +108,18 @@ async fn shrinking_closes_idle_ones_now_and_those_in_use_when_they_come_home() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn shrinking_closes_no_more_than_it_must() {
+    // Found by the model: a connection that was being closed counted against the new cap, and took an idle one with it.
+    let (script, pool) = pool(settings(2, 1));
+    let (a, b, _held) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop((a, b));
+    script.always_close(Reply::ok().after(ms(500)));
+    pool.reconfigure(settings(1, 1)).unwrap();
+    sleep(secs(1)).await;
+    assert_eq!((pool.status().idle, pool.status().open), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_limit_holds_for_callers_that_come_after_it() {
     let (_, pool) = pool(settings(1, 0).with_pool_timeout(secs(5)));
     let _held = pool.acquire().await.unwrap();
