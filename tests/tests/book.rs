@@ -44,6 +44,22 @@ fn every_verdict_has_a_page_that_the_index_lists() {
     }
 }
 
+/// `cargo xtask tidy` holds the imports against its own list of layers; the page shows the same ones.
+#[test]
+fn the_picture_of_the_core_has_every_module() {
+    let rules = fs::read_to_string(in_repository("xtask/src/tidy/architecture.rs")).unwrap();
+    let (_, rules) = rules.split_once("const LAYERS").expect("tidy knows the layers");
+    let (rules, _) = rules.split_once("const DEPENDENCIES").expect("the layers come first");
+    let modules: Vec<&str> = rules.split('"').skip(1).step_by(2).collect();
+    assert!(modules.contains(&"state"), "{modules:?}");
+    let page = fs::read_to_string(in_repository("book/src/contributing/architecture.md")).unwrap();
+    let (_, picture) = page.split_once("## Which module of `pool-core` may use which?").expect("there is a picture");
+    let (picture, _) = picture.split_once("*In words:*").expect("the picture has a caption");
+    let drawn: Vec<&str> = picture.split(|c: char| !c.is_alphanumeric()).collect();
+    let missing: Vec<_> = modules.into_iter().filter(|module| !drawn.contains(module)).collect();
+    assert!(missing.is_empty(), "draw {missing:?} in book/src/contributing/architecture.md");
+}
+
 fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
