@@ -80,10 +80,30 @@ use proc_macro::TokenStream;
 /// | option | meaning | without it |
 /// | --- | --- | --- |
 /// | `timeout = "2s"` | longest wait for the connection, all in all | the pool's `pool_timeout` |
+/// | `limit = 5` | so many calls of this function at most hold a connection; the next waits its turn, then 503 | as many as the pool has |
+/// | `statement_timeout = "500ms"` | longest run of each statement, longer or shorter than the pool's | the pool's `statement_timeout` |
 /// | `retry_after = "1s"` | when a client that was refused should come back | as the failure suggests |
 /// | `pool = Replica` | key type of the pool | `Main` |
 /// | `from = self.db` | an expression for the pool: a pool, a reference or an `Arc` | an argument |
 /// | `crate = path` | where `pool_sqlx` is | `::pool_sqlx` |
+///
+/// With a transaction also
+///
+/// | option | meaning | without it |
+/// | --- | --- | --- |
+/// | `read_only` | the database refuses to change anything; SQLite: does not wait for the writer | may write |
+/// | `isolation = "serializable"` | or `"repeatable read"`, `"read committed"`; SQLite is always serializable | the database's default |
+/// | `retry = 2` | runs the body again, in a new transaction, when it lost against another one (40001, 40P01), the commit included | the conflict is the answer |
+///
+/// One `timeout` covers the wait for a place under `limit` and for the connection. `limit` is the cure for one slow route that
+/// takes every connection. With `retry` the body may run several times: keep everything but the database out of it. Each attempt
+/// gets copies of the arguments (`Clone`), waits for a connection anew, and the pauses between are random and hold nothing; the
+/// error type has to implement `std::error::Error`.
+///
+/// A `statement_timeout` costs nothing in a transaction (it travels with `BEGIN`), nor on a `PgConn` if it is shorter than the
+/// pool's: we keep it, and cancel the statement on the server when it runs out. Only statements on `conn` itself are seen;
+/// with sqlx's own `&mut PgConnection`, and for a longer limit than the pool's, the server is told: one round trip before the body,
+/// one after the release. On SQLite it holds for statements on `conn` and `tx` themselves.
 ///
 /// A duration is `"250ms"`, `"2s"`, `"5m"` or `"2h"`, a number of seconds, or a `Duration` constant.
 ///
@@ -92,7 +112,33 @@ use proc_macro::TokenStream;
 /// No connection in time, a database that cannot be reached, a failed commit: these end the function. A return type
 /// whose name ends with `Result`, and `Response` or `HttpResponse`, stay as they are and carry the failure, by
 /// `E: From<pool_sqlx::Error>` or as a 503. Any other `T` (`Json<T>`, `impl IntoResponse`, `()`) becomes
-/// `Result<T, pool_sqlx::Error>`, which axum answers with 503 too.
+/// `Result<T, pool_sqlx::Error>`, which axum and actix answer with 503 too. tonic's `Result<_, Status>` carries it as `UNAVAILABLE`
+/// with a `RetryInfo`.
+///
+/// # Streams
+///
+/// The connection goes back before the response is built, so a response cannot stream from it: a slow client would hold it.
+/// Read what a client may take slowly by pages, each with a connection of its own, by a function like this one:
+///
+/// ```ignore
+/// #[pooled]
+/// async fn page(conn: &mut PgConn, after: i64) -> Result<Vec<Track>, Error> { .. }
+///
+/// async fn export(State(pool): State<PgPool>) -> Body {
+///     Body::from_stream(try_stream! {
+///         let mut last = 0;
+///         loop {
+///             let tracks = page(pool.clone(), last).await?;      // held for one query, not for one client
+///             let Some(track) = tracks.last() else { break };
+///             last = track.id;
+///             yield csv(&tracks);
+///         }
+///     })
+/// }
+/// ```
+///
+/// A stream that needs one snapshot takes the connection by value, and holds it as long as the client likes: give such a
+/// route a `limit`, and the client a time limit.
 ///
 /// # Order with other attributes
 ///
@@ -192,8 +238,10 @@ pub fn pooled(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `async fn connect() -> Result<Self, Error>` | all pools, from `Pool.toml` and the environment |
 /// | `async fn connect_with(&Figment) -> Result<Self, Error>` | the same from a configuration of your own |
 /// | `async fn close(&self) -> Vec<(&'static str, CloseReport)>` | what each pool still had lent when its grace ended |
+/// | `async fn ready(&self) -> Result<(), Error>` | whether a request would get a connection that works, from each pool |
 /// | `fn status(&self) -> Vec<(&'static str, Status)>` | the numbers of each pool |
 /// | `impl FromRef<Databases>` for each pool (feature `axum`) | handlers find a pool in the state by its type |
+/// | `fn configure(&self, &mut ServiceConfig)` (feature `actix`) | the same for actix: `App::new().configure(\|c\| databases.configure(c))` |
 ///
 /// Connecting reads every section before it opens anything, reports all faults of all sections at once, and then opens
 /// all pools at once. If one does not connect, those that did are closed again.

@@ -75,6 +75,21 @@ fn a_state_gives_each_pool_by_its_type() {
     assert_eq!(replica.log.told().last().map(String::as_str), Some("through the copy"));
 }
 
+#[test]
+fn an_actix_application_is_given_each_pool() {
+    let databases = now(Databases::connect()).expect("the mock's figment works");
+    let mut config = mock::actix_web::web::ServiceConfig::default();
+    databases.configure(&mut config);
+    assert!(config.0[0].is::<SqlitePool>() && config.0[1].is::<SqlitePool<Reports>>());
+}
+
+#[test]
+fn all_pools_are_ready_if_each_is() {
+    let sections = |reports| figment(&[("primary", "works"), ("reports", reports)]);
+    let ready = |reports| now(now(Databases::connect_with(&sections(reports))).expect("a lazy pool").ready());
+    assert_eq!((ready("works"), ready("fails")), (Ok(()), Err(Error("refused"))));
+}
+
 /// One field, none of it at start, a raw name, generics.
 #[derive(Pools)]
 #[pools(crate = crate::mock)]

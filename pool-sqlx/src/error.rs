@@ -135,6 +135,24 @@ impl ErrorKind {
             Self::Config | Self::Migrate | Self::Database => "Internal server error",
         }
     }
+
+    /// The HTTP status, unless `statement_timeout_status` says otherwise.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Config | Self::Migrate | Self::Database => 500,
+            _ => 503,
+        }
+    }
+
+    /// When another try may succeed, where the pool does not know better.
+    pub(crate) fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::PoolTimeout | Self::Refused | Self::LockTimeout | Self::Conflict | Self::Lost => {
+                Some(Duration::from_secs(1))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Error {
@@ -168,8 +186,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self.kind() {
             ErrorKind::StatementTimeout => self.timeout_status,
-            ErrorKind::Config | ErrorKind::Migrate | ErrorKind::Database => 500,
-            _ => 503,
+            kind => kind.status(),
         }
     }
 
@@ -177,14 +194,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         let ours = match &*self.cause {
             Cause::Acquire(error) => error.retry_after(),
-            _ => match self.kind() {
-                ErrorKind::PoolTimeout
-                | ErrorKind::Refused
-                | ErrorKind::LockTimeout
-                | ErrorKind::Conflict
-                | ErrorKind::Lost => Some(Duration::from_secs(1)),
-                _ => None,
-            },
+            _ => self.kind().retry_after(),
         };
         ours.map(|ours| self.retry_after.unwrap_or(ours))
     }
@@ -316,14 +326,17 @@ impl Error {
 
 /// Whether the transaction lost against another one, however the error is wrapped.
 pub(crate) fn is_conflict(error: &(dyn StdError + 'static)) -> bool {
-    let is_one = |error: &(dyn StdError + 'static)| {
-        // An error that is transparent shows the source of what it wraps, and not the thing itself.
-        let database = error.downcast_ref::<Box<dyn DatabaseError>>();
-        let class = database.map(|error| Class::of_database(&**error));
-        class.or_else(|| error.downcast_ref().map(Class::of)) == Some(Class::Conflict)
-    };
-    std::iter::successors(Some(error), |error| (*error).source()).any(is_one)
+    let mut errors = std::iter::successors(Some(error), |error| (*error).source());
+    errors.any(|error| kind_in(error) == Some(ErrorKind::Conflict))
         || Error::find(error).is_some_and(|error| error.kind() == ErrorKind::Conflict)
+}
+
+/// What one link of a chain of errors is, if it is one of sqlx's.
+pub(crate) fn kind_in(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    // An error that is transparent shows the source of what it wraps, and not the thing itself.
+    let database =
+        error.downcast_ref::<Box<dyn DatabaseError>>().map(|error| kind_of_class(Class::of_database(&**error)));
+    database.or_else(|| error.downcast_ref().map(kind_of))
 }
 
 /// What an error of sqlx's own is.
@@ -334,15 +347,19 @@ fn kind_of(error: &sqlx::Error) -> ErrorKind {
         sqlx::Error::Configuration(_) => ErrorKind::Config,
         #[cfg(feature = "migrate")]
         sqlx::Error::Migrate(_) => ErrorKind::Migrate,
-        error => match Class::of(error) {
-            Class::Lost => ErrorKind::Lost,
-            Class::Overloaded | Class::StartingUp => ErrorKind::Connect,
-            Class::StatementTimeout => ErrorKind::StatementTimeout,
-            Class::LockTimeout => ErrorKind::LockTimeout,
-            Class::Conflict => ErrorKind::Conflict,
-            Class::Cancelled => ErrorKind::Cancelled,
-            Class::Denied | Class::Query | Class::Protocol | Class::Other => ErrorKind::Database,
-        },
+        error => kind_of_class(Class::of(error)),
+    }
+}
+
+fn kind_of_class(class: Class) -> ErrorKind {
+    match class {
+        Class::Lost => ErrorKind::Lost,
+        Class::Overloaded | Class::StartingUp => ErrorKind::Connect,
+        Class::StatementTimeout => ErrorKind::StatementTimeout,
+        Class::LockTimeout => ErrorKind::LockTimeout,
+        Class::Conflict => ErrorKind::Conflict,
+        Class::Cancelled => ErrorKind::Cancelled,
+        Class::Denied | Class::Query | Class::Protocol | Class::Other => ErrorKind::Database,
     }
 }
 

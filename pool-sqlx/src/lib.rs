@@ -26,8 +26,8 @@
 //!
 //! # Features
 //!
-//! None is on by default: `postgres` and `sqlite` choose databases, `axum` makes pools extractors and errors responses,
-//! `migrate` adds [`Pool::migrate`], `testing` opens `pool_core::testing`.
+//! None is on by default: `postgres` and `sqlite` choose databases, `axum` and `actix` make pools extractors and errors responses,
+//! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `testing` opens `pool_core::testing`.
 //! Whoever uses a database of sqlx that is not named here beside this crate needs sqlx's `macros` feature on as well: we turn
 //! sqlx-core's `offline` on, and a driver without it does not compile.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -66,11 +66,18 @@ pub use pool_core::{
 pub use pool_macros::{HasPools, Pools, pooled};
 pub use transaction::{Isolation, TxOptions};
 pub use tx::Tx;
+pub use web::Failure;
 
 // The macros' output names these.
+#[cfg(feature = "actix")]
+#[doc(no_inline)]
+pub use actix_web;
 #[cfg(feature = "axum")]
 #[doc(no_inline)]
 pub use axum;
+#[cfg(feature = "tonic")]
+#[doc(no_inline)]
+pub use tonic;
 #[doc(no_inline)]
 pub use {figment, sqlx};
 
@@ -121,6 +128,38 @@ macro_rules! __if_axum {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __if_axum {
+    ($($code:item)*) => {};
+}
+
+/// Code for actix-web.
+#[cfg(feature = "actix")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __if_actix {
+    ($($code:item)*) => { $($code)* };
+}
+
+/// Code for actix-web, which is not there.
+#[cfg(not(feature = "actix"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __if_actix {
+    ($($code:item)*) => {};
+}
+
+/// Code for tonic.
+#[cfg(feature = "tonic")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __if_tonic {
+    ($($code:item)*) => { $($code)* };
+}
+
+/// Code for tonic, which is not there.
+#[cfg(not(feature = "tonic"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __if_tonic {
     ($($code:item)*) => {};
 }
 

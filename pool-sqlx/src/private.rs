@@ -1,12 +1,16 @@
 //! What the output of our macros calls. Not for other use: it changes without notice.
 
-use crate::{Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Pool, Tx, TxOptions, conn::Seen, error};
+use crate::{
+    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Failure, Pool, Tx, TxOptions, conn::Seen, error,
+};
 use figment::Figment;
 use futures_core::future::BoxFuture;
 use std::{
     error::Error as StdError,
+    fmt,
     future::Future,
     hash::{BuildHasher, RandomState},
+    ops::Deref,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -265,7 +269,7 @@ pub fn holding<F: Future>(_: &'static Call, body: F) -> impl Future<Output = F::
 /// What a `#[pooled]` function may return if it is to carry the pool's failures.
 #[diagnostic::on_unimplemented(
     message = "`#[pooled]` cannot turn a failure of the pool into `{Self}`",
-    note = "return a `Result` whose error implements `From<pool_sqlx::Error>`, or axum's `Response` (feature `axum`)"
+    note = "return a `Result` whose error implements `From<pool_sqlx::Error>`, axum's `Response` (feature `axum`) or actix's `HttpResponse` (feature `actix`)"
 )]
 pub trait Reply: Sized {
     fn from_pool_error(error: Error) -> Self;
@@ -287,6 +291,17 @@ impl<T, E: From<Error>> Reply for Result<T, E> {
 impl Reply for axum::response::Response {
     fn from_pool_error(error: Error) -> Self {
         axum::response::IntoResponse::into_response(error)
+    }
+
+    fn is_success(&self) -> bool {
+        !self.status().is_client_error() && !self.status().is_server_error()
+    }
+}
+
+#[cfg(feature = "actix")]
+impl Reply for actix_web::HttpResponse {
+    fn from_pool_error(error: Error) -> Self {
+        actix_web::ResponseError::error_response(&error)
     }
 
     fn is_success(&self) -> bool {
@@ -320,6 +335,36 @@ impl<DB: Backend, K, P: AsPool<DB, K>> AsPool<DB, K> for Arc<P> {
 
 pub fn as_pool<T: Lend, K>(pool: &impl AsPool<T::Database, K>) -> &PoolFor<T, K> {
     pool.pool()
+}
+
+/// Logs an application's error where it becomes an answer.
+pub fn answer(error: &dyn fmt::Display, failure: Failure) -> Failure {
+    failure.log(error);
+    failure
+}
+
+/// What a field of an error means, whatever kind of error it is: `&Look(field)` finds one of two traits by itself.
+pub struct Look<'e, E>(pub &'e E);
+
+pub trait LookAtError {
+    fn error(&self) -> &(dyn StdError + 'static);
+}
+
+impl<E: StdError + 'static> LookAtError for &Look<'_, E> {
+    fn error(&self) -> &(dyn StdError + 'static) {
+        self.0
+    }
+}
+
+/// For boxes of errors, `anyhow::Error` among them, which are no errors themselves.
+pub trait LookIntoBox {
+    fn error(&self) -> &(dyn StdError + 'static);
+}
+
+impl<E: Deref<Target = dyn StdError + Send + Sync>> LookIntoBox for Look<'_, E> {
+    fn error(&self) -> &(dyn StdError + 'static) {
+        &**self.0
+    }
 }
 
 /// Reads the sections of `#[derive(Pools)]`, and collects what is wrong with all of them.

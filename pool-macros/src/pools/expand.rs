@@ -5,13 +5,14 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 
-/// `SECTIONS`, `connect`, `connect_with`, `close`, `status`, and for axum one `FromRef` for each pool.
+/// `SECTIONS`, `connect`, `connect_with`, `close`, `ready`, `status`, for axum one `FromRef` for each pool, for actix `configure`.
 pub(crate) fn expand(pools: &Pools) -> TokenStream {
     let (krate, name, vis, fields) = (pools.root(), &pools.name, &pools.vis, &pools.fields);
     let (impl_generics, type_generics, bounds) = pools.generics.split_for_impl();
     let sections = fields.iter().map(|field| &field.section);
     let connect = connect(&krate, vis, fields);
     let close = close(&krate, vis, fields);
+    let ready = ready(&krate, vis, fields);
     let status = status(&krate, vis, fields);
     let from_ref = fields.iter().map(|Field { name: field, ty, .. }| {
         quote_spanned! {ours_at(ty.span())=>
@@ -22,16 +23,27 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
             }
         }
     });
-    // Whether axum is there is a feature of pool-sqlx, which this crate cannot see: the macro is empty without it.
+    let names = fields.iter().map(|field| &field.name);
+    let configure = quote_spanned! {Span::mixed_site()=>
+        impl #impl_generics #name #type_generics #bounds {
+            /// Lets an actix application's handlers find the pools: `App::new().configure(|config| databases.configure(config))`.
+            #vis fn configure(&self, config: &mut #krate::actix_web::web::ServiceConfig) {
+                #(config.app_data(::core::clone::Clone::clone(&self.#names));)*
+            }
+        }
+    };
+    // Which framework is there is a feature of pool-sqlx, which this crate cannot see: the macro is empty without it.
     quote! {
         impl #impl_generics #name #type_generics #bounds {
             /// The sections of the configuration, one for each pool, in the order of the fields.
             #vis const SECTIONS: &'static [&'static str] = &[#(#sections),*];
             #connect
             #close
+            #ready
             #status
         }
         #krate::__if_axum! { #(#from_ref)* }
+        #krate::__if_actix! { #configure }
     }
 }
 
@@ -91,6 +103,21 @@ fn close(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenS
         /// Closes all pools at once, and tells of each what was still held when its grace ended.
         #vis async fn close(&self) -> ::std::vec::Vec<(&'static str, #krate::CloseReport)> {
             #krate::private::close_all(#closing).await
+        }
+    }
+}
+
+fn ready(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
+    let owner = quote_spanned!(Span::mixed_site()=> self);
+    let ready = list(fields, quote!(::core::result::Result<(), #krate::Error>), "ready", &owner);
+    quote_spanned! {Span::mixed_site()=>
+        /// Tells whether a request would get a connection that works, from each pool. For a readiness check.
+        ///
+        /// # Errors
+        ///
+        /// What the first pool that is not ready says; its name is in it.
+        #vis async fn ready(&self) -> ::core::result::Result<(), #krate::Error> {
+            #krate::private::warm(#ready).await
         }
     }
 }

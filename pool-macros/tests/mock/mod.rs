@@ -464,6 +464,26 @@ macro_rules! __if_axum {
 }
 pub(crate) use __if_axum;
 
+macro_rules! __if_actix {
+    ($($item:item)*) => { $($item)* };
+}
+pub(crate) use __if_actix;
+
+pub mod actix_web {
+    pub mod web {
+        use std::any::Any;
+
+        #[derive(Default)]
+        pub struct ServiceConfig(pub Vec<Box<dyn Any>>);
+
+        impl ServiceConfig {
+            pub fn app_data(&mut self, data: impl Any) {
+                self.0.push(Box::new(data));
+            }
+        }
+    }
+}
+
 pub mod axum {
     pub mod extract {
         pub trait FromRef<T> {

@@ -1,7 +1,6 @@
 //! axum: a pool is an extractor, an error is a response.
 
-use super::Problem;
-use crate::{Backend, Error, Pool};
+use crate::{Backend, Error, Failure, Pool};
 use axum::{
     body::Body,
     extract::{FromRef, FromRequestParts},
@@ -25,13 +24,21 @@ where
 /// `application/problem+json` with the error's status, and `Retry-After` where a retry helps. Logs the error.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let problem = Problem::of(&self);
-        let mut response = Response::new(Body::from(problem.body));
-        // `statement_timeout_status` is checked where it is read; anything else here is ours.
-        *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let failure = Failure::from(&self);
+        failure.log(&self);
+        failure.into_response()
+    }
+}
+
+/// `application/problem+json` with the failure's status, and `Retry-After` where a retry helps. Logs nothing.
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.problem()));
+        // A status that is none is the program's fault.
+        *response.status_mut() = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Problem::TYPE));
-        if let Some(seconds) = problem.retry_after {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Self::MEDIA_TYPE));
+        if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

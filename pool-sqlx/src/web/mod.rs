@@ -1,50 +1,185 @@
 //! Answers for web frameworks: one file each.
 
+#[cfg(feature = "actix")]
+mod actix;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "tonic")]
+mod tonic;
 
-#[cfg(feature = "axum")]
-use crate::Error;
+use crate::{Error, ErrorKind};
+use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
-/// What a framework needs to answer for a failure: an RFC 9457 problem.
-#[cfg(feature = "axum")]
-struct Problem {
+/// How a service answers for an error: the status, an RFC 9457 problem, and when to come back.
+///
+/// It says what kind of failure it is and nothing about the inside: names, sizes and SQL stay in the log.
+/// [`#[derive(ServiceError)]`](crate::ServiceError) makes one of each error of an application.
+///
+/// # Example
+///
+/// ```
+/// use pool_sqlx::Failure;
+///
+/// let failure = Failure::of(&sqlx::Error::PoolTimedOut);
+/// assert_eq!((failure.status(), failure.problem_type()), (503, "urn:pool:pool-timeout"));
+/// let failure = Failure::new(404).with_type("no-such-track").with_detail("there is no track 7");
+/// assert_eq!(failure.problem(), r#"{"detail":"there is no track 7","status":404,"title":"Not Found","type":"no-such-track"}"#);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
     status: u16,
-    body: String,
-    /// Whole seconds, at least one.
-    retry_after: Option<u64>,
+    problem_type: Cow<'static, str>,
+    title: Cow<'static, str>,
+    detail: Option<String>,
+    retry_after: Option<Duration>,
 }
 
-#[cfg(feature = "axum")]
-impl Problem {
-    /// Media type of the body.
-    const TYPE: &'static str = "application/problem+json";
+impl Failure {
+    /// Media type of [`problem`](Self::problem).
+    pub const MEDIA_TYPE: &'static str = "application/problem+json";
 
-    /// Turns a failure into an answer, and logs it: here and nowhere else, so that each is logged once.
+    /// A failure that its status says all about.
+    pub fn new(status: u16) -> Self {
+        let title = Cow::Borrowed(phrase(status));
+        Self { status, problem_type: Cow::Borrowed("about:blank"), title, detail: None, retry_after: None }
+    }
+
+    /// What this error means for a client: [`Error::find`] and sqlx's own errors tell, anything else is a 500.
     ///
-    /// The client learns what kind of failure it is and when to come back. Names, sizes and SQL stay in the log.
-    fn of(error: &Error) -> Self {
-        let (status, problem_type) = (error.status(), error.problem_type());
-        match status {
-            500 => tracing::error!(target: "pool", problem = problem_type, "{error}"),
-            _ => tracing::warn!(target: "pool", problem = problem_type, "{error}"),
+    /// Looks into what wraps them (`source`), but an error that is `transparent` hides what it is made of: pass the inner one.
+    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+        if let Some(ours) = Error::find(error) {
+            return Self::from(ours);
         }
-        let title = error.kind().title();
-        let body = serde_json::json!({ "type": problem_type, "title": title, "status": status }).to_string();
-        let retry_after = error.retry_after().map(|after| after.as_millis().div_ceil(1000).max(1) as u64);
-        Self { status, body, retry_after }
+        let errors = std::iter::successors(Some(error), |error| (*error).source());
+        match errors.filter_map(crate::error::kind_in).next() {
+            Some(kind) => Self::of_kind(kind),
+            None => Self::new(500),
+        }
+    }
+
+    /// Says which problem it is: a URI, or a name relative to your documentation.
+    pub fn with_type(mut self, problem_type: impl Into<Cow<'static, str>>) -> Self {
+        self.problem_type = problem_type.into();
+        self
+    }
+
+    /// Says more about this very occurrence. For the client's eyes.
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Says when another try may succeed.
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The problem's `type`; `about:blank` where the status says it all.
+    pub fn problem_type(&self) -> &str {
+        &self.problem_type
+    }
+
+    /// When another try may succeed, if it may.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The body of the answer.
+    pub fn problem(&self) -> String {
+        let mut problem = serde_json::json!({ "type": self.problem_type, "title": self.title, "status": self.status });
+        if let Some(detail) = &self.detail {
+            problem["detail"] = detail.as_str().into();
+        }
+        problem.to_string()
+    }
+
+    /// What `Retry-After` says: whole seconds, at least one.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|after| after.as_millis().div_ceil(1000).max(1) as u64)
+    }
+
+    /// What a person may read: the detail, else the title.
+    #[cfg(feature = "tonic")]
+    fn message(&self) -> &str {
+        self.detail.as_deref().unwrap_or(&self.title)
+    }
+
+    fn of_kind(kind: ErrorKind) -> Self {
+        let title = Cow::Borrowed(kind.title());
+        let problem_type = match kind.status() {
+            500 => Cow::Borrowed("about:blank"),
+            _ => Cow::Owned(format!("urn:pool:{}", kind.code())),
+        };
+        Self { status: kind.status(), problem_type, title, detail: None, retry_after: kind.retry_after() }
+    }
+
+    /// Logs the error that the answer is for: here and nowhere else, so that each is logged once. A client's fault is not logged.
+    pub(crate) fn log(&self, error: &dyn fmt::Display) {
+        let problem = &*self.problem_type;
+        match self.status {
+            503 | 504 => tracing::warn!(target: "pool", problem, "{error}"),
+            500.. => tracing::error!(target: "pool", problem, "{error}"),
+            _ => {}
+        }
     }
 }
 
-#[cfg(all(test, feature = "axum"))]
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            status: error.status(),
+            problem_type: error.problem_type().into(),
+            title: error.kind().title().into(),
+            detail: None,
+            retry_after: error.retry_after(),
+        }
+    }
+}
+
+/// The status's own words.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        400..=499 => "Client Error",
+        _ => "Server Error",
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_problem_tells_the_kind_and_nothing_of_the_inside() {
-        let problem = Problem::of(&Error::from(sqlx::Error::PoolTimedOut));
-        let body: serde_json::Value = serde_json::from_str(&problem.body).unwrap();
+        let failure = Failure::from(&Error::from(sqlx::Error::PoolTimedOut));
+        let body: serde_json::Value = serde_json::from_str(&failure.problem()).unwrap();
         assert_eq!(
             body,
             serde_json::json!({
@@ -53,15 +188,25 @@ mod tests {
                 "status": 503,
             })
         );
-        let problem = Problem::of(&Error::from(sqlx::Error::Protocol("select secret from users".into())));
-        assert!(problem.status == 500 && !problem.body.contains("secret"), "{}", problem.body);
+        let failure = Failure::from(&Error::from(sqlx::Error::Protocol("select secret from users".into())));
+        assert!(failure.status == 500 && !failure.problem().contains("secret"), "{}", failure.problem());
     }
 
     #[test]
     fn retry_after_is_whole_seconds_rounded_up_and_at_least_one() {
         for (asked, shown) in [(Duration::ZERO, 1), (Duration::from_millis(1), 1), (Duration::from_millis(2500), 3)] {
             let error = Error::from(sqlx::Error::PoolTimedOut).with_retry_after(Some(asked));
-            assert_eq!(Problem::of(&error).retry_after, Some(shown), "{asked:?}");
+            assert_eq!(Failure::from(&error).retry_after_seconds(), Some(shown), "{asked:?}");
         }
+    }
+
+    #[test]
+    fn an_error_of_sqlx_fails_as_ours_would() {
+        let lost = || sqlx::Error::WorkerCrashed;
+        assert_eq!(Failure::of(&lost()), Failure::from(&Error::from(lost())));
+        let wrapped = anyhow::Error::from(lost()).context("cannot list the tracks");
+        assert_eq!(Failure::of(wrapped.as_ref()).status(), 503);
+        assert_eq!(Failure::of(&sqlx::Error::RowNotFound), Failure::from(&Error::from(sqlx::Error::RowNotFound)));
+        assert_eq!(Failure::of(&fmt::Error), Failure::new(500));
     }
 }

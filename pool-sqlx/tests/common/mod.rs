@@ -41,3 +41,30 @@ pub const ENDLESS: &str = "with recursive c(n) as (select 1 union all select n +
 /// Takes some tens of milliseconds.
 pub const LONG: &str =
     "with recursive c(n) as (select 1 union all select n + 1 from c limit 300000) select count(*) from c";
+
+/// A client on a socket of its own, which reads and writes as slowly as a test likes.
+pub struct Client(pub tokio::net::TcpStream);
+
+impl Client {
+    pub async fn to(address: std::net::SocketAddr) -> Self {
+        Self(tokio::net::TcpStream::connect(address).await.unwrap())
+    }
+
+    pub async fn send(&mut self, text: &str) {
+        tokio::io::AsyncWriteExt::write_all(&mut self.0, text.as_bytes()).await.unwrap();
+    }
+
+    /// All that the server says until it closes.
+    pub async fn rest(mut self) -> String {
+        let mut text = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut self.0, &mut text).await.unwrap();
+        String::from_utf8(text).unwrap()
+    }
+}
+
+/// One request without a body, and the whole answer, in small letters.
+pub async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    let mut client = Client::to(address).await;
+    client.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await;
+    client.rest().await.to_ascii_lowercase()
+}
