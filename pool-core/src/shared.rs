@@ -96,9 +96,9 @@ impl<M: Manager> Shared<M> {
         let mut state = self.lock();
         let taken = state.take(caller, now);
         if let Some(lent) = taken {
-            if !state.remarks.is_empty() {
+            if state.unfinished {
                 let mut fx = Effects::default();
-                fx.events.append(&mut state.remarks);
+                state.after_take(now, &mut fx);
                 self.finish(state, now, fx);
             }
             return Ok(lent);

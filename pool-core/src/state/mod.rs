@@ -95,8 +95,10 @@ pub(crate) struct State<C, E> {
     timings: Timings,
     /// Pairs of sites that were warned of as nested.
     warned: Vec<(Site, Site)>,
-    /// What a common step has to tell, which is rare.
-    pub(crate) remarks: Vec<Event>,
+    /// What a `take` has to tell, which is rare.
+    remarks: Vec<Event>,
+    /// Whether a `take` left something to do: see [`State::after_take`].
+    pub(crate) unfinished: bool,
     /// Slots with a ping, a reset or a close that no job has taken up yet. Their phase says which.
     todo: VecDeque<SlotId>,
     /// Raised by `invalidate` and by a detected disconnect; connections of an earlier epoch are retired.
@@ -132,6 +134,7 @@ impl<C, E: Display> State<C, E> {
             timings: Timings::new(),
             warned: Vec::new(),
             remarks: Vec::new(),
+            unfinished: false,
             todo: VecDeque::new(),
             epoch: 0,
             closed: false,
@@ -166,7 +169,16 @@ impl<C, E: Display> State<C, E> {
             self.warn_of_nesting(outer, caller.site);
         }
         self.idle.pop();
-        Some(self.lend(id, caller, now))
+        let lent = self.lend(id, caller, now);
+        self.unfinished = !self.remarks.is_empty() || (self.settings.min_idle > 0 && self.wants_connection(now));
+        Some(lent)
+    }
+
+    /// Does what a `take` left: a warning to tell, a spare connection to open. Rare, so that the common step stays without effects.
+    pub(crate) fn after_take(&mut self, now: Ns, fx: &mut Effects<C>) {
+        self.unfinished = false;
+        fx.events.append(&mut self.remarks);
+        self.advance(now, fx);
     }
 
     /// Takes back a clean connection that nobody waits for. The other common step: no effects.
@@ -1252,6 +1264,7 @@ impl<C, E: Display> State<C, E> {
         let under_way = self.slots.count(Phase::Opening) + self.slots.count(Phase::Pinging);
         let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
         !self.queue.is_empty()
+            && self.paused.is_none()
             && under_way == 0
             && !full
             && self.pulse.not_before() <= now

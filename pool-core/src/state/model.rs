@@ -170,6 +170,9 @@ impl Real {
         let caller = Caller { site: Site::here(), task: 0, holds: None };
         let now = self.now;
         if let Some((Loan { slot, .. }, conn)) = self.state.take(caller, now) {
+            if self.state.unfinished {
+                self.turn(|s, now, fx| s.after_take(now, fx));
+            }
             return self.lent.push((id, slot, conn));
         }
         match self.turn(|s, now, fx| s.wait(caller, deadline, Waker::noop().clone(), now, fx)) {

@@ -135,6 +135,9 @@ impl Walk {
         let now = self.now;
         if let Some((Loan { slot: id, .. }, conn)) = self.state.take(caller, now) {
             self.log.push(format!("take -> {id}"));
+            if self.state.unfinished {
+                self.turn(|s, now, fx| s.after_take(now, fx));
+            }
             if !self.waiting.iter().all(|w| !self.state.queue.is_waiting(w.ticket)) {
                 return Err("a newcomer was served while others wait".into());
             }

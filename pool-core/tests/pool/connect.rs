@@ -299,4 +299,7 @@ async fn min_idle_is_kept_ready_from_the_first_use_on() {
     drop(held);
     settled(&pool).await;
     assert_eq!(pool.status().open, 3);
+    // Found by the random walk: lending at once, without waiting, must open the next spare one, too.
+    let _three = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    until("two are spare again", || pool.status().idle == 2).await;
 }
