@@ -1,7 +1,7 @@
 //! A connection on loan.
 
 use crate::{
-    Backend, Error, Tx, TxOptions,
+    Backend, Error, Pooler, Tx, TxOptions,
     manager::{Keeper, Link, Sqlx},
 };
 use futures_core::future::BoxFuture;
@@ -78,7 +78,16 @@ impl<DB: Backend> Conn<DB> {
     /// sqlx's own connection, for what needs it: `COPY`, helpers written for sqlx, LISTEN (better not).
     ///
     /// From here on the connection's state is unknown, which costs one round trip when it goes back.
+    ///
+    /// # Panics
+    ///
+    /// With `pooler = "unprepared"`: sqlx would prepare a statement in one round trip and run it in the next, and a pooler may send
+    /// the second to another server, which then answers with the rows of somebody else's statement. Run statements on `&mut conn`.
+    #[track_caller]
     pub fn raw(&mut self) -> &mut DB::Connection {
+        if let Err(error) = self.allow_raw() {
+            panic!("{error}");
+        }
         let link = self.link();
         link.track.unknown();
         &mut link.raw
@@ -89,15 +98,39 @@ impl<DB: Backend> Conn<DB> {
         self.pooled.detach().raw
     }
 
+    /// Whether sqlx's own connection may be handed out.
+    pub(crate) fn allow_raw(&self) -> Result<(), Error> {
+        match self.pooled.settings.pooler {
+            Pooler::Direct | Pooler::Prepared => Ok(()),
+            Pooler::Unprepared => Err(Error::pooler(
+                "refused: sqlx's own connection would return wrong rows with pooler = \"unprepared\"; run statements on the \
+                 pool's &mut PgConn or &mut PgTx, or use a pooler that keeps prepared statements (pooler = \"prepared\")",
+            )),
+        }
+    }
+
     /// Another `statement_timeout` than the pool's, until the connection goes back.
     ///
     /// A shorter one is kept by us, which costs nothing unless it runs out. The server has to be told of a longer one, and of any
     /// that is to hold for statements which we do not see: one round trip now, and one on return.
     pub(crate) async fn limit_statements(&mut self, limit: Duration, seen: Seen) -> Result<(), Error> {
         let pool = self.manager().statement_timeout();
+        match (self.pooled.settings.pooler, seen) {
+            (Pooler::Direct, _) | (_, Seen::All) => {}
+            (_, Seen::Some) => {
+                return Err(Error::pooler(
+                    "refused: behind a pooler a statement_timeout of its own needs a connection that is watched; take &mut PgConn \
+                     or &mut PgTx",
+                ));
+            }
+        }
         let link = self.link();
         link.limits.statement_timeout = Some(limit);
         if DB::KEEPS_DEADLINES {
+            return Ok(());
+        }
+        if link.settings.pooler != Pooler::Direct {
+            // What runs in a transaction takes its limit from here.
             return Ok(());
         }
         if seen == Seen::All && pool.is_none_or(|pool| limit <= pool) {
@@ -142,11 +175,15 @@ impl<'c, DB: Backend> sqlx::Acquire<'c> for &'c mut Conn<DB> {
     type Connection = &'c mut DB::Connection;
 
     fn acquire(self) -> BoxFuture<'c, Result<Self::Connection, sqlx::Error>> {
-        Box::pin(std::future::ready(Ok(self.raw())))
+        let allowed = self.allow_raw().map_err(sqlx::Error::from);
+        Box::pin(std::future::ready(allowed.map(|()| self.raw())))
     }
 
     fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, DB>, sqlx::Error>> {
-        Box::pin(sqlx::Connection::begin(self.raw()))
+        match self.allow_raw() {
+            Ok(()) => Box::pin(sqlx::Connection::begin(self.raw())),
+            Err(error) => Box::pin(std::future::ready(Err(error.into()))),
+        }
     }
 }
 

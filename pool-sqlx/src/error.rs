@@ -55,6 +55,8 @@ enum Cause {
         limit: u32,
         waited: Duration,
     },
+    /// A pooler stands in the way.
+    Pooler(String),
     /// No word on whether the commit happened, or a bad one.
     CommitUnknown(sqlx::Error),
     /// Asked to commit, the database could only roll back.
@@ -174,7 +176,7 @@ impl Error {
             Cause::RolledBack { conflict: true } => ErrorKind::Conflict,
             Cause::RolledBack { conflict: false } => ErrorKind::Database,
             Cause::Database(error) => kind_of(error),
-            Cause::Config(_) | Cause::Settings(_) => ErrorKind::Config,
+            Cause::Config(_) | Cause::Settings(_) | Cause::Pooler(_) => ErrorKind::Config,
             #[cfg(feature = "migrate")]
             Cause::Migrate(_) => ErrorKind::Migrate,
         }
@@ -295,6 +297,11 @@ impl Error {
         Self::new(Cause::Limit { site, limit, waited })
     }
 
+    /// Why something cannot work through a pooler, and the way out.
+    pub(crate) fn pooler(problem: impl Into<String>) -> Self {
+        Self::new(Cause::Pooler(problem.into()))
+    }
+
     /// Tells a commit that was refused from one that may have happened.
     pub(crate) fn of_commit(error: sqlx::Error) -> Self {
         let is_refusal = match &error {
@@ -388,6 +395,7 @@ impl fmt::Display for Error {
             Cause::CommitUnknown(error) => {
                 write!(line, "the connection was lost while committing, the changes may have been made or not: {error}")
             }
+            Cause::Pooler(problem) => line.write_str(problem),
             Cause::RolledBack { .. } => line.write_str(
                 "rolled back instead of committed: a statement of the transaction had failed and its error was not passed on; \
                  return it, or put what may fail into a savepoint (begin_nested)",
@@ -415,7 +423,7 @@ impl StdError for Error {
             Cause::StatementTimeout { source, .. } => source.as_ref().map(|e| e as _),
             Cause::Database(error) => error.source(),
             Cause::CommitUnknown(error) => Some(error),
-            Cause::RolledBack { .. } => None,
+            Cause::RolledBack { .. } | Cause::Pooler(_) => None,
             Cause::Config(error) => error.source(),
             Cause::Settings(_) | Cause::Overdue { .. } | Cause::Limit { .. } => None,
             #[cfg(feature = "migrate")]

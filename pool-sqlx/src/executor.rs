@@ -4,8 +4,8 @@
 //! goes back to the pool without a round trip.
 
 use crate::{
-    Conn, Error, Main, Pool, Tx,
-    backend::{Answer, Backend, Class, Rows},
+    Conn, Error, Main, Pool, Pooler, Tx, TxOptions,
+    backend::{Answer, Backend, Class, Rows, hidden, pooler},
     manager::{Keeper, Limits, Link},
 };
 use pool_core::Site;
@@ -256,7 +256,75 @@ impl<DB: Backend> Link<DB> {
         }
     }
 
-    fn fetch_many(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
+    /// Refuses what cannot work through a pooler, and has nothing named where names do not last.
+    fn admit(&self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
+        let pooler = self.settings.pooler;
+        if pooler == Pooler::Direct {
+            return Ok(());
+        }
+        let alone = matches!(query.arguments, Ok(Some(_)));
+        if let Some(refusal) = pooler::refusal(pooler, query.sql.as_str(), alone, self.track.in_transaction) {
+            return Err(Error::pooler(refusal).into());
+        }
+        query.persistent &= pooler == Pooler::Prepared;
+        Ok(())
+    }
+
+    /// Whether a statement needs a transaction of ours around it, so that all of its round trips meet the same server, within limits.
+    fn is_wrapped(&self) -> bool {
+        self.settings.pooler == Pooler::Unprepared && !self.track.in_transaction
+    }
+
+    async fn enclose(&mut self) -> Result<(), sqlx::Error> {
+        let statement_timeout = self.limits.statement_timeout;
+        let statement = self.begin_statement(TxOptions { statement_timeout, ..TxOptions::new() });
+        self.track.begins();
+        self.control(|raw| hidden::begin::<DB>(raw, statement)).await
+    }
+
+    /// Commits, or rolls back after an error. If that fails, the connection is cleaned on return.
+    async fn conclude(&mut self, success: bool) -> Result<(), sqlx::Error> {
+        let done = match success {
+            true => self.control(hidden::commit::<DB>).await,
+            false => self.control(hidden::rollback::<DB>).await,
+        };
+        if done.is_ok() {
+            self.track.ended(false);
+        }
+        done
+    }
+
+    fn fetch_many(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
+        if let Err(refused) = self.admit(&mut query) {
+            return Box::pin(futures_util::stream::iter([Err(refused)]));
+        }
+        if !self.is_wrapped() {
+            return self.fetch_many_bare(query);
+        }
+        Box::pin(async_stream::stream! {
+            if let Err(error) = self.enclose().await {
+                yield Err(error);
+                return;
+            }
+            let mut failure = None;
+            {
+                let mut rows = self.fetch_many_bare(query);
+                while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
+                    match row {
+                        Ok(row) => yield Ok(row),
+                        Err(error) => failure = Some(error),
+                    }
+                }
+            }
+            // Before the error is told: who hears of it does not ask for more.
+            let done = self.conclude(failure.is_none()).await;
+            if let Some(error) = failure.or(done.err().map(|error| Error::of_commit(error).into())) {
+                yield Err(error);
+            }
+        })
+    }
+
+    fn fetch_many_bare(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
         Box::pin(async_stream::stream! {
             let Link { raw, state, track, limits, .. } = self;
             let mut clock = Clock::new(limits);
@@ -282,17 +350,47 @@ impl<DB: Backend> Link<DB> {
         })
     }
 
-    fn fetch_optional(&mut self, query: Prepared<DB>) -> Answer<'_, Option<DB::Row>> {
+    fn fetch_optional(&mut self, mut query: Prepared<DB>) -> Answer<'_, Option<DB::Row>> {
+        if let Err(refused) = self.admit(&mut query) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
         let tidy = query.is_tidy();
-        Box::pin(self.watched(tidy, |raw| DB::fetch_optional(raw, query)))
+        if !self.is_wrapped() {
+            return Box::pin(self.watched(tidy, |raw| DB::fetch_optional(raw, query)));
+        }
+        Box::pin(async move {
+            self.enclose().await?;
+            let row = self.watched(tidy, |raw| DB::fetch_optional(raw, query)).await;
+            let done = self.conclude(row.is_ok()).await;
+            let row = row?;
+            done.map_err(Error::of_commit)?;
+            Ok(row)
+        })
+    }
+
+    /// Refuses what leaves a named statement behind.
+    fn admit_prepare(&self) -> Result<(), sqlx::Error> {
+        match self.settings.pooler {
+            Pooler::Direct | Pooler::Prepared => Ok(()),
+            Pooler::Unprepared => Err(Error::pooler(
+                "refused: statements cannot be prepared with pooler = \"unprepared\"; give the query to sqlx::query",
+            )
+            .into()),
+        }
     }
 
     fn prepare_with<'e>(&'e mut self, sql: SqlStr, parameters: &'e [DB::TypeInfo]) -> Answer<'e, DB::Statement> {
-        Box::pin(self.watched(true, |raw| DB::prepare_with(raw, sql, parameters)))
+        match self.admit_prepare() {
+            Ok(()) => Box::pin(self.watched(true, |raw| DB::prepare_with(raw, sql, parameters))),
+            Err(refused) => Box::pin(std::future::ready(Err(refused))),
+        }
     }
 
     fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
-        Box::pin(self.watched(true, |raw| DB::describe(raw, sql)))
+        match self.admit_prepare() {
+            Ok(()) => Box::pin(self.watched(true, |raw| DB::describe(raw, sql))),
+            Err(refused) => Box::pin(std::future::ready(Err(refused))),
+        }
     }
 
     /// Asks the server something on our own behalf.

@@ -1,19 +1,19 @@
 //! How the pool opens, tests, cleans and closes connections of sqlx.
 
 use crate::{
-    DatabaseSettings, Error, Reset, TxOptions,
+    DatabaseSettings, Error, Pooler, Reset, TxOptions,
     backend::{Backend, Class, Options},
     executor::Track,
 };
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 /// The manager of [`Pool`](crate::Pool).
 pub(crate) struct Sqlx<DB: Backend> {
     options: Options<DB>,
-    settings: DatabaseSettings,
+    settings: Arc<DatabaseSettings>,
     /// Keeps a memory database alive; never lent, never used.
     anchor: Mutex<Option<DB::Connection>>,
     /// For the one connection at a time that may be opened beside the pool's, to cancel a statement.
@@ -26,6 +26,7 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) state: DB::State,
     pub(crate) track: Track,
     pub(crate) limits: Limits,
+    pub(crate) settings: Arc<DatabaseSettings>,
 }
 
 /// What a statement is allowed.
@@ -46,14 +47,17 @@ pub(crate) enum Keeper {
 }
 
 impl<DB: Backend> Sqlx<DB> {
-    pub(crate) fn new(settings: DatabaseSettings) -> Result<Self, Error> {
+    pub(crate) fn new(mut settings: DatabaseSettings) -> Result<Self, Error> {
+        DB::adapt(&mut settings);
+        // What was guessed has to agree with the rest, too.
+        settings.validate()?;
         let options = DB::configure(&settings, settings.statement_timeout)?;
-        Ok(Self { control: Mutex::new(options.clone()), options, settings, anchor: Mutex::new(None) })
-    }
-
-    /// How a transaction begins, where a plain `BEGIN` will not do.
-    pub(crate) fn begin_statement(&self, options: TxOptions) -> Option<SqlStr> {
-        DB::begin_statement(&self.settings, options)
+        Ok(Self {
+            control: Mutex::new(options.clone()),
+            options,
+            settings: Arc::new(settings),
+            anchor: Mutex::new(None),
+        })
     }
 
     pub(crate) fn statement_timeout(&self) -> Option<Duration> {
@@ -61,18 +65,31 @@ impl<DB: Backend> Sqlx<DB> {
     }
 
     fn limits(&self) -> Limits {
-        let DatabaseSettings { statement_timeout, statement_timeout_status, .. } = self.settings;
-        Limits { statement_timeout, statement_timeout_status, kept_by: Keeper::Server }
+        let DatabaseSettings { statement_timeout, statement_timeout_status, .. } = *self.settings;
+        // The server is told at start-up, or with each transaction. Between the two it knows of no limit.
+        let kept_by = match self.settings.pooler {
+            Pooler::Direct | Pooler::Unprepared => Keeper::Server,
+            Pooler::Prepared => Keeper::Us,
+        };
+        Limits { statement_timeout, statement_timeout_status, kept_by }
     }
 
     /// A connection outside the pool and without a statement timeout, for work that may take long.
     #[cfg(feature = "migrate")]
     pub(crate) async fn connect_aside(&self) -> Result<DB::Connection, Error> {
         self.ensure_anchor().await?;
+        let mut direct = DatabaseSettings::clone(&self.settings);
+        if let Some(url) = &self.settings.listen_url {
+            (direct.url, direct.pooler) = (url.clone(), Pooler::Direct);
+        } else if direct.pooler != Pooler::Direct {
+            return Err(Error::pooler(
+                "refused: migrations hold a lock of the session, which a pooler cannot; set listen_url to the server itself",
+            ));
+        }
         // In memory the name of the database is made up when the options are, so these must be the same ones.
         let options = match DB::is_volatile(&self.settings) {
             true => self.options.clone(),
-            false => DB::configure(&self.settings, None)?,
+            false => DB::configure(&direct, None)?,
         };
         Ok(DB::Connection::connect_with(&options).await?)
     }
@@ -88,6 +105,13 @@ impl<DB: Backend> Sqlx<DB> {
     }
 }
 
+impl<DB: Backend> Link<DB> {
+    /// How a transaction begins, where a plain `BEGIN` will not do.
+    pub(crate) fn begin_statement(&self, options: TxOptions) -> Option<SqlStr> {
+        DB::begin_statement(&self.settings, options)
+    }
+}
+
 impl<DB: Backend> Manager for Sqlx<DB> {
     type Conn = Link<DB>;
     type Error = sqlx::Error;
@@ -95,8 +119,8 @@ impl<DB: Backend> Manager for Sqlx<DB> {
     async fn connect(&self) -> Result<Link<DB>, sqlx::Error> {
         self.ensure_anchor().await?;
         let mut raw = DB::Connection::connect_with(&self.options).await?;
-        let state = DB::on_connect(&mut raw).await?;
-        Ok(Link { raw, state, track: Track::default(), limits: self.limits() })
+        let state = DB::on_connect(&mut raw, &self.settings).await?;
+        Ok(Link { raw, state, track: Track::default(), limits: self.limits(), settings: Arc::clone(&self.settings) })
     }
 
     async fn ping(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {

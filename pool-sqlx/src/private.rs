@@ -159,6 +159,7 @@ macro_rules! lend_of_sqlx {
             type Holder = Conn<$db>;
 
             async fn hold(mut conn: Conn<$db>, call: &'static Call) -> Result<Conn<$db>, Error> {
+                conn.allow_raw()?;
                 limit_statements(&mut conn, call, Seen::Some).await?;
                 Ok(conn)
             }

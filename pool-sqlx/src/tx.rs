@@ -1,12 +1,15 @@
 //! A transaction on a connection on loan.
 
-use crate::{Backend, Conn, Error, TxOptions, backend::hidden};
+use crate::{
+    Backend, Conn, Error, Pooler, TxOptions,
+    backend::hidden,
+    manager::{Keeper, Limits},
+};
 use std::{
     borrow::BorrowMut,
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
-    time::Duration,
 };
 
 /// A transaction, rolled back when dropped without [`commit`](Self::commit).
@@ -36,8 +39,8 @@ pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
     open: bool,
     /// Whether there was a transaction around this one.
     outer: bool,
-    /// The connection's own statement timeout, which comes back at the end.
-    limit: Option<Duration>,
+    /// The connection's own limits, which come back at the end.
+    limits: Limits,
     /// Whether the session is read-only beyond the transaction, until we take that back.
     lingers: bool,
     database: PhantomData<fn() -> DB>,
@@ -49,11 +52,14 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     }
 
     pub(crate) async fn begin_with(mut conn: C, options: TxOptions) -> Result<Self, Error> {
-        let statement = conn.borrow().manager().begin_statement(options);
         let link = conn.borrow_mut().link();
+        let statement = link.begin_statement(options);
         // Set before the server knows: a `begin` that is dropped in the middle leaves the connection to be cleaned.
         let outer = link.track.begins();
-        let limit = link.limits.statement_timeout;
+        let limits = link.limits;
+        if link.settings.pooler != Pooler::Direct {
+            link.limits.kept_by = Keeper::Server;
+        }
         if let Some(asked) = options.statement_timeout {
             link.limits.statement_timeout = Some(asked);
         }
@@ -62,7 +68,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
             link.track.changed();
         }
         link.control(|raw| hidden::begin::<DB>(raw, statement)).await?;
-        Ok(Self { conn, open: true, outer, limit, lingers, database: PhantomData })
+        Ok(Self { conn, open: true, outer, limits, lingers, database: PhantomData })
     }
 
     /// Makes the changes permanent.
@@ -121,10 +127,10 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
 
     async fn closed(mut self) -> Result<(), Error> {
         self.open = false;
-        let (outer, limit, lingers) = (self.outer, self.limit, self.lingers);
+        let (outer, limits, lingers) = (self.outer, self.limits, self.lingers);
         let link = self.link();
         link.track.ended(outer);
-        link.limits.statement_timeout = limit;
+        link.limits = limits;
         if lingers && link.control(DB::undo).await.is_ok() {
             link.track.unchanged();
         }
@@ -135,9 +141,9 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
 impl<DB: Backend, C: BorrowMut<Conn<DB>>> Drop for Tx<DB, C> {
     fn drop(&mut self) {
         if self.open {
-            let limit = self.limit;
+            let limits = self.limits;
             let link = self.conn.borrow_mut().link();
-            link.limits.statement_timeout = limit;
+            link.limits = limits;
             hidden::start_rollback::<DB>(&mut link.raw);
         }
     }

@@ -174,14 +174,16 @@ fn examples() -> Vec<Example> {
         ("connect_concurrency", "8", |s| s.pool.connect_concurrency == 8),
         ("nested", "deny", |s| s.pool.nested == Nested::Deny),
         ("reset", "session", |s| s.reset == Reset::Session),
-        ("pooler", "prepared", |_| false),
+        ("pooler", "prepared", |s| s.pooler == Pooler::Prepared),
         ("provider", "neon", |_| false),
         ("lock_timeout", "500ms", |s| s.lock_timeout == Some(SECOND / 2)),
         ("idle_in_transaction_timeout", "30", |s| s.idle_in_transaction_timeout == Some(30 * SECOND)),
         ("application_name", "007", |s| s.application_name.as_deref() == Some("007")),
         ("statement_cache", "0", |s| s.statement_cache == Some(0)),
         ("statement_timeout_status", "504", |s| s.statement_timeout_status == 504),
-        ("listen_url", "postgres://listen:hunter2@db/app", |_| false),
+        ("listen_url", "postgres://listen:hunter2@db/app", |s| {
+            s.listen_url.as_ref().is_some_and(|url| url.expose() == "postgres://listen:hunter2@db/app")
+        }),
     ]
 }
 
@@ -190,7 +192,7 @@ fn every_variable_sets_its_field() {
     let keys: Vec<_> = examples().iter().map(|(key, ..)| *key).collect();
     assert_eq!(keys, reference().iter().map(|setting| setting.key).collect::<Vec<_>>(), "an example for each setting");
     for (setting, (key, value, is_set)) in reference().iter().zip(examples()) {
-        if ["url", "wake_allowance", "pooler", "provider", "listen_url"].contains(&key) {
+        if ["url", "wake_allowance", "provider"].contains(&key) {
             continue; // In the tests below.
         }
         jail("", &[URL, (&setting.variable(), value)], |_| {
@@ -204,7 +206,7 @@ fn every_variable_sets_its_field() {
 
 #[test]
 fn what_does_not_exist_yet_is_refused_unless_it_is_the_default() {
-    for key in ["wake_allowance", "pooler", "provider", "listen_url"] {
+    for key in ["wake_allowance", "provider"] {
         let (_, value, _) = examples().into_iter().find(|(k, ..)| *k == key).expect("an example");
         let variable = format!("DATABASE_{}", key.to_uppercase());
         jail("", &[URL, (&variable, value)], |_| {
@@ -618,12 +620,20 @@ fn settings_made_in_code_are_checked_too() {
     let settings = DatabaseSettings::new("postgresql+psycopg://app@db/app?ssl=require").expect("accepted");
     assert_eq!(settings.url.expose(), "postgres://app@db/app?sslmode=require");
     assert!(settings.validate().is_ok());
-    let error = settings.with_min_idle(20).with_pooler(Pooler::Unprepared).validate().expect_err("faults");
+    let error = settings
+        .with_min_idle(20)
+        .with_pooler(Pooler::Unprepared)
+        .with_statement_cache(0)
+        .with_reset(Reset::Session)
+        .validate()
+        .expect_err("faults");
     assert_eq!(
         faults(&error),
         [
             "min_idle, set in code: min_idle = 20 is more than pool_size = 10; lower it or raise pool_size",
-            "pooler, set in code: only pooler = \"direct\" is supported by this version yet; connect to the server itself",
+            "statement_cache, set in code: statement_cache = 0 makes sqlx leak named statements, which a pooler mixes up; leave it out: \
+             pooler = \"unprepared\" is what asyncpg's statement_cache_size = 0 is for",
+            "reset, set in code: behind a pooler the session is not ours to reset; leave reset out, the pooler cleans its own sessions",
         ]
     );
 }

@@ -88,7 +88,7 @@ costs! {
     a_transaction_of_sqlx_that_is_forgotten_costs_one: 1 = |conn| {
         std::mem::forget(sqlx::Acquire::begin(conn).await.unwrap())
     }
-    a_begin_dropped_on_its_way_costs_one: 1 = |conn| { assert!(conn.begin().now_or_never().is_none()) }
+    a_begin_dropped_on_its_way_costs_one: 1 = |conn| { drop(conn.begin().now_or_never()) }
     a_stream_left_half_read_costs_one: 1 = |conn| {
         let mut rows = sqlx::query("select generate_series(1, 10000)").fetch(conn);
         rows.next().await.unwrap().unwrap();
@@ -98,7 +98,9 @@ costs! {
         tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
     }
     a_failed_statement_dropped_before_its_error_costs_one: 1 = |conn| {
-        assert!(sqlx::query("select 1 / 0").execute(conn).now_or_never().is_none());
+        // Waits a little before it fails, so that nobody hears of it.
+        let failing = "select 1 / (case when pg_sleep(0.005) is null then 1 else 0 end)";
+        assert!(sqlx::query(failing).execute(conn).now_or_never().is_none());
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything that sqlx does not promise to keep is used from this folder and from [`hidden`] alone, so that a new sqlx
 //! that changes it fails to compile here and nowhere else.
 
+pub(crate) mod pooler;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -25,6 +26,10 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     type State: Send + Sync + 'static;
 
+    /// Settles what was left open in the settings.
+    #[doc(hidden)]
+    fn adapt(settings: &mut DatabaseSettings);
+
     /// sqlx's options for these settings. `limit` is the statement timeout: `None` for a connection that runs migrations.
     #[doc(hidden)]
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<Options<Self>, Error>;
@@ -39,7 +44,10 @@ pub trait Backend: Database + sealed::Sealed {
 
     /// Prepares a new connection.
     #[doc(hidden)]
-    fn on_connect(conn: &mut Self::Connection) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
+    fn on_connect(
+        conn: &mut Self::Connection,
+        settings: &DatabaseSettings,
+    ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
 
     /// Drains what is left of earlier statements and ends whatever transaction is open, however it was begun.
     #[doc(hidden)]

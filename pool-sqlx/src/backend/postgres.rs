@@ -1,7 +1,7 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
-use super::{Backend, Class, executor_of_sqlx, hidden};
-use crate::{DatabaseSettings, Error, Reset, TxOptions, config::without_unread};
+use super::{Backend, Class, executor_of_sqlx, hidden, pooler};
+use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions, config::without_unread};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
@@ -14,8 +14,19 @@ use tokio::sync::Mutex;
 const PATIENCE: Duration = Duration::from_millis(20);
 
 impl Backend for Postgres {
-    /// The number by which another connection can cancel what this one does.
+    /// The number by which another connection can cancel what this one does; 0 where a pooler makes that somebody else's.
     type State = i32;
+
+    fn adapt(settings: &mut DatabaseSettings) {
+        if settings.explicit("pooler").is_none()
+            && settings.pooler == Pooler::Direct
+            && let Some((guess, reason)) = pooler::guess(&settings.url)
+        {
+            let name = &settings.pool.name;
+            tracing::info!(target: "pool", "pool {name}: pooler = {guess:?}, for {reason}; set pooler to say otherwise");
+            settings.pooler = guess;
+        }
+    }
 
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<PgConnectOptions, Error> {
         let mut options = PgConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
@@ -25,13 +36,12 @@ impl Backend for Postgres {
         if let Some(capacity) = settings.statement_cache {
             options = options.statement_cache_capacity(capacity);
         }
+        if settings.pooler != Pooler::Direct {
+            // A pooler refuses start-up parameters that it does not know; the limits travel with each transaction instead.
+            return Ok(options.extra_float_digits(None::<i8>));
+        }
         // Start-up options cost no round trip, and `RESET ALL` comes back to them.
-        let limits = [
-            ("statement_timeout", limit),
-            ("lock_timeout", settings.lock_timeout),
-            ("idle_in_transaction_session_timeout", settings.idle_in_transaction_timeout),
-        ];
-        Ok(options.options(limits.into_iter().filter_map(|(key, limit)| Some((key, milliseconds(limit?))))))
+        Ok(options.options(limits(settings, limit)))
     }
 
     fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
@@ -42,7 +52,10 @@ impl Backend for Postgres {
         false
     }
 
-    async fn on_connect(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    async fn on_connect(conn: &mut PgConnection, settings: &DatabaseSettings) -> Result<i32, sqlx::Error> {
+        if settings.pooler != Pooler::Direct {
+            return Ok(0);
+        }
         // sqlx is told this number at start-up and keeps it to itself. The simple protocol takes one round trip.
         conn.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")).await?.try_get(0)
     }
@@ -89,6 +102,13 @@ impl Backend for Postgres {
         pid: &i32,
         control: &Mutex<PgConnectOptions>,
     ) -> Result<(), sqlx::Error> {
+        if *pid == 0 {
+            // Not ours to cancel: it ends by itself within `reset_timeout`, or the connection is closed.
+            return match conn.ping().await {
+                Ok(()) | Err(sqlx::Error::Database(_)) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
         // Most statements end by themselves at once. An error of the statement was its caller's, who has left.
         match tokio::time::timeout(PATIENCE, conn.ping()).await {
             Ok(Ok(()) | Err(sqlx::Error::Database(_))) => return Ok(()),
@@ -124,9 +144,10 @@ impl Backend for Postgres {
 
     fn deadline(_: &i32, _: Option<Duration>) {}
 
-    fn begin_statement(_: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
+    fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
         let TxOptions { isolation, read_only, deferrable, statement_timeout, retries: _ } = options;
-        if isolation.is_none() && !read_only && !deferrable && statement_timeout.is_none() {
+        let is_pooled = settings.pooler != Pooler::Direct;
+        if isolation.is_none() && !read_only && !deferrable && statement_timeout.is_none() && !is_pooled {
             return None;
         }
         let mut sql = String::from("BEGIN");
@@ -140,9 +161,12 @@ impl Backend for Postgres {
         if deferrable {
             sql += " DEFERRABLE";
         }
-        if let Some(limit) = statement_timeout {
-            // In the same message, so that it costs no round trip; it ends with the transaction.
-            sql = format!("{sql}; SET LOCAL statement_timeout = '{}'", milliseconds(limit));
+        // In the same message, so that it costs no round trip; it ends with the transaction.
+        let mut set = |(key, limit): (&str, String)| sql += &format!("; SET LOCAL {key} = '{limit}'");
+        if is_pooled {
+            limits(settings, statement_timeout.or(settings.statement_timeout)).for_each(&mut set);
+        } else if let Some(limit) = statement_timeout {
+            set(("statement_timeout", milliseconds(limit)));
         }
         Some(AssertSqlSafe(sql).into_sql_str())
     }
@@ -200,6 +224,16 @@ fn is_read(parameter: &str) -> bool {
 
 fn severity(error: &dyn DatabaseError) -> Option<PgSeverity> {
     error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity)
+}
+
+/// The server's own limits.
+fn limits(settings: &DatabaseSettings, statement: Option<Duration>) -> impl Iterator<Item = (&'static str, String)> {
+    let limits = [
+        ("statement_timeout", statement),
+        ("lock_timeout", settings.lock_timeout),
+        ("idle_in_transaction_session_timeout", settings.idle_in_transaction_timeout),
+    ];
+    limits.into_iter().filter_map(|(key, limit)| Some((key, milliseconds(limit?))))
 }
 
 /// As PostgreSQL reads it; never 0, which would mean no limit.

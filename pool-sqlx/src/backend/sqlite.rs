@@ -1,7 +1,7 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
 use super::{Backend, Class, executor_of_sqlx, hidden, refuse};
-use crate::{DatabaseSettings, Error, Reset, TxOptions};
+use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions};
 use sqlx::{
     Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
@@ -29,9 +29,14 @@ pub struct Deadline {
 impl Backend for Sqlite {
     type State = Deadline;
 
+    fn adapt(_: &mut DatabaseSettings) {}
+
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<SqliteConnectOptions, Error> {
         if settings.reset != Reset::Rollback {
             refuse(settings, "SQLite", &["reset"])?;
+        }
+        if settings.pooler != Pooler::Direct {
+            refuse(settings, "SQLite", &["pooler"])?;
         }
         refuse(settings, "SQLite", &["idle_in_transaction_timeout", "application_name"])?;
         let url = settings.url.expose();
@@ -78,7 +83,7 @@ impl Backend for Sqlite {
         url.contains(":memory:") || parameter(url, "mode") == Some("memory")
     }
 
-    async fn on_connect(conn: &mut SqliteConnection) -> Result<Deadline, sqlx::Error> {
+    async fn on_connect(conn: &mut SqliteConnection, _: &DatabaseSettings) -> Result<Deadline, sqlx::Error> {
         let deadline = Deadline { base: Instant::now(), at: Arc::new(AtomicU64::new(u64::MAX)) };
         let (base, at) = (deadline.base, Arc::clone(&deadline.at));
         conn.lock_handle().await?.set_progress_handler(STEPS, move || match at.load(Ordering::Relaxed) {

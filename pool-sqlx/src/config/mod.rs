@@ -66,8 +66,10 @@ pub struct DatabaseSettings {
     pub statement_timeout_status: u16,
     /// What a return must undo. Default: rollback.
     pub reset: Reset,
-    /// What stands between us and PostgreSQL. Default: direct.
+    /// What stands between us and PostgreSQL. Default: direct, unless the host is a pooler's that we know.
     pub pooler: Pooler,
+    /// Where to LISTEN and to migrate, past any pooler. Default: `url`.
+    pub listen_url: Option<Secret>,
     profile: String,
     /// Place of each setting that was set.
     explicit: BTreeMap<&'static str, String>,
@@ -85,15 +87,18 @@ pub enum Reset {
     Full,
 }
 
-/// What stands between us and PostgreSQL.
+/// What stands between us and PostgreSQL. With the wrong one a pooler returns wrong rows.
+///
+/// Behind a pooler limits travel with transactions, what belongs to a session is refused (LISTEN, SET, advisory locks), and a statement
+/// whose caller has left is not cancelled: it ends within `reset_timeout`, or its connection is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Pooler {
     /// Nothing.
     #[default]
     Direct,
-    /// A transaction pooler that keeps prepared statements apart, such as PgBouncer since 1.21. Not supported yet.
+    /// A transaction pooler that keeps prepared statements apart, such as PgBouncer since 1.21 with `max_prepared_statements`.
     Prepared,
-    /// A transaction pooler that knows nothing of prepared statements. Not supported yet.
+    /// A transaction pooler that knows nothing of prepared statements: each statement runs in a transaction of ours.
     Unprepared,
 }
 
@@ -249,10 +254,20 @@ impl DatabaseSettings {
             ));
         }
         if self.pooler != Pooler::Direct {
-            faults.push(self.fault(
-                "pooler",
-                "only pooler = \"direct\" is supported by this version yet; connect to the server itself",
-            ));
+            if self.statement_cache == Some(0) {
+                // Named statements are still created then, and never closed.
+                faults.push(self.fault(
+                    "statement_cache",
+                    "statement_cache = 0 makes sqlx leak named statements, which a pooler mixes up; leave it out: \
+                     pooler = \"unprepared\" is what asyncpg's statement_cache_size = 0 is for",
+                ));
+            }
+            if self.reset != Reset::Rollback {
+                faults.push(self.fault(
+                    "reset",
+                    "behind a pooler the session is not ours to reset; leave reset out, the pooler cleans its own sessions",
+                ));
+            }
         }
         fault::verdict(faults)
     }
@@ -270,6 +285,7 @@ impl DatabaseSettings {
             statement_timeout_status: 503,
             reset: Reset::Rollback,
             pooler: Pooler::Direct,
+            listen_url: None,
             profile: Profile::Default.to_string(),
             explicit: BTreeMap::new(),
         }
@@ -336,6 +352,20 @@ impl DatabaseSettings {
         self.application_name = Some(value.into());
         self.explicit.insert("application_name", in_code("application_name"));
         self
+    }
+
+    /// Sets `listen_url`.
+    ///
+    /// # Errors
+    ///
+    /// If the url cannot be read. The error does not quote it.
+    pub fn with_listen_url(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
+        self.explicit.insert("listen_url", in_code("listen_url"));
+        match url::normalise(url.as_ref()) {
+            Ok(url) => self.listen_url = Some(Secret::new(url)),
+            Err(problem) => return Err(self.fault("listen_url", problem).into()),
+        }
+        Ok(self)
     }
 
     /// Names the pool in errors, logs and metrics.

@@ -64,7 +64,7 @@ pub(super) fn read(figment: &Figment, name: &str) -> Result<DatabaseSettings, Co
     reader.set("pooler", &mut settings.pooler);
     reader.only_default("wake_allowance", std::time::Duration::ZERO);
     reader.only_default("provider", Provider::None);
-    reader.only_default("listen_url", None::<Secret>);
+    reader.set("listen_url", &mut settings.listen_url);
 
     // To the server, a limit of zero is none.
     for limit in

@@ -87,14 +87,14 @@ const SETTINGS: &[Setting] = settings! {
     connect_concurrency: Count, "4", "connections that may be opening at once";
     nested: Choice(&["allow", "warn", "deny"]), "warn", "what to do when a task that holds a connection asks the same pool for another";
     reset: Choice(&["rollback", "session", "full"]), "rollback", "what a return must undo";
-    pooler: Choice(&["direct", "prepared", "unprepared"]), "direct", "what stands between us and PostgreSQL; only `direct` is supported yet";
+    pooler: Choice(&["direct", "prepared", "unprepared"]), "direct", "what stands between us and PostgreSQL; guessed from well-known host names if not set";
     provider: Choice(&["none", "neon"]), "none", "a bundle of defaults for a host; only `none` is supported yet";
     lock_timeout: DurationOrNone, "none", "longest a statement may wait for a lock; 0 is none";
     idle_in_transaction_timeout: DurationOrNone, "none", "longest a transaction may stay idle before the server ends it; 0 is none";
     application_name: Text, "the binary's name", "name by which the server lists our connections";
     statement_cache: CountOrNone, "sqlx's", "prepared statements kept for each connection";
     statement_timeout_status: Count, "503", "HTTP status of a statement timeout: 503 or 504";
-    listen_url: Url, "= url", "where to LISTEN, if not at `url`; not supported yet";
+    listen_url: Url, "= url", "where to LISTEN and to migrate, past any pooler";
 };
 
 /// Names that other pools and drivers give to our settings.

@@ -1,0 +1,193 @@
+//! pool-sqlx through a real PgBouncer in transaction mode.
+#![allow(clippy::unwrap_used)]
+
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, Pooler, sqlx};
+use sqlx::Executor;
+use std::time::{Duration, Instant};
+use tests::{PgBouncer, Postgres, server::postgres::Database};
+
+const CLIENTS: i64 = 20;
+const QUERIES: i64 = 100;
+
+struct Through {
+    database: Database<'static>,
+    bouncer: PgBouncer,
+}
+
+fn through() -> Through {
+    let cluster = Postgres::shared();
+    let database = cluster.database().unwrap();
+    database.psql("create table t (n bigint primary key, word text)").unwrap();
+    database.psql("insert into t select n, 'word ' || n from generate_series(0, 3000) n").unwrap();
+    Through { database, bouncer: PgBouncer::start(cluster, 2, &[]).unwrap() }
+}
+
+impl Through {
+    fn settings(&self, pooler: Pooler) -> DatabaseSettings {
+        DatabaseSettings::new(self.bouncer.url(self.database.name())).unwrap().with_pooler(pooler)
+    }
+
+    async fn pool(&self) -> PgPool {
+        PgPool::connect(self.settings(Pooler::Unprepared).with_pool_size(20u32).with_max_overflow(0u32)).await.unwrap()
+    }
+
+    fn count(&self, what: &str) -> u32 {
+        let sql = format!("select count(*) from {what}");
+        self.database.psql(&sql).unwrap().parse().unwrap()
+    }
+}
+
+/// One of three shapes of query; the answer says whose it was.
+async fn ask(pool: &PgPool, client: i64, n: i64) -> Result<(), Error> {
+    let number = client * QUERIES + n;
+    match n % 3 {
+        0 => {
+            let sum: i64 =
+                sqlx::query_scalar("select $1::bigint + $2").bind(number).bind(1_i64).fetch_one(pool).await?;
+            assert_eq!(sum, number + 1);
+        }
+        1 => {
+            let word: String =
+                sqlx::query_scalar("select word from t where n = $1").bind(number).fetch_one(pool).await?;
+            assert_eq!(word, format!("word {number}"));
+        }
+        _ => {
+            let rows: Vec<(i64, String)> =
+                sqlx::query_as("select n, word from t where n between $1 and $1 + 4 order by n")
+                    .bind(number)
+                    .fetch_all(pool)
+                    .await?;
+            let expected: Vec<_> = (number..number + 5).map(|n| (n, format!("word {n}"))).collect();
+            assert_eq!(rows, expected);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_clients_on_two_server_connections_get_their_own_answers_without_prepared_statements() {
+    let through = through();
+    let pool = through.pool().await;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for n in 0..QUERIES {
+                    ask(&pool, client, n).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    // The bouncer kept its word, and so did we.
+    let servers = format!("pg_stat_activity where datname = '{}' and pid <> pg_backend_pid()", through.database.name());
+    assert_eq!(through.count(&servers), 2);
+    assert_eq!(pool.status().totals.resets, 0, "every transaction of ours was acknowledged");
+}
+
+#[tokio::test]
+async fn writes_and_transactions_work_without_prepared_statements() {
+    let through = through();
+    let pool = through.pool().await;
+    let inserted =
+        sqlx::query("insert into t values ($1, $2)").bind(5000_i64).bind("five").execute(&pool).await.unwrap();
+    assert_eq!(inserted.rows_affected(), 1);
+    let duplicate = sqlx::query("insert into t values ($1, $2)").bind(5000_i64).bind("five").execute(&pool).await;
+    assert_eq!(Error::from(duplicate.unwrap_err()).kind(), ErrorKind::Database);
+    let mut tx = pool.begin().await.unwrap();
+    for n in 6000..6010_i64 {
+        sqlx::query("insert into t values ($1, 'x')").bind(n).execute(&mut tx).await.unwrap();
+    }
+    tx.rollback().await.unwrap();
+    assert_eq!(through.count("t where n >= 5000"), 1);
+    let open = "pg_stat_activity where datname = current_database() and state like 'idle in%'";
+    assert_eq!((pool.status().totals.resets, through.count(open)), (0, 0));
+}
+
+#[tokio::test]
+async fn limits_hold_and_stay_with_their_statement() {
+    let through = through();
+    let limits = through
+        .settings(Pooler::Unprepared)
+        .with_statement_timeout(Duration::from_millis(200))
+        .with_lock_timeout(Duration::from_millis(100));
+    let pool = PgPool::connect(limits).await.unwrap();
+    let asked = Instant::now();
+    let error = Error::from(sqlx::query("select pg_sleep($1)").bind(60.0).execute(&pool).await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
+    assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+    let lock: String = sqlx::query_scalar("select current_setting('lock_timeout')").fetch_one(&pool).await.unwrap();
+    assert_eq!(lock, "100ms");
+    // A stranger on the same server connections.
+    let url = through.bouncer.url(through.database.name());
+    let shown = Postgres::shared().run_psql(&["-XqAt", "-d", &url, "-c", "show statement_timeout"]).unwrap();
+    assert_eq!(shown, "0");
+}
+
+#[tokio::test]
+async fn what_needs_a_session_is_refused_with_the_way_out() {
+    let through = through();
+    let pool = through.pool().await;
+    for (sql, way_out) in [
+        ("listen tracks", "listen_url"),
+        ("set search_path = other", "SET LOCAL"),
+        ("select pg_advisory_lock(1)", "pg_advisory_xact_lock"),
+        ("begin", "pool.begin()"),
+    ] {
+        let error = Error::from(pool.execute(sql).await.unwrap_err());
+        assert_eq!((error.kind(), error.status()), (ErrorKind::Config, 500), "{sql}");
+        assert!(error.to_string().contains(way_out), "{error}");
+    }
+    let error = Error::from(pool.prepare(sqlx::SqlSafeStr::into_sql_str("select 1")).await.map(drop).unwrap_err());
+    assert!(error.to_string().contains("cannot be prepared"), "{error}");
+    assert_eq!(pool.status().totals.resets, 0, "nothing was sent");
+}
+
+#[tokio::test]
+#[should_panic(expected = "would return wrong rows with pooler = \"unprepared\"")]
+async fn sqlx_s_own_connection_is_not_handed_out() {
+    let through = through();
+    let mut conn = through.pool().await.acquire().await.unwrap();
+    let _ = conn.raw();
+}
+
+#[tokio::test]
+async fn a_statement_nobody_waits_for_is_no_other_client_s_concern() {
+    let through = through();
+    let pool = through.pool().await;
+    let sleep = sqlx::query("select pg_sleep($1)").bind(0.3).execute(&pool);
+    tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    for n in 0..50 {
+        ask(&pool, 7, n).await.unwrap();
+    }
+    assert_eq!(pool.close().await.still_held, []);
+}
+
+/// The rest of that mode needs a PgBouncer of at least 1.21, which Debian 12 does not have.
+#[tokio::test]
+async fn prepared_mode_connects_without_start_up_parameters_and_keeps_limits_in_transactions() {
+    let through = through();
+    let settings = through.settings(Pooler::Prepared).with_pool_size(1u32).with_max_overflow(0u32);
+    let pool = PgPool::connect(settings.with_statement_timeout(Duration::from_millis(200))).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    let shown: String =
+        sqlx::query_scalar("select current_setting('statement_timeout')").fetch_one(&mut tx).await.unwrap();
+    assert_eq!(shown, "200ms");
+    tx.commit().await.unwrap();
+    // Outside of a transaction the server has no limit: ours holds.
+    let asked = Instant::now();
+    let error = Error::from(pool.execute("select pg_sleep(60)").await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
+    assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_direct_pool_is_told_that_it_faces_a_pooler() {
+    let through = through();
+    let asked = Instant::now();
+    let error = PgPool::connect(through.settings(Pooler::Direct)).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(2) && error.to_string().contains("startup parameter"), "{error}");
+}
