@@ -143,6 +143,14 @@ impl<C> Slots<C> {
         }
     }
 
+    /// Takes the connection out of a slot that holds one: idle, granted, or with work to do.
+    pub(crate) fn take_conn(&mut self, id: SlotId) -> C {
+        self.slots[id as usize]
+            .conn
+            .take()
+            .expect("BUG: an idle or granted slot, or one with work to do, holds its connection")
+    }
+
     /// How many are in a phase.
     pub(crate) fn count(&self, phase: Phase) -> u32 {
         self.counts[phase.index()]

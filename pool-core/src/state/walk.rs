@@ -3,7 +3,7 @@
 use super::{
     Caller, Collected, Loan, Ns, SlotId, State, Wait,
     effects::{Effects, Job},
-    queue::Ticket,
+    queue::{Outcome, Ticket},
 };
 use crate::{ErrorClass, MaxOverflow, Pause, Settings, Site, error::ConnectError, error::Failure};
 use std::{
@@ -337,7 +337,7 @@ impl Walk {
             if !w.woken.0.load(Relaxed) {
                 return Err(format!("{:?} has its answer but was not woken", w.ticket));
             }
-            let granted = matches!(self.state.queue.outcome(w.ticket), super::Outcome::Granted(_));
+            let granted = matches!(self.state.queue.outcome(w.ticket), Outcome::Granted(_));
             if granted && w.order > first_waiting {
                 return Err(format!("{:?} was served before an older caller", w.ticket));
             }

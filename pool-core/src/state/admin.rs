@@ -1,0 +1,144 @@
+//! Administration: invalidating, pausing, resizing, warming up, closing, and the end of a runtime.
+
+use super::{NEVER, Ns, State, effects::Effects, live::Phase, queue::Outcome};
+use crate::{CloseReason, Pause, Settings, Verdict};
+use std::fmt::Display;
+
+impl<C, E: Display> State<C, E> {
+    /// Retires every connection that exists or is being opened.
+    pub(crate) fn invalidate(&mut self, now: Ns, fx: &mut Effects<C>) {
+        if !self.closed {
+            self.retire_all(now, fx);
+            self.advance(now, fx);
+        }
+    }
+
+    /// Ends the pool: turns the callers away, closes what is idle, and what is in use when it comes home.
+    pub(crate) fn close(&mut self, now: Ns, fx: &mut Effects<C>) {
+        if !self.closed {
+            (self.closed, self.warm) = (true, 0);
+            fx.news = true;
+            self.turn_away(|| Outcome::Closed, fx);
+            while let Some(id) = self.idle.pop() {
+                let conn = self.slots.take_conn(id);
+                self.retire(id, conn, CloseReason::Shutdown, now, fx);
+            }
+        }
+        fx.kick = true;
+        self.advance(now, fx);
+    }
+
+    /// Stops lending. Connections in use stay in use; what comes home is kept.
+    pub(crate) fn pause(&mut self, how: Pause, fx: &mut Effects<C>) {
+        if !self.closed {
+            self.paused = Some(how);
+            if how == Pause::Refuse {
+                self.turn_away(|| Outcome::Paused, fx);
+            }
+        }
+    }
+
+    /// Lends again, first to those who waited.
+    pub(crate) fn resume(&mut self, now: Ns, fx: &mut Effects<C>) {
+        self.paused = None;
+        self.advance(now, fx);
+    }
+
+    /// Has every acquire from now on end with this verdict, or none.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn inject(&mut self, verdict: Option<Verdict>) {
+        self.injected = verdict;
+    }
+
+    /// Changes the settings. Connections above a lowered size are closed when they come home, idle ones now.
+    pub(crate) fn reconfigure(&mut self, settings: Settings, now: Ns, fx: &mut Effects<C>) {
+        self.idle.set_lifo(settings.pool_use_lifo);
+        self.settings = settings;
+        self.admitted = self.settings.cap().unwrap_or(u32::MAX).max(self.slots.used());
+        let cap = self.settings.cap().unwrap_or(u32::MAX);
+        while self.idle.len() > self.settings.pool_size || (self.staying() > cap && self.idle.len() > 0) {
+            let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");
+            self.close_idle(id, CloseReason::Excess, now, fx);
+        }
+        self.advance(now, fx);
+        fx.kick = true; // every alarm may be another now
+    }
+
+    /// Opens connections ahead of need until `pool_size` are open.
+    pub(crate) fn warm_up(&mut self, now: Ns, fx: &mut Effects<C>) {
+        let size = self.settings.pool_size;
+        self.warm = if self.closed || self.slots.open_count() >= size { 0 } else { size };
+        self.advance(now, fx);
+    }
+
+    /// Gives a warm-up up: connections are opened when they are needed.
+    pub(crate) fn stop_warm_up(&mut self, fx: &mut Effects<C>) {
+        (self.warm, fx.news) = (0, true);
+    }
+
+    /// Whether no warm-up is under way.
+    pub(crate) fn is_warm(&self) -> bool {
+        self.warm == 0
+    }
+
+    /// How many connects have failed so far.
+    pub(crate) fn connect_errors(&self) -> u64 {
+        self.totals.connect_errors
+    }
+
+    pub(super) fn turn_away(&mut self, outcome: impl Fn() -> Outcome<E>, fx: &mut Effects<C>) {
+        while let Some((ticket, _)) = self.queue.first() {
+            match outcome() {
+                Outcome::Paused => self.totals.refused += 1,
+                _ => self.totals.rejected_closed += 1,
+            }
+            let waker = self.end(ticket, outcome());
+            fx.wake(waker);
+        }
+    }
+
+    /// Slots that are not about to be freed.
+    pub(super) fn staying(&self) -> u32 {
+        self.slots.used() - self.slots.count(Phase::Closing(CloseReason::Excess))
+    }
+
+    /// The driver's runtime has ended: its connections are dead, and there is nobody to say goodbye.
+    pub(crate) fn driver_ended(&mut self, now: Ns, fx: &mut Effects<C>) {
+        self.driver = None;
+        self.armed = NEVER;
+        self.epoch = self.epoch.wrapping_add(1);
+        self.todo.clear();
+        while self.idle.pop().is_some() {}
+        for ticket in self.queue.granted().into_iter().rev() {
+            self.queue.restore(ticket);
+            let caller = self.queue.waiter(ticket).caller;
+            self.entangle(&caller);
+        }
+        let here: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.conn.is_some()).map(|(id, _)| id).collect();
+        for id in here {
+            fx.dispose.extend(self.slots[id].conn.take());
+            self.abandoned += 1;
+            let reason = if self.closed { CloseReason::Shutdown } else { CloseReason::Broken };
+            self.vacate(id, reason, now, fx);
+        }
+        fx.more.extend(self.queue.wakers()); // whoever comes first brings a runtime for the next driver
+        fx.drained |= self.is_drained();
+    }
+
+    /// Whether nothing is left: no slot, no caller, and none to come.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.closed && self.slots.used() == 0
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}

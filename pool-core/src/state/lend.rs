@@ -1,0 +1,239 @@
+//! Asking, getting, giving back.
+
+use super::{
+    Caller, Loan, Ns, SlotId, State,
+    effects::Effects,
+    live::Phase,
+    nanos,
+    queue::{Outcome, Ticket, Waiter},
+    rules::Fitness,
+    time,
+};
+use crate::{CloseReason, Event, Nested, Pause, Site, Step, Verdict, error::ConnectError};
+use std::{fmt::Display, task::Waker};
+
+impl<C, E: Display> State<C, E> {
+    /// Lends an idle, fresh connection. The common step: no effects.
+    pub(crate) fn take(&mut self, caller: Caller, now: Ns) -> Option<(Loan, C)> {
+        if !self.queue.is_empty() || self.closed || self.paused.is_some() || self.injected.is_some() {
+            return None; // nobody overtakes
+        }
+        let id = self.idle.peek()?;
+        if !matches!(self.fitness(id, now), Fitness::Lend) {
+            return None;
+        }
+        if let Some(outer) = self.nested(&caller) {
+            if self.settings.nested == Nested::Deny {
+                return None; // refused by `wait`
+            }
+            self.warn_of_nesting(outer, caller.site);
+        }
+        self.idle.pop();
+        let lent = self.lend(id, caller, now);
+        self.unfinished = !self.remarks.is_empty() || (self.settings.min_idle > 0 && self.wants_connection(now));
+        Some(lent)
+    }
+
+    /// Does what a `take` left: a warning to tell, a spare connection to open. Rare, so that the common step stays without effects.
+    pub(crate) fn after_take(&mut self, now: Ns, fx: &mut Effects<C>) {
+        self.unfinished = false;
+        fx.events.append(&mut self.remarks);
+        self.advance(now, fx);
+    }
+
+    /// Takes back a clean connection that nobody waits for. The other common step: no effects.
+    ///
+    /// Hands the connection back if it is wanted, worn out or too many; [`Self::come_home`] then decides.
+    pub(crate) fn give(&mut self, id: SlotId, conn: C, now: Ns) -> Result<(), C> {
+        let wanted = !self.queue.is_empty();
+        let surplus = self.idle.len() >= self.settings.pool_size;
+        let reported = self.slots[id].reported; // coming home is news
+        if wanted || surplus || reported || self.worn_out(id, now).is_some() {
+            return Err(conn);
+        }
+        self.totals.released += 1;
+        self.timings.hold.record(now.saturating_sub(self.slots[id].since));
+        let slot = &mut self.slots[id];
+        (slot.conn, slot.proven) = (Some(conn), now);
+        self.slots.enter(id, Phase::Idle, now);
+        self.idle.push(id);
+        Ok(())
+    }
+
+    /// Takes back a connection that its user has finished with, clean.
+    pub(crate) fn come_home(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.released(id, now, fx);
+        self.settle(id, conn, now, fx);
+        self.advance(now, fx);
+    }
+
+    /// Takes back a connection that may have something left over.
+    pub(crate) fn come_home_dirty(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.released(id, now, fx);
+        match self.worn_out(id, now) {
+            Some(reason) => self.retire(id, conn, reason, now, fx),
+            None => self.start(id, conn, Phase::Resetting, now, fx),
+        }
+        self.advance(now, fx);
+    }
+
+    /// Takes back a connection that was found dead in use.
+    pub(crate) fn come_home_broken(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.released(id, now, fx);
+        self.disconnected(id, now, fx);
+        self.retire(id, conn, CloseReason::Broken, now, fx);
+        self.advance(now, fx);
+    }
+
+    /// Takes back a connection that its user wants closed.
+    pub(crate) fn discard(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.released(id, now, fx);
+        self.retire(id, conn, CloseReason::Removed, now, fx);
+        self.advance(now, fx);
+    }
+
+    /// Gives up a slot whose connection its user keeps.
+    pub(crate) fn detach(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
+        self.released(id, now, fx);
+        self.vacate(id, CloseReason::Removed, now, fx);
+        self.advance(now, fx);
+    }
+
+    /// Puts a caller into the queue. The answer is in its seat as soon as there is one, which may be at once.
+    pub(crate) fn wait(&mut self, caller: Caller, deadline: Ns, waker: Waker, now: Ns, fx: &mut Effects<C>) -> Wait {
+        if self.closed {
+            self.totals.rejected_closed += 1;
+            return Wait::Refused(Refusal::Closed);
+        }
+        if let Some(verdict) = self.injected {
+            return Wait::Refused(Refusal::Injected(verdict));
+        }
+        if self.paused == Some(Pause::Refuse) {
+            self.totals.refused += 1;
+            return Wait::Refused(Refusal::Paused);
+        }
+        if let Some(limit) = self.settings.max_waiting
+            && self.queue.len() >= limit.saturating_add(self.supply())
+        {
+            self.totals.refused += 1;
+            return Wait::Refused(Refusal::QueueFull(limit));
+        }
+        if let Some(outer) = self.nested(&caller) {
+            if self.settings.nested == Nested::Deny {
+                self.totals.refused += 1;
+                return Wait::Refused(Refusal::Nested(outer));
+            }
+            self.warn_of_nesting(outer, caller.site);
+            fx.events.append(&mut self.remarks);
+        }
+        let ticket = self.queue.push(Waiter { arrived: self.arrival(now), deadline, caller }, waker);
+        self.entangle(&caller);
+        self.advance(now, fx);
+        if self.queue.is_waiting(ticket) {
+            if deadline <= now {
+                self.expire(ticket, now, fx);
+                fx.wake = None; // the caller is here
+            } else if self.is_deadlocked() {
+                self.totals.refused += 1;
+                drop(self.end(ticket, Outcome::Deadlocked));
+            } else if deadline < self.armed {
+                self.armed = deadline;
+                fx.kick = true;
+            }
+        }
+        Wait::Queued(ticket)
+    }
+
+    /// Collects what a caller was given. `None`: it still waits, and `waker` will be woken.
+    pub(crate) fn collect(
+        &mut self,
+        ticket: Ticket,
+        waker: &Waker,
+        now: Ns,
+        fx: &mut Effects<C>,
+    ) -> Option<Collected<C, E>> {
+        if self.queue.is_waiting(ticket) {
+            self.queue.refresh(ticket, waker);
+            fx.kick |= self.driver.is_none(); // its runtime has ended: this caller's takes over
+            return None;
+        }
+        let Waiter { arrived, caller, .. } = *self.queue.waiter(ticket);
+        Some(match self.queue.leave(ticket) {
+            Outcome::Granted(id) => {
+                self.totals.waited += 1;
+                let waited = now.saturating_sub(arrived.at);
+                self.timings.acquire_wait.record(waited);
+                if waited >= nanos(self.settings.slow_acquire) {
+                    let timeline = self.story(arrived, now, Step::Granted);
+                    fx.events.push(Event::SlowAcquire { site: caller.site, waited: time(waited), timeline });
+                }
+                let (loan, conn) = self.lend(id, caller, now);
+                Collected::Lent(loan, conn)
+            }
+            Outcome::Failed(error) => Collected::Failed(error),
+            Outcome::Expired(verdict) => Collected::Expired(verdict),
+            Outcome::Deadlocked => Collected::Deadlocked,
+            Outcome::Closed => Collected::Closed,
+            Outcome::Paused => Collected::Paused,
+            Outcome::Free | Outcome::Waiting(_) => unreachable!("BUG: a ticket without an answer was collected"),
+        })
+    }
+
+    /// Ends the wait of one caller whose own timer has rung.
+    pub(crate) fn time_out(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
+        if self.queue.is_waiting(ticket) {
+            self.expire(ticket, now, fx);
+            fx.wake = None; // the caller is here
+        }
+    }
+
+    /// A caller leaves. What it was granted goes to the next.
+    pub(crate) fn leave(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
+        #[cfg(test)]
+        if self.planted == Some(super::walk::Planted::CancelLosesGrant) {
+            self.queue.leave(ticket);
+            return;
+        }
+        let caller = self.queue.waiter(ticket).caller;
+        match self.queue.leave(ticket) {
+            Outcome::Waiting(_) => {
+                self.disentangle(&caller);
+                self.totals.cancelled += 1;
+            }
+            Outcome::Granted(id) => {
+                self.totals.cancelled += 1;
+                let conn = self.slots.take_conn(id);
+                self.settle(id, conn, now, fx);
+                self.advance(now, fx);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What [`State::wait`] answers.
+pub(crate) enum Wait {
+    Queued(Ticket),
+    Refused(Refusal),
+}
+
+/// Why a caller may not even wait.
+pub(crate) enum Refusal {
+    Closed,
+    Paused,
+    QueueFull(u32),
+    /// By the site that holds one already.
+    Nested(Site),
+    /// By a test.
+    Injected(Verdict),
+}
+
+/// What [`State::collect`] finds.
+pub(crate) enum Collected<C, E> {
+    Lent(Loan, C),
+    Failed(ConnectError<E>),
+    Expired(Verdict),
+    Deadlocked,
+    Closed,
+    Paused,
+}

@@ -1,0 +1,170 @@
+//! What the state tells of itself: numbers, holders, stories, verdicts, and whether its invariants hold.
+
+use super::{Arrival, NEVER, Ns, State, live::Phase, nanos, queue::Ticket, time};
+use crate::{CloseReason, Holder, Moment, Status, Step, Timings, Verdict, error::ConnectError};
+use std::{collections::HashSet, fmt::Display};
+
+impl<C, E: Display> State<C, E> {
+    pub(crate) fn status(&self, now: Ns) -> Status {
+        let open = self.slots.open_count();
+        Status {
+            name: self.settings.name.clone(),
+            pool_size: self.settings.pool_size,
+            max_overflow: self.settings.max_overflow,
+            open,
+            idle: self.idle.len(),
+            in_use: self.slots.count(Phase::Lent) + self.slots.count(Phase::Granted),
+            opening: self.slots.count(Phase::Opening),
+            pinging: self.slots.count(Phase::Pinging),
+            resetting: self.slots.count(Phase::Resetting),
+            closing: self.slots.count(Phase::Closing(CloseReason::Shutdown)),
+            overflow: open.saturating_sub(self.settings.pool_size),
+            abandoned: self.abandoned,
+            waiting: self.queue.len(),
+            oldest_wait: self.queue.first().map(|(_, w)| time(now.saturating_sub(w.arrived.at))),
+            health: self.pulse.health,
+            closed: self.closed,
+            paused: self.paused.is_some(),
+            totals: self.totals.clone(),
+        }
+    }
+
+    /// Sites that hold connections, the longest holder first.
+    pub(crate) fn holders(&self, now: Ns) -> Vec<Holder> {
+        let mut found: Vec<Holder> = Vec::new();
+        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Lent) {
+            let held = time(now.saturating_sub(slot.since));
+            match found.iter_mut().find(|holder| holder.site == slot.site) {
+                Some(holder) => (holder.count, holder.longest) = (holder.count + 1, holder.longest.max(held)),
+                None => found.push(Holder { site: slot.site, count: 1, longest: held }),
+            }
+        }
+        found.sort_by(|a, b| b.longest.cmp(&a.longest).then(b.count.cmp(&a.count)));
+        found
+    }
+
+    pub(crate) fn last_connect_error(&self) -> Option<&ConnectError<E>> {
+        self.pulse.last_error()
+    }
+
+    /// Distributions since the pool was made.
+    pub(crate) fn timings(&self) -> Timings {
+        let mut timings = self.timings.clone();
+        timings.acquire_wait = timings.acquire_wait.with_zeros(self.totals.acquired - self.totals.waited);
+        timings
+    }
+
+    /// What happened since a caller came, and how it ended.
+    pub(crate) fn story(&self, arrived: Arrival, now: Ns, end: Step) -> Vec<Moment> {
+        let mut story = self.journal.since(arrived);
+        story.push(Moment { after: time(now.saturating_sub(arrived.at)), step: end });
+        story
+    }
+
+    /// The present, for a story that begins now.
+    pub(crate) fn arrival(&self, now: Ns) -> Arrival {
+        Arrival { at: now, mark: self.journal.mark() }
+    }
+
+    /// What kept this caller from being served until its time ran out.
+    pub(super) fn verdict_for(&self, ticket: Ticket, now: Ns) -> Verdict {
+        let caller = self.queue.waiter(ticket).caller;
+        let verdict = self.verdict(now);
+        let full = matches!(verdict, Verdict::Exhausted | Verdict::Leaking);
+        if full && self.nested(&caller).is_some() && self.is_held_by_waiters() { Verdict::Nested } else { verdict }
+    }
+
+    /// Whether every loan belongs to a task that waits for another.
+    pub(super) fn is_held_by_waiters(&self) -> bool {
+        let waiting: HashSet<u64> = self.queue.iter().map(|(_, waiter)| waiter.caller.task).collect();
+        let mut lent = self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Lent);
+        lent.all(|(_, slot)| slot.entangled > 0 || (slot.task != 0 && waiting.contains(&slot.task)))
+    }
+
+    /// What keeps a caller from being served right now.
+    pub(crate) fn verdict(&self, now: Ns) -> Verdict {
+        let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
+        let coming = self.slots.count(Phase::Opening) + self.slots.count(Phase::Pinging);
+        if self.closed {
+            Verdict::Closed
+        } else if self.paused.is_some() {
+            Verdict::Paused
+        } else if coming > 0 || !full {
+            Verdict::Connecting
+        } else {
+            let limit = self.settings.leak_after.map_or(NEVER, nanos);
+            let leaking =
+                self.slots.iter().any(|(_, s)| s.phase() == Phase::Lent && now.saturating_sub(s.since) >= limit);
+            if leaking { Verdict::Leaking } else { Verdict::Exhausted }
+        }
+    }
+
+    /// The invariants of the design, checked. The first that does not hold is described.
+    pub(crate) fn check(&self, now: Ns) -> Result<(), String> {
+        self.slots.check()?;
+        let fail = |what: String| Err(what);
+        let s = self.status(now);
+        let parts = s.idle + s.in_use + s.pinging + s.resetting + s.closing;
+        if parts != s.open {
+            return fail(format!("open is {}, its parts are {parts}", s.open));
+        }
+        if self.totals.opened - self.totals.closed() != u64::from(s.open) {
+            return fail(format!(
+                "opened {} - closed {} is not open {}",
+                self.totals.opened,
+                self.totals.closed(),
+                s.open
+            ));
+        }
+        if self.totals.acquired - self.totals.released != u64::from(self.slots.count(Phase::Lent)) {
+            return fail(format!("acquired - released is not the {} lent", self.slots.count(Phase::Lent)));
+        }
+        if s.opening + s.open > self.admitted {
+            return fail(format!(
+                "{} opening and {} open exceed {} + {}",
+                s.opening, s.open, s.pool_size, s.max_overflow
+            ));
+        }
+        if s.idle != self.slots.count(Phase::Idle) {
+            return fail(format!("{} on the idle stack, {} idle slots", s.idle, self.slots.count(Phase::Idle)));
+        }
+        if s.idle > s.pool_size && self.settings.overflow_linger.is_zero() {
+            return fail(format!("{} idle with pool_size {}", s.idle, s.pool_size));
+        }
+        let pinging_enough = s.pinging >= s.waiting;
+        if s.waiting > 0 && s.idle > 0 && !pinging_enough && !s.paused {
+            return fail(format!("{} wait while {} are idle", s.waiting, s.idle));
+        }
+        for (id, slot) in self.slots.iter() {
+            let here = match slot.phase() {
+                Phase::Idle | Phase::Granted => true,
+                Phase::Pinging | Phase::Resetting | Phase::Closing(_) => self.todo.contains(&id),
+                Phase::Lent | Phase::Opening | Phase::Vacant => false,
+            };
+            if slot.conn.is_some() != here {
+                return fail(format!(
+                    "slot {id} in phase {:?}: connection here {}, expected {here}",
+                    slot.phase(),
+                    slot.conn.is_some()
+                ));
+            }
+        }
+        if self.closed && (s.idle > 0 || s.waiting > 0) {
+            return fail(format!("closed with {} idle and {} waiting", s.idle, s.waiting));
+        }
+        Ok(())
+    }
+
+    /// Whether a caller waits with nothing under way for it and nobody to be woken. (Invariant 3, second half.)
+    #[cfg(test)]
+    pub(crate) fn is_stuck(&self, now: Ns) -> bool {
+        let under_way = self.slots.count(Phase::Opening) + self.slots.count(Phase::Pinging);
+        let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
+        !self.queue.is_empty()
+            && self.paused.is_none()
+            && under_way == 0
+            && !full
+            && self.pulse.not_before() <= now
+            && !self.wants_connection(now)
+    }
+}

@@ -1,0 +1,322 @@
+//! What the driver asks for and reports: sweeps, alarms, and the jobs with their ends.
+
+use super::{
+    NEVER, Ns, SlotId, State,
+    effects::{Effects, Job},
+    journal,
+    live::Phase,
+    nanos,
+    rules::Fitness,
+    time,
+};
+use crate::{CloseReason, ErrorClass, Event, error::ConnectError};
+use std::fmt::Display;
+
+impl<C, E: Display> State<C, E> {
+    /// Does what is due, and says when to come again.
+    pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C>) -> Ns {
+        while let Some(ticket) = self.queue.due(now) {
+            #[cfg(test)]
+            if self.planted == Some(super::walk::Planted::KeepsExpired) {
+                break;
+            }
+            self.expire(ticket, now, fx);
+        }
+        self.sweep_idle(now, fx);
+        self.sweep_leaks(now, fx);
+        self.sweep_keepalive(now, fx);
+        self.advance(now, fx);
+        self.armed = self.next_alarm(now);
+        self.armed
+    }
+
+    /// The next piece of work, judged at this moment; `None` when there is none.
+    pub(crate) fn next_job(&mut self, now: Ns) -> Option<Job<C>> {
+        while let Some(id) = self.todo.pop_front() {
+            let conn = self.slots.take_conn(id);
+            let reset = nanos(self.settings.reset_timeout);
+            match self.slots[id].phase() {
+                Phase::Pinging if self.queue.is_empty() && !self.slots[id].keepalive && !self.closed => {
+                    // Whoever wanted it is gone; it stays as unproven as it was.
+                    self.slots[id].conn = Some(conn);
+                    self.back_to_idle(id);
+                }
+                Phase::Pinging => {
+                    self.totals.pings += 1;
+                    self.slots.enter(id, Phase::Pinging, now); // its time runs from here
+                    self.journal.note(now, journal::Entry::PingBegan);
+                    return Some(Job::Ping { slot: id, conn, limit: nanos(self.settings.ping_timeout) });
+                }
+                Phase::Resetting => {
+                    self.totals.resets += 1;
+                    return Some(Job::Reset { slot: id, conn, limit: reset });
+                }
+                Phase::Closing(reason) => return Some(Job::Close { slot: id, conn, limit: reset, reason }),
+                phase => unreachable!("BUG: nothing to do for a slot in phase {phase:?}"),
+            }
+        }
+        if self.wants_connection(now) {
+            let slot = self.slots.open(self.epoch, now);
+            self.journal.note(now, journal::Entry::ConnectBegan);
+            return Some(Job::Connect { slot, limit: nanos(self.settings.connection_timeout) });
+        }
+        None
+    }
+
+    /// A connect has succeeded.
+    pub(crate) fn connected(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.totals.opened += 1;
+        let took = now.saturating_sub(self.slots[id].since);
+        let dice = self.draw();
+        let slot = &mut self.slots[id];
+        (slot.born, slot.proven, slot.jitter) = (now, now, dice.rotate_left(32));
+        slot.expires = self.settings.pool_recycle.map_or(NEVER, |age| {
+            let jitter = (age / 10).mul_f64((dice >> 11) as f64 / (1u64 << 53) as f64);
+            now.saturating_add(nanos(age - jitter))
+        });
+        let expires = slot.expires;
+        self.timings.connect.record(took);
+        self.journal.note(now, journal::Entry::Connected);
+        fx.events.push(Event::Opened { took: time(took) });
+        if self.pulse.good() {
+            fx.events.push(Event::Recovered);
+        }
+        // From here on a common step may leave it idle without a kick, so the driver must know when to look.
+        let look = now.saturating_add(self.period());
+        self.alarm(expires.min(look), fx);
+        self.settle(id, conn, now, fx);
+        if self.warm > 0 && self.slots.open_count() >= self.warm {
+            (self.warm, fx.news) = (0, true);
+        }
+        self.advance(now, fx);
+    }
+
+    /// A connect has failed: retried later if waiting can help, else given to the first caller.
+    pub(crate) fn connect_failed(
+        &mut self,
+        id: SlotId,
+        error: ConnectError<E>,
+        said: String,
+        now: Ns,
+        fx: &mut Effects<C>,
+    ) {
+        self.totals.connect_errors += 1;
+        fx.news |= self.warm > 0;
+        let began = self.slots[id].since;
+        self.slots.enter(id, Phase::Vacant, now);
+        self.journal.note(now, journal::Entry::ConnectFailed(error.clone()));
+        let dice = self.draw();
+        let pause = self.pulse.connect_failed(error.clone(), began, now, dice);
+        let hopeless = !matches!(error.class, ErrorClass::Transient | ErrorClass::Lost);
+        fx.events.push(Event::ConnectFailed { error: said, retry_in: time(if hopeless { 0 } else { pause }) });
+        if hopeless && !self.queue.is_empty() {
+            // Each caller gets the answer to an attempt of its own, so the next one need not pause.
+            self.pulse.forget_pause();
+            self.fail_first(error, fx);
+        } else if self.slots.count(Phase::Lent) + self.slots.count(Phase::Granted) + self.slots.count(Phase::Resetting)
+            == 0
+        {
+            // Nothing can come home, so whoever has seen a whole connection_timeout of failures need not wait on.
+            let limit = nanos(self.settings.connection_timeout);
+            while self.queue.first().is_some_and(|(_, w)| self.pulse.failing_for(w.arrived.at, now) >= limit) {
+                self.fail_first(error.clone(), fx);
+            }
+        }
+        self.advance(now, fx);
+    }
+
+    /// A ping was answered.
+    pub(crate) fn pinged(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        if self.pulse.good() {
+            fx.events.push(Event::Recovered);
+        }
+        self.journal.note(now, journal::Entry::PingAnswered);
+        self.timings.ping.record(now.saturating_sub(self.slots[id].since));
+        self.slots[id].proven = now;
+        let kept_alive = std::mem::take(&mut self.slots[id].keepalive);
+        if kept_alive && self.queue.is_empty() && self.worn_out(id, now).is_none() {
+            self.slots[id].conn = Some(conn);
+            self.back_to_idle(id);
+        } else {
+            self.settle(id, conn, now, fx);
+        }
+        self.advance(now, fx);
+    }
+
+    /// A ping failed or ran out of time. `lost`: the server is gone, not this connection alone.
+    pub(crate) fn ping_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C>) {
+        self.journal.note(now, journal::Entry::PingFailed);
+        if lost {
+            self.disconnected(id, now, fx);
+        }
+        self.gone_or_retired(id, conn, CloseReason::Broken, now, fx);
+        self.advance(now, fx);
+    }
+
+    /// A connection was cleaned.
+    pub(crate) fn was_reset(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.settle(id, conn, now, fx);
+        self.advance(now, fx);
+    }
+
+    /// A connection could not be cleaned.
+    pub(crate) fn reset_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C>) {
+        if lost {
+            self.disconnected(id, now, fx);
+        }
+        self.gone_or_retired(id, conn, CloseReason::ResetFailed, now, fx);
+        self.advance(now, fx);
+    }
+
+    /// A close has ended; `confirmed` if within its limit.
+    pub(crate) fn was_closed(
+        &mut self,
+        id: SlotId,
+        reason: CloseReason,
+        confirmed: bool,
+        now: Ns,
+        fx: &mut Effects<C>,
+    ) {
+        if !confirmed {
+            self.abandoned += 1;
+            fx.events.push(Event::Abandoned);
+        }
+        #[cfg(test)]
+        if self.planted == Some(super::walk::Planted::CloseKeepsSlot) {
+            return;
+        }
+        self.vacate(id, reason, now, fx);
+        self.advance(now, fx);
+    }
+
+    pub(super) fn gone_or_retired(
+        &mut self,
+        id: SlotId,
+        conn: Option<C>,
+        reason: CloseReason,
+        now: Ns,
+        fx: &mut Effects<C>,
+    ) {
+        match conn {
+            Some(conn) => self.retire(id, conn, reason, now, fx),
+            None => {
+                // The job took the connection with it, so nobody said goodbye to the server.
+                self.abandoned += 1;
+                fx.events.push(Event::Abandoned);
+                self.vacate(id, reason, now, fx);
+            }
+        }
+    }
+
+    pub(super) fn sweep_idle(&mut self, now: Ns, fx: &mut Effects<C>) {
+        let linger = nanos(self.settings.overflow_linger);
+        let worn: Vec<_> = self
+            .idle
+            .iter()
+            .filter_map(|id| match self.fitness(id, now) {
+                Fitness::Retire(reason) => Some((id, reason)),
+                _ => None,
+            })
+            .collect();
+        for (id, reason) in worn {
+            self.close_idle(id, reason, now, fx);
+        }
+        while self.idle.len() > self.settings.pool_size {
+            let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");
+            if now.saturating_sub(self.slots[id].since) < linger {
+                break;
+            }
+            self.close_idle(id, CloseReason::Overflow, now, fx);
+        }
+    }
+
+    pub(super) fn close_idle(&mut self, id: SlotId, reason: CloseReason, now: Ns, fx: &mut Effects<C>) {
+        self.idle.remove(id);
+        let conn = self.slots.take_conn(id);
+        self.retire(id, conn, reason, now, fx);
+    }
+
+    pub(super) fn sweep_leaks(&mut self, now: Ns, fx: &mut Effects<C>) {
+        let Some(limit) = self.settings.leak_after.map(nanos) else { return };
+        let overdue: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| {
+                slot.phase() == Phase::Lent && !slot.reported && now.saturating_sub(slot.since) >= limit
+            })
+            .map(|(id, slot)| (id, slot.site, time(now.saturating_sub(slot.since))))
+            .collect();
+        for (id, site, held) in overdue {
+            self.slots[id].reported = true;
+            fx.events.push(Event::Leak { site, held });
+        }
+    }
+
+    /// Begins to ping what has been idle for `keepalive`.
+    pub(super) fn sweep_keepalive(&mut self, now: Ns, fx: &mut Effects<C>) {
+        let due: Vec<_> = self.idle.iter().filter(|&id| self.keepalive_at(id).is_some_and(|at| at <= now)).collect();
+        for id in due {
+            self.idle.remove(id);
+            let conn = self.slots.take_conn(id);
+            self.slots[id].keepalive = true;
+            self.start_ping(id, conn, now, fx);
+        }
+    }
+
+    /// When an idle connection is next to be kept alive: up to 20 % early, so that they do not all ping at once.
+    pub(super) fn keepalive_at(&self, id: SlotId) -> Option<Ns> {
+        let every = self.settings.keepalive?;
+        let slot = &self.slots[id];
+        let early = (every / 5).mul_f64((slot.jitter >> 11) as f64 / (1u64 << 53) as f64);
+        Some(slot.proven.saturating_add(nanos(every - early)))
+    }
+
+    /// Puts a connection back among the idle where it was: it was tested, not used.
+    pub(super) fn back_to_idle(&mut self, id: SlotId) {
+        let since = self.slots[id].idle_since;
+        self.slots.enter(id, Phase::Idle, since);
+        let slots = &self.slots;
+        self.idle.put_back(id, |other| slots[other].since > since);
+    }
+
+    pub(super) fn start_ping(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.slots[id].idle_since = self.slots[id].since;
+        self.start(id, conn, Phase::Pinging, now, fx);
+    }
+
+    /// The longest the driver may sleep while connections exist, so that the common steps need not wake it.
+    pub(super) fn period(&self) -> Ns {
+        let keepalive = self.settings.keepalive.map(|every| every - every / 5);
+        let limits = [self.settings.idle_timeout, self.settings.leak_after, keepalive];
+        limits.into_iter().flatten().map(nanos).min().unwrap_or(NEVER)
+    }
+
+    pub(super) fn next_alarm(&mut self, now: Ns) -> Ns {
+        let mut alarm = self.queue.next_deadline().unwrap_or(NEVER);
+        if self.short_of_connections() && self.pulse.not_before() > now {
+            alarm = alarm.min(self.pulse.not_before());
+        }
+        let (idle, leak) = (self.settings.idle_timeout.map(nanos), self.settings.leak_after.map(nanos));
+        let surplus = self.idle.len() > self.settings.pool_size;
+        for (id, slot) in self.slots.iter() {
+            let keepalive = (slot.phase() == Phase::Idle).then(|| self.keepalive_at(id)).flatten();
+            let ends = match slot.phase() {
+                Phase::Idle => {
+                    let linger = surplus.then(|| nanos(self.settings.overflow_linger));
+                    idle.into_iter().chain(linger).min().map(|limit| slot.since.saturating_add(limit))
+                }
+                Phase::Lent if !slot.reported => leak.map(|limit| slot.since.saturating_add(limit)),
+                _ => None,
+            };
+            for at in
+                [ends.unwrap_or(NEVER), keepalive.unwrap_or(NEVER), slot.expires, now.saturating_add(self.period())]
+            {
+                // What is past and not settled waits for somebody else: a return, or the end of a job.
+                if at > now {
+                    alarm = alarm.min(at);
+                }
+            }
+        }
+        alarm
+    }
+}
