@@ -188,8 +188,9 @@ use proc_macro::TokenStream;
 ///         Err(error) => return rt::Reply::from_pool_error(error),
 ///     };
 ///     let reply: Result<i64, E> = {
+///         let hold = rt::hold::<PgConn>(&held); // so that the pool knows when the body asks for another
 ///         let conn: &mut PgConn = rt::lend::<PgConn>(&mut held);
-///         rt::holding(&__CALL, async move {
+///         rt::holding(hold, async move {
 ///             if false { return loop {}; }                 // tells inference the declared type
 ///             BODY
 ///         }).await

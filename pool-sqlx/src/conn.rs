@@ -2,7 +2,7 @@
 
 use crate::{
     Backend, Error, Pooler, Tx, TxOptions,
-    manager::{Keeper, Link, Sqlx},
+    manager::{Link, Sqlx},
 };
 use futures_core::future::BoxFuture;
 use pool_core::Pooled;
@@ -93,6 +93,11 @@ impl<DB: Backend> Conn<DB> {
         &mut link.raw
     }
 
+    /// A mark of this loan, for code that keeps the connection while it does something else; see [`pool_core::Hold`].
+    pub fn hold(&self) -> pool_core::Hold {
+        self.pooled.hold()
+    }
+
     /// Takes the connection out of the pool for good, which may then open another in its place.
     pub fn detach(self) -> DB::Connection {
         self.pooled.detach().raw
@@ -110,43 +115,18 @@ impl<DB: Backend> Conn<DB> {
     }
 
     /// Another `statement_timeout` than the pool's, until the connection goes back.
-    ///
-    /// A shorter one is kept by us, which costs nothing unless it runs out. The server has to be told of a longer one, and of any
-    /// that is to hold for statements which we do not see: one round trip now, and one on return.
     pub(crate) async fn limit_statements(&mut self, limit: Duration, seen: Seen) -> Result<(), Error> {
-        let pool = self.manager().statement_timeout();
-        match (self.pooled.settings.pooler, seen) {
-            (Pooler::Direct, _) | (_, Seen::All) => {}
-            (_, Seen::Some) => {
-                return Err(Error::pooler(
-                    "refused: behind a pooler a statement_timeout of its own needs a connection that is watched; take &mut PgConn \
-                     or &mut PgTx",
-                ));
-            }
+        if self.pooled.settings.pooler != Pooler::Direct && seen == Seen::Some {
+            return Err(Error::pooler(
+                "refused: behind a pooler a statement_timeout of its own needs a connection that is watched; take &mut PgConn or \
+                 &mut PgTx",
+            ));
         }
-        let link = self.link();
-        link.limits.statement_timeout = Some(limit);
-        if DB::KEEPS_DEADLINES {
-            return Ok(());
-        }
-        if link.settings.pooler != Pooler::Direct {
-            // What runs in a transaction takes its limit from here.
-            return Ok(());
-        }
-        if seen == Seen::All && pool.is_none_or(|pool| limit <= pool) {
-            link.limits.kept_by = Keeper::Us;
-            return Ok(());
-        }
-        link.track.changed();
-        Ok(link.control(|raw| DB::limit(raw, limit)).await?)
+        Ok(self.link().limit(limit, seen).await?)
     }
 
     pub(crate) fn link(&mut self) -> &mut Link<DB> {
         &mut self.pooled
-    }
-
-    pub(crate) fn manager(&self) -> &Sqlx<DB> {
-        self.pooled.manager()
     }
 
     pub(crate) fn seen(&self) -> &DB::Connection {

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 pub use crate::Isolation;
-pub use pool_core::Site;
+pub use pool_core::{Hold, Site};
 
 /// What a `#[pooled]` function asks for: one static for each.
 #[derive(Debug)]
@@ -93,8 +93,8 @@ impl Call {
 #[diagnostic::on_unimplemented(
     message = "`#[pooled]` cannot lend a `{Self}`",
     label = "not a connection of a pool",
-    note = "take `&mut PgConn`, `&mut PgTx`, `&mut SqliteConn`, `&mut SqliteTx`, or sqlx's own `&mut PgConnection`, `&mut SqliteConnection`",
-    note = "the database has to be a feature of pool-sqlx: `postgres`, `sqlite`"
+    note = "take `&mut PgConn`, `&mut PgTx`, `&mut SqliteConn`, `&mut SqliteTx` (or MySql..), or sqlx's own `&mut PgConnection`, `&mut SqliteConnection`",
+    note = "the database has to be a feature of pool-sqlx: `postgres`, `mysql`, `sqlite`"
 )]
 pub trait Lend: Sized + Send {
     type Database: Backend;
@@ -106,6 +106,7 @@ pub trait Lend: Sized + Send {
         call: &'static Call,
     ) -> impl Future<Output = Result<Self::Holder, Error>> + Send;
     fn lend(holder: &mut Self::Holder) -> &mut Self;
+    fn mark(holder: &Self::Holder) -> Hold;
     /// Commits or rolls back what is to be committed or rolled back, then releases.
     fn finish(holder: Self::Holder, success: bool) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -123,6 +124,10 @@ impl<DB: Backend> Lend for Conn<DB> {
         holder
     }
 
+    fn mark(holder: &Self) -> Hold {
+        holder.hold()
+    }
+
     async fn finish(_: Self, _: bool) -> Result<(), Error> {
         Ok(())
     }
@@ -138,6 +143,10 @@ impl<DB: Backend> Lend for Tx<DB> {
 
     fn lend(holder: &mut Self) -> &mut Self {
         holder
+    }
+
+    fn mark(holder: &Self) -> Hold {
+        holder.conn.hold()
     }
 
     async fn finish(tx: Self, success: bool) -> Result<(), Error> {
@@ -168,6 +177,10 @@ macro_rules! lend_of_sqlx {
                 holder.raw()
             }
 
+            fn mark(holder: &Conn<$db>) -> Hold {
+                holder.hold()
+            }
+
             async fn finish(_: Conn<$db>, _: bool) -> Result<(), Error> {
                 Ok(())
             }
@@ -177,6 +190,8 @@ macro_rules! lend_of_sqlx {
 
 #[cfg(feature = "postgres")]
 lend_of_sqlx!(sqlx::PgConnection, sqlx::Postgres);
+#[cfg(feature = "mysql")]
+lend_of_sqlx!(sqlx::MySqlConnection, sqlx::MySql);
 #[cfg(feature = "sqlite")]
 lend_of_sqlx!(sqlx::SqliteConnection, sqlx::Sqlite);
 
@@ -262,9 +277,15 @@ pub async fn back_off(attempt: u32) {
     tokio::time::sleep(Duration::from_micros(longest / 2 + random % (longest / 2))).await;
 }
 
-/// Runs a function's body. A plain function: as an `async` one it would store the body twice.
-pub fn holding<F: Future>(_: &'static Call, body: F) -> impl Future<Output = F::Output> {
-    body
+/// Marks the loan of a function, before its body borrows the connection.
+pub fn hold<C: Lend>(held: &Held<C>) -> Hold {
+    C::mark(&held.holder)
+}
+
+/// Runs a function's body as one that keeps its connection to the end, so that the pool knows when it asks for another. A plain
+/// function: as an `async` one it would store the body twice.
+pub fn holding<F: Future>(hold: Hold, body: F) -> impl Future<Output = F::Output> {
+    hold.during(body)
 }
 
 /// What a `#[pooled]` function may return if it is to carry the pool's failures.

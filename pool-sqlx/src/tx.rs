@@ -1,10 +1,6 @@
 //! A transaction on a connection on loan.
 
-use crate::{
-    Backend, Conn, Error, Pooler, TxOptions,
-    backend::hidden,
-    manager::{Keeper, Limits},
-};
+use crate::{Backend, Conn, Error, Pooler, TxOptions, backend::Keeper, backend::hidden, conn::Seen, manager::Limits};
 use std::{
     borrow::BorrowMut,
     fmt,
@@ -35,7 +31,7 @@ use std::{
 /// # }
 /// ```
 pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
-    conn: C,
+    pub(crate) conn: C,
     open: bool,
     /// Whether there was a transaction around this one.
     outer: bool,
@@ -61,7 +57,10 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
             link.limits.kept_by = Keeper::Server;
         }
         if let Some(asked) = options.statement_timeout {
-            link.limits.statement_timeout = Some(asked);
+            match DB::LIMITS_TRANSACTIONS {
+                true => link.limits.statement_timeout = Some(asked),
+                false => link.limit(asked, Seen::All).await?,
+            }
         }
         let lingers = options.read_only && DB::READ_ONLY_LINGERS;
         if lingers {
@@ -131,8 +130,8 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         let link = self.link();
         link.track.ended(outer);
         link.limits = limits;
-        if lingers && link.control(DB::undo).await.is_ok() {
-            link.track.unchanged();
+        if lingers {
+            link.undo().await;
         }
         Ok(())
     }

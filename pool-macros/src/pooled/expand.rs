@@ -183,8 +183,11 @@ impl<'p> Code<'p> {
         // `async move`: by reference the future would be smaller, but not `Send` with an argument that is not `Sync`.
         let (lend, run) = match loan {
             Loan::Lent => (
-                quote_spanned!(*conn_span=> let #pat: &mut #ty = #rt::lend::<#ty>(&mut held);),
-                quote_spanned!(*conn_span=> #rt::holding(&__CALL, async move #block)),
+                quote_spanned! {*conn_span=>
+                    let hold = #rt::hold::<#ty>(&held);
+                    let #pat: &mut #ty = #rt::lend::<#ty>(&mut held);
+                },
+                quote_spanned!(*conn_span=> #rt::holding(hold, async move #block)),
             ),
             // Not marked as holding: the connection may be gone long before the body ends.
             Loan::Given => (

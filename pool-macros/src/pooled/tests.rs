@@ -334,8 +334,9 @@ fn the_expansion_is_as_documented() {
             };
             #[allow(clippy::let_unit_value)]
             let reply: Result<i64, E> = {
+                let hold = ::pool_sqlx::private::hold::<PgConn>(&held);
                 let mut conn: &mut PgConn = ::pool_sqlx::private::lend::<PgConn>(&mut held);
-                ::pool_sqlx::private::holding(&__CALL, async move {
+                ::pool_sqlx::private::holding(hold, async move {
                     #[allow(unknown_lints, unreachable_code, clippy::diverging_sub_expression, clippy::empty_loop,
                         clippy::let_unit_value, clippy::needless_return, clippy::let_with_type_underscore)]
                     if false {

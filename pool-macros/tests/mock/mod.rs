@@ -287,7 +287,13 @@ pub mod private {
         }
     }
 
-    pub fn holding<F: Future>(_: &'static Call, body: F) -> impl Future<Output = F::Output> {
+    pub struct Hold;
+
+    pub fn hold<T>(_: &Held<T>) -> Hold {
+        Hold
+    }
+
+    pub fn holding<F: Future>(_: Hold, body: F) -> impl Future<Output = F::Output> {
         body
     }
 
