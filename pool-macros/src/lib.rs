@@ -125,15 +125,13 @@ use proc_macro::TokenStream;
 /// async fn page(conn: &mut PgConn, after: i64) -> Result<Vec<Track>, Error> { .. }
 ///
 /// async fn export(State(pool): State<PgPool>) -> Body {
-///     Body::from_stream(try_stream! {
-///         let mut last = 0;
-///         loop {
-///             let tracks = page(pool.clone(), last).await?;      // held for one query, not for one client
-///             let Some(track) = tracks.last() else { break };
-///             last = track.id;
-///             yield csv(&tracks);
+///     Body::from_stream(futures_util::stream::try_unfold(0, move |last| {
+///         let pool = pool.clone();
+///         async move {
+///             let tracks = page(pool, last).await?;              // held for one query, not for one client
+///             Ok::<_, Error>(tracks.last().map(|track| (csv(&tracks), track.id)))
 ///         }
-///     })
+///     }))
 /// }
 /// ```
 ///

@@ -3,12 +3,16 @@
 
 mod common;
 
-use actix_web::{App, HttpResponse, HttpServer, get, post, web};
+use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpServer, dev::Payload, get, post, web};
 use common::{Client, File};
+use futures_util::{StreamExt, future::LocalBoxFuture};
 use pool_sqlx::{Error, Pools, SqliteConn, SqlitePool, SqliteTx, pooled};
 use std::{net::SocketAddr, time::Duration};
+use tokio::sync::mpsc;
 
 struct Reports;
+
+type Half = mpsc::UnboundedSender<()>;
 
 #[derive(Clone, Pools)]
 struct Databases {
@@ -35,9 +39,14 @@ impl Databases {
 
     /// A server that runs as long as the test's runtime.
     fn serve(&self) -> SocketAddr {
+        self.serve_and_tell(mpsc::unbounded_channel().0)
+    }
+
+    /// The same; tells of each part of an upload.
+    fn serve_and_tell(&self, half: Half) -> SocketAddr {
         let databases = self.clone();
         let server = HttpServer::new(move || {
-            let app = App::new().configure(|config| databases.configure(config));
+            let app = App::new().configure(|config| databases.configure(config)).app_data(half.clone());
             app.service(above).service(below).service(plain).service(report).service(add).service(upload)
         });
         let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
@@ -73,6 +82,26 @@ async fn report(_conn: &mut SqliteConn) -> &'static str {
     "report"
 }
 
+/// A body of which the first part was there, and then the rest.
+struct Upload(usize);
+
+impl FromRequest for Upload {
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (half, mut parts) = (request.app_data::<Half>().unwrap().clone(), payload.take());
+        Box::pin(async move {
+            let mut length = 0;
+            while let Some(part) = parts.next().await {
+                length += part?.len();
+                half.send(()).unwrap();
+            }
+            Ok(Self(length))
+        })
+    }
+}
+
 /// Answers by itself: a status from 400 rolls back.
 #[post("/add/{n}")]
 #[pooled]
@@ -85,8 +114,8 @@ async fn add(n: web::Path<i64>, tx: &mut SqliteTx) -> HttpResponse {
 
 #[post("/upload")]
 #[pooled]
-async fn upload(_conn: &mut SqliteConn, body: web::Bytes) -> String {
-    body.len().to_string()
+async fn upload(_conn: &mut SqliteConn, Upload(length): Upload) -> String {
+    length.to_string()
 }
 
 #[actix_web::test]
@@ -142,10 +171,11 @@ async fn a_response_below_400_commits_and_one_from_400_rolls_back() {
 async fn a_slow_upload_holds_no_connection() {
     let file = File::new();
     let databases = Databases::of(&file).await;
-    let mut client = Client::to(databases.serve()).await;
+    let (half, mut halves) = mpsc::unbounded_channel();
+    let mut client = Client::to(databases.serve_and_tell(half)).await;
     let before = databases.primary.status().totals.acquired;
     client.send("POST /upload HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 8\r\n\r\nhalf").await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    halves.recv().await.unwrap();
     assert_eq!((databases.primary.status().in_use, databases.primary.status().totals.acquired), (0, before));
     client.send("done").await;
     assert!(client.rest().await.ends_with("\r\n\r\n8"));

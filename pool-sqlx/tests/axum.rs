@@ -149,3 +149,98 @@ async fn derived_pools_connect_from_a_configuration_and_say_all_that_is_wrong_wi
         assert!(error.to_string().contains(part), "{part:?} is missing in: {error}");
     }
 }
+
+/// A pool of its own for reports, and a service of several parts, each with its own state around the pools.
+mod nested {
+    use super::*;
+    use axum::{debug_handler, extract::State};
+    use pool_sqlx::HasPools;
+    use tracing::instrument;
+
+    pub(super) struct Reports;
+
+    #[derive(Clone, Pools)]
+    pub(super) struct Both {
+        pub(super) primary: SqlitePool,
+        #[pool(lazy)]
+        pub(super) reports: SqlitePool<Reports>,
+    }
+
+    #[derive(Clone, HasPools)]
+    pub(super) struct App {
+        #[pools]
+        pub(super) databases: Both,
+        pub(super) greeting: &'static str,
+    }
+
+    /// What most services write: any error goes in, and what it was is found again when it becomes a response.
+    pub(super) struct AnyError(anyhow::Error);
+
+    impl<E: Into<anyhow::Error>> From<E> for AnyError {
+        fn from(error: E) -> Self {
+            Self(error.into())
+        }
+    }
+
+    impl axum::response::IntoResponse for AnyError {
+        fn into_response(self) -> Response {
+            pool_sqlx::Failure::of(self.0.as_ref()).into_response()
+        }
+    }
+
+    #[pooled]
+    #[instrument(skip_all)]
+    #[debug_handler(state = App)]
+    pub(super) async fn greet(
+        State(app): State<App>,
+        Path(name): Path<String>,
+        conn: &mut SqliteConn,
+    ) -> Result<String, AnyError> {
+        if name == "nobody" {
+            return Err(anyhow::anyhow!("nobody is there").into());
+        }
+        let greeting: String =
+            sqlx::query_scalar("select ? || ', ' || ?").bind(app.greeting).bind(name).fetch_one(conn).await?;
+        Ok(greeting)
+    }
+
+    #[pooled(pool = Reports)]
+    pub(super) async fn report(conn: &mut SqliteConn) -> Result<String, AnyError> {
+        Ok(sqlx::query_scalar("select 'report'").fetch_one(conn).await?)
+    }
+
+    pub(super) async fn service(file: &File) -> (App, Router) {
+        let Databases { primary } = Databases::of(file).await;
+        let app = App { databases: Both { reports: primary.clone().keyed(), primary }, greeting: "hello" };
+        let api =
+            Router::new().route("/greet/{name}", get(greet)).nest("/reports", Router::new().route("/one", get(report)));
+        (app.clone(), Router::new().nest("/api", api).with_state(app))
+    }
+}
+
+#[tokio::test]
+async fn pools_are_found_in_a_field_of_the_state_of_nested_routers() {
+    let file = File::new();
+    let (app, service) = nested::service(&file).await;
+    for (path, body) in [("/api/greet/ella", "hello, ella"), ("/api/reports/one", "report")] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        assert_eq!(text(service.clone().oneshot(request).await.unwrap()).await, body);
+    }
+    assert_eq!(app.databases.primary.status().in_use, 0);
+}
+
+#[tokio::test]
+async fn an_error_that_takes_any_error_keeps_its_503() {
+    let file = File::new();
+    let (app, service) = nested::service(&file).await;
+    let get =
+        async |path: &str| service.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(get("/api/greet/nobody").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let _held = app.databases.primary.acquire().await.unwrap();
+    let response = get("/api/greet/ella").await;
+    assert_eq!(
+        (response.status(), &response.headers()[header::RETRY_AFTER]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    assert!(text(response).await.contains("urn:pool:exhausted"));
+}
