@@ -11,18 +11,19 @@ const BUCKETS: usize = 64 * PER_OCTAVE;
 pub struct Histogram {
     buckets: Box<[u64; BUCKETS]>,
     count: u64,
-    sum: Duration,
+    /// Nanoseconds; 584 years until it saturates.
+    sum: u64,
 }
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Self { buckets: Box::new([0; BUCKETS]), count: 0, sum: Duration::ZERO }
+        Self { buckets: Box::new([0; BUCKETS]), count: 0, sum: 0 }
     }
 
     pub(crate) fn record(&mut self, nanos: u64) {
         self.buckets[bucket(nanos)] += 1;
         self.count += 1;
-        self.sum = self.sum.saturating_add(Duration::from_nanos(nanos));
+        self.sum = self.sum.saturating_add(nanos);
     }
 
     /// Adds values of zero that were counted elsewhere.
@@ -39,12 +40,12 @@ impl Histogram {
 
     /// Their sum.
     pub fn sum(&self) -> Duration {
-        self.sum
+        Duration::from_nanos(self.sum)
     }
 
     /// Their mean; `None` before the first.
     pub fn mean(&self) -> Option<Duration> {
-        (self.count > 0).then(|| self.sum.div_f64(self.count as f64))
+        (self.count > 0).then(|| self.sum().div_f64(self.count as f64))
     }
 
     /// The value that this share of them does not exceed, to within 25 %: `quantile(0.99)`. `None` before the first.
