@@ -5,8 +5,9 @@
 
 use crate::{
     Conn, Error, Main, Pool, Pooler, Tx, TxOptions,
-    backend::{Answer, Backend, Class, Rows, hidden, pooler},
-    manager::{Keeper, Limits, Link},
+    backend::{Answer, Backend, Class, Keeper, Rows, hidden, pooler},
+    conn::Seen,
+    manager::{Limits, Link},
 };
 use pool_core::Site;
 use sqlx::{Database, Execute, Executor, SqlStr, error::BoxDynError};
@@ -51,6 +52,10 @@ impl Track {
 
     pub(crate) fn is_running(&self) -> bool {
         self.running
+    }
+
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unknown
     }
 
     pub(crate) fn is_changed(&self) -> bool {
@@ -404,6 +409,45 @@ impl<DB: Backend> Link<DB> {
         self.watched(true, |raw| Box::pin(run(raw))).await
     }
 
+    /// Another `statement_timeout` than the pool's, until the connection goes back.
+    ///
+    /// A shorter one is kept by us, which costs nothing unless it runs out. The server has to be told of a longer one, and of any
+    /// that is to hold for statements which we do not see: one round trip now, and one on return.
+    pub(crate) async fn limit(&mut self, limit: Duration, seen: Seen) -> Result<(), sqlx::Error> {
+        self.limits.statement_timeout = Some(limit);
+        // Behind a pooler, what runs in a transaction takes its limit from here.
+        if DB::KEEPS_DEADLINES || self.settings.pooler != Pooler::Direct {
+            return Ok(());
+        }
+        if seen == Seen::All && self.settings.statement_timeout.is_none_or(|pool| limit <= pool) {
+            self.limits.kept_by = Keeper::Us;
+            return Ok(());
+        }
+        self.track.changed();
+        let Link { raw, state, track, limits, .. } = self;
+        track.start(true);
+        let mut clock = Clock::new(limits);
+        match clock.wait::<DB, _>(state, DB::limit(raw, state, limit)).await {
+            Ok(Ok(())) => {
+                track.finish();
+                Ok(())
+            }
+            Ok(Err(error)) => Err(judge(error, track, &clock, limits.statement_timeout_status)),
+            Err(Silent) => Err(silent(track, &clock, limits.statement_timeout_status)),
+        }
+    }
+
+    /// Takes that back at once.
+    pub(crate) async fn undo(&mut self) {
+        let Link { raw, state, track, settings, .. } = self;
+        track.start(true);
+        // If it fails, the return does it again.
+        if DB::undo(raw, state, settings).await.is_ok() {
+            track.finish();
+            track.unchanged();
+        }
+    }
+
     /// Begins, commits or rolls back, within the same limits as a statement. The transaction's own flag tells what is open.
     pub(crate) async fn control<'e, F>(
         &'e mut self,
@@ -551,6 +595,10 @@ macro_rules! tracked_executor {
 tracked_executor!(sqlx::Postgres, [], Conn<sqlx::Postgres>);
 #[cfg(feature = "postgres")]
 tracked_executor!(sqlx::Postgres, [C: BorrowMut<Conn<sqlx::Postgres>> + Send], Tx<sqlx::Postgres, C>);
+#[cfg(feature = "mysql")]
+tracked_executor!(sqlx::MySql, [], Conn<sqlx::MySql>);
+#[cfg(feature = "mysql")]
+tracked_executor!(sqlx::MySql, [C: BorrowMut<Conn<sqlx::MySql>> + Send], Tx<sqlx::MySql, C>);
 #[cfg(feature = "sqlite")]
 tracked_executor!(sqlx::Sqlite, [], Conn<sqlx::Sqlite>);
 #[cfg(feature = "sqlite")]

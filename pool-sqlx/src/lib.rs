@@ -26,13 +26,13 @@
 //!
 //! # Features
 //!
-//! None is on by default: `postgres` and `sqlite` choose databases, `axum` and `actix` make pools extractors and errors responses,
+//! None is on by default: `postgres`, `mysql` and `sqlite` choose databases, `axum` and `actix` make pools extractors and errors responses,
 //! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `testing` opens `pool_core::testing`.
 //! Whoever uses a database of sqlx that is not named here beside this crate needs sqlx's `macros` feature on as well: we turn
 //! sqlx-core's `offline` on, and a driver without it does not compile.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // What serves every database serves none of them then.
-#![cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(unused))]
+#![cfg_attr(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")), allow(unused))]
 
 // Vocabulary: what a pool is told, and what can go wrong.
 mod config;
@@ -99,6 +99,21 @@ pub type PgConn = Conn<sqlx::Postgres>;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub type PgTx = Tx<sqlx::Postgres>;
+
+/// A pool of MySQL or MariaDB connections.
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub type MySqlPool<Key = Main> = Pool<sqlx::MySql, Key>;
+
+/// A MySQL or MariaDB connection on loan.
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub type MySqlConn = Conn<sqlx::MySql>;
+
+/// A transaction on a MySQL or MariaDB connection.
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub type MySqlTx = Tx<sqlx::MySql>;
 
 /// A pool of SQLite connections.
 #[cfg(feature = "sqlite")]

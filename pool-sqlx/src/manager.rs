@@ -2,7 +2,7 @@
 
 use crate::{
     DatabaseSettings, Error, Pooler, Reset, TxOptions,
-    backend::{Backend, Class, Options},
+    backend::{Backend, Class, Keeper, Options},
     executor::Track,
 };
 use pool_core::{Condition, ErrorClass, Manager};
@@ -37,15 +37,6 @@ pub(crate) struct Limits {
     pub(crate) kept_by: Keeper,
 }
 
-/// Who ends a statement that runs too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keeper {
-    /// The server, or SQLite's own thread. We wait a little longer, and then give the connection up.
-    Server,
-    /// We do: the caller is told at once, and the statement is cancelled when the connection goes back.
-    Us,
-}
-
 impl<DB: Backend> Sqlx<DB> {
     pub(crate) fn new(mut settings: DatabaseSettings) -> Result<Self, Error> {
         DB::adapt(&mut settings);
@@ -60,17 +51,9 @@ impl<DB: Backend> Sqlx<DB> {
         })
     }
 
-    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
-        self.settings.statement_timeout
-    }
-
-    fn limits(&self) -> Limits {
+    fn limits(&self, state: &DB::State) -> Limits {
         let DatabaseSettings { statement_timeout, statement_timeout_status, .. } = *self.settings;
-        // The server is told at start-up, or with each transaction. Between the two it knows of no limit.
-        let kept_by = match self.settings.pooler {
-            Pooler::Direct | Pooler::Unprepared => Keeper::Server,
-            Pooler::Prepared => Keeper::Us,
-        };
+        let kept_by = DB::keeper(&self.settings, state);
         Limits { statement_timeout, statement_timeout_status, kept_by }
     }
 
@@ -120,7 +103,8 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         self.ensure_anchor().await?;
         let mut raw = DB::Connection::connect_with(&self.options).await?;
         let state = DB::on_connect(&mut raw, &self.settings).await?;
-        Ok(Link { raw, state, track: Track::default(), limits: self.limits(), settings: Arc::clone(&self.settings) })
+        let limits = self.limits(&state);
+        Ok(Link { raw, state, track: Track::default(), limits, settings: Arc::clone(&self.settings) })
     }
 
     async fn ping(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
@@ -131,12 +115,12 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         if link.track.is_garbled() {
             return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
         }
-        if link.track.is_running() {
+        if link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw)) {
             DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
         }
         DB::probe(&mut link.raw).await?;
         if link.track.is_changed() {
-            DB::undo(&mut link.raw).await?;
+            DB::undo(&mut link.raw, &link.state, &self.settings).await?;
         }
         DB::restore(&mut link.raw, self.settings.reset).await?;
         link.track = Track::default();
@@ -150,7 +134,7 @@ impl<DB: Backend> Manager for Sqlx<DB> {
 
     fn condition(&self, link: &mut Link<DB>) -> Condition {
         // A loan may have had limits of its own.
-        link.limits = self.limits();
+        link.limits = self.limits(&link.state);
         match &link.track {
             track if track.is_lost() => Condition::Broken,
             track if track.is_clean() && self.settings.reset == Reset::Rollback => Condition::Clean,

@@ -3,13 +3,15 @@
 //! Everything that sqlx does not promise to keep is used from this folder and from [`hidden`] alone, so that a new sqlx
 //! that changes it fails to compile here and nowhere else.
 
+#[cfg(feature = "mysql")]
+mod mysql;
 pub(crate) mod pooler;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 use crate::ConfigError;
 use crate::{DatabaseSettings, Error, Reset, TxOptions, executor::Prepared};
 use either::Either;
@@ -18,7 +20,8 @@ use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
 use std::{error::Error as StdError, future::Future, io, time::Duration};
 use tokio::sync::Mutex;
 
-/// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::Sqlite`] with feature `sqlite`.
+/// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::MySql`] with
+/// feature `mysql` (MariaDB too), [`sqlx::Sqlite`] with feature `sqlite`.
 ///
 /// Nobody else can implement it: its items are ours and change with us.
 pub trait Backend: Database + sealed::Sealed {
@@ -65,9 +68,17 @@ pub trait Backend: Database + sealed::Sealed {
         control: &Mutex<Options<Self>>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
+    /// Whether a statement that we did not see is certainly still under way. No I/O.
+    #[doc(hidden)]
+    fn is_busy(conn: &mut Self::Connection) -> bool;
+
     /// Says what an error of the database means.
     #[doc(hidden)]
     fn classify(error: &dyn DatabaseError) -> Class;
+
+    /// Who ends a statement that runs longer than the pool's `statement_timeout`.
+    #[doc(hidden)]
+    fn keeper(settings: &DatabaseSettings, state: &Self::State) -> Keeper;
 
     /// Sets the time limit of what the connection does next, where the server does not keep it itself.
     #[doc(hidden)]
@@ -92,16 +103,25 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     const KEEPS_DEADLINES: bool;
 
+    /// Whether [`begin_statement`](Self::begin_statement) sets the transaction's statement timeout.
+    #[doc(hidden)]
+    const LIMITS_TRANSACTIONS: bool;
+
     /// Sets the session's statement timeout, until [`undo`](Self::undo).
     #[doc(hidden)]
     fn limit(
         conn: &mut Self::Connection,
+        state: &Self::State,
         statement_timeout: Duration,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Takes back what we changed in the session for one loan.
     #[doc(hidden)]
-    fn undo(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn undo(
+        conn: &mut Self::Connection,
+        state: &Self::State,
+        settings: &DatabaseSettings,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Whether the extended protocol takes one statement at a time.
     #[doc(hidden)]
@@ -131,8 +151,19 @@ pub(crate) type Rows<'e, DB> =
 /// What an executor of sqlx answers.
 pub(crate) type Answer<'e, T> = BoxFuture<'e, Result<T, sqlx::Error>>;
 
+/// Who ends a statement that runs too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// The server, or SQLite's own thread. We wait a little longer, and then give the connection up.
+    Server,
+    /// We do: the caller is told at once, and the statement is cancelled when the connection goes back.
+    Us,
+}
+
 mod sealed {
     pub trait Sealed {}
+    #[cfg(feature = "mysql")]
+    impl Sealed for sqlx::MySql {}
     #[cfg(feature = "postgres")]
     impl Sealed for sqlx::Postgres {}
     #[cfg(feature = "sqlite")]
@@ -229,6 +260,10 @@ impl Class {
         if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
             return sqlx::Postgres::classify(error);
         }
+        #[cfg(feature = "mysql")]
+        if error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().is_some() {
+            return sqlx::MySql::classify(error);
+        }
         #[cfg(feature = "sqlite")]
         if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
             return sqlx::Sqlite::classify(error);
@@ -239,7 +274,7 @@ impl Class {
 }
 
 /// Refuses the settings that were made for this very database although it cannot honour them.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 fn refuse(settings: &DatabaseSettings, database: &str, keys: &[&str]) -> Result<(), Error> {
     let faults = keys.iter().filter(|key| settings.explicit(key).is_some());
     let faults = faults.map(|key| settings.fault(key, format!("{database} cannot honour {key}; leave it out")).into());
@@ -264,6 +299,19 @@ pub(crate) mod hidden {
         // A statement of our own is refused inside a transaction: there it has to be a savepoint.
         let statement = statement.filter(|_| DB::TransactionManager::get_transaction_depth(conn) == 0);
         DB::TransactionManager::begin(conn, statement).await
+    }
+
+    /// How many transactions sqlx counts as open, one inside the other.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn depth<DB: Database>(conn: &DB::Connection) -> usize {
+        DB::TransactionManager::get_transaction_depth(conn)
+    }
+
+    /// Whether an answer is still on its way; `false` says nothing. PostgreSQL only.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn is_busy(conn: &mut impl sqlx::Connection) -> bool {
+        use futures_util::FutureExt;
+        conn.flush().now_or_never().is_none()
     }
 
     /// Commits the innermost transaction that sqlx knows of.

@@ -1,6 +1,6 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
-use super::{Backend, Class, executor_of_sqlx, hidden, pooler};
+use super::{Backend, Class, Keeper, executor_of_sqlx, hidden, pooler};
 use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions, config::without_unread};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
@@ -121,6 +121,10 @@ impl Backend for Postgres {
         control.close().await
     }
 
+    fn is_busy(conn: &mut PgConnection) -> bool {
+        hidden::is_busy(conn)
+    }
+
     fn classify(error: &dyn DatabaseError) -> Class {
         let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return Class::Query };
         let fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
@@ -139,6 +143,14 @@ impl Backend for Postgres {
             "08P01" if fatal => Class::Denied,
             code if code.starts_with("08") || fatal => Class::Lost,
             _ => Class::Query,
+        }
+    }
+
+    fn keeper(settings: &DatabaseSettings, _: &i32) -> Keeper {
+        match settings.pooler {
+            Pooler::Direct | Pooler::Unprepared => Keeper::Server,
+            // The server is told with each transaction. Between the two it knows of no limit.
+            Pooler::Prepared => Keeper::Us,
         }
     }
 
@@ -182,13 +194,14 @@ impl Backend for Postgres {
 
     const READ_ONLY_LINGERS: bool = false;
     const KEEPS_DEADLINES: bool = false;
+    const LIMITS_TRANSACTIONS: bool = true;
 
-    async fn limit(conn: &mut PgConnection, statement_timeout: Duration) -> Result<(), sqlx::Error> {
+    async fn limit(conn: &mut PgConnection, _: &i32, statement_timeout: Duration) -> Result<(), sqlx::Error> {
         let set = format!("SET statement_timeout = '{}'", milliseconds(statement_timeout));
         conn.execute(AssertSqlSafe(set)).await.map(drop)
     }
 
-    async fn undo(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    async fn undo(conn: &mut PgConnection, _: &i32, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
         conn.execute("RESET statement_timeout").await.map(drop)
     }
 

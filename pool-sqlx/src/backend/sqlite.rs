@@ -1,6 +1,6 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
-use super::{Backend, Class, executor_of_sqlx, hidden, refuse};
+use super::{Backend, Class, Keeper, executor_of_sqlx, hidden, refuse};
 use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions};
 use sqlx::{
     Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
@@ -127,6 +127,11 @@ impl Backend for Sqlite {
         idle
     }
 
+    fn is_busy(_: &mut SqliteConnection) -> bool {
+        // Not to be known. The probe waits for it.
+        false
+    }
+
     fn classify(error: &dyn DatabaseError) -> Class {
         let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
         match (code, code & 0xff) {
@@ -139,6 +144,10 @@ impl Backend for Sqlite {
             (_, 14 | 26) => Class::Denied,
             _ => Class::Query,
         }
+    }
+
+    fn keeper(_: &DatabaseSettings, _: &Deadline) -> Keeper {
+        Keeper::Server
     }
 
     fn deadline(state: &Deadline, limit: Option<Duration>) {
@@ -162,12 +171,13 @@ impl Backend for Sqlite {
 
     const READ_ONLY_LINGERS: bool = true;
     const KEEPS_DEADLINES: bool = true;
+    const LIMITS_TRANSACTIONS: bool = true;
 
-    async fn limit(_: &mut SqliteConnection, _: Duration) -> Result<(), sqlx::Error> {
+    async fn limit(_: &mut SqliteConnection, _: &Deadline, _: Duration) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
-    async fn undo(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn undo(conn: &mut SqliteConnection, _: &Deadline, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
         conn.execute("PRAGMA query_only = 0").await.map(drop)
     }
 

@@ -1,0 +1,202 @@
+//! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
+
+use super::{Backend, Class, Keeper, executor_of_sqlx, hidden, refuse};
+use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions, config::without_unread};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
+    error::DatabaseError,
+    mysql::{MySqlConnectOptions, MySqlDatabaseError},
+};
+use std::{str::FromStr, time::Duration};
+use tokio::sync::Mutex;
+
+/// Which server it is, and the number by which another connection can end this one.
+pub struct Session {
+    id: u64,
+    flavour: Flavour,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flavour {
+    /// Limits the time of `SELECT` only.
+    MySql,
+    /// Limits the time of every statement.
+    MariaDb,
+}
+
+impl Backend for MySql {
+    type State = Session;
+
+    fn adapt(_: &mut DatabaseSettings) {}
+
+    fn configure(settings: &DatabaseSettings, _: Option<Duration>) -> Result<MySqlConnectOptions, Error> {
+        if settings.reset != Reset::Rollback {
+            refuse(settings, "MySQL", &["reset"])?;
+        }
+        if settings.pooler != Pooler::Direct {
+            refuse(settings, "MySQL", &["pooler"])?;
+        }
+        refuse(settings, "MySQL", &["idle_in_transaction_timeout", "application_name", "listen_url"])?;
+        let mut options = MySqlConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
+        if let Some(capacity) = settings.statement_cache {
+            options = options.statement_cache_capacity(capacity);
+        }
+        Ok(options)
+    }
+
+    fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
+        settings.pool.clone()
+    }
+
+    fn is_volatile(_: &DatabaseSettings) -> bool {
+        false
+    }
+
+    async fn on_connect(conn: &mut MySqlConnection, settings: &DatabaseSettings) -> Result<Session, sqlx::Error> {
+        // sqlx is told both at the handshake and keeps them to itself.
+        let row = conn.fetch_one(sqlx::raw_sql("SELECT CONNECTION_ID(), VERSION()")).await?;
+        let version: String = row.try_get(1)?;
+        let flavour = if version.contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
+        let session = Session { id: row.try_get(0)?, flavour };
+        let mut limits: Vec<String> =
+            settings.statement_timeout.map(|limit| flavour.limit(limit)).into_iter().collect();
+        if let Some(limit) = settings.lock_timeout {
+            // Rows, then tables. In whole seconds, rounded up.
+            let seconds = limit.as_millis().div_ceil(1000);
+            limits.push(format!("innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}"));
+        }
+        if !limits.is_empty() {
+            conn.execute(AssertSqlSafe(format!("SET SESSION {}", limits.join(", ")))).await?;
+        }
+        Ok(session)
+    }
+
+    async fn probe(conn: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+        // What sqlx counts, and then what it may not have counted. Outside of a transaction this is silent. Any error is a doubt.
+        while hidden::depth::<MySql>(conn) > 0 {
+            hidden::rollback::<MySql>(conn).await?;
+        }
+        conn.execute("ROLLBACK").await.map(drop)
+    }
+
+    async fn restore(_: &mut MySqlConnection, _: Reset) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn interrupt(
+        _: &mut MySqlConnection,
+        session: &Session,
+        control: &Mutex<MySqlConnectOptions>,
+    ) -> Result<(), sqlx::Error> {
+        // A statement dropped in the middle of a packet breaks the connection for good, so it goes, and its statement with it.
+        let options = control.lock().await;
+        let mut control = MySqlConnection::connect_with(&options).await?;
+        // It may have ended by itself.
+        let _ = control.execute(AssertSqlSafe(format!("KILL CONNECTION {}", session.id))).await;
+        let _ = control.close().await;
+        Err(sqlx::Error::Protocol("a statement was dropped in the middle: the connection is closed".into()))
+    }
+
+    fn is_busy(_: &mut MySqlConnection) -> bool {
+        // Not to be known. The probe fails on a connection that is.
+        false
+    }
+
+    fn classify(error: &dyn DatabaseError) -> Class {
+        let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() else { return Class::Query };
+        match error.number() {
+            1969 | 3024 => Class::StatementTimeout,
+            1317 => Class::Cancelled,
+            1205 | 3572 => Class::LockTimeout,
+            // 1020: MariaDB, a row that changed since the snapshot.
+            1213 | 1020 | 3101 => Class::Conflict,
+            1040 | 1203 | 1226 => Class::Overloaded,
+            1053 | 1077 | 1927 | 4031 | 1152..=1161 => Class::Lost,
+            1044 | 1045 | 1049 | 1129 | 1130 | 1251 | 1698 => Class::Denied,
+            _ => Class::Query,
+        }
+    }
+
+    fn keeper(_: &DatabaseSettings, session: &Session) -> Keeper {
+        match session.flavour {
+            Flavour::MySql => Keeper::Us,
+            Flavour::MariaDb => Keeper::Server,
+        }
+    }
+
+    fn deadline(_: &Session, _: Option<Duration>) {}
+
+    fn begin_statement(_: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
+        let TxOptions { isolation, read_only, deferrable: _, statement_timeout: _, retries: _ } = options;
+        let start = if read_only { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" };
+        match isolation {
+            None if !read_only => None,
+            None => Some(start.into_sql_str()),
+            // For the next transaction only.
+            Some(level) => {
+                Some(AssertSqlSafe(format!("SET TRANSACTION ISOLATION LEVEL {}; {start}", level.sql())).into_sql_str())
+            }
+        }
+    }
+
+    async fn is_committable(_: &mut MySqlConnection, conflict: bool) -> Result<bool, sqlx::Error> {
+        // A deadlock has rolled everything back, and what came after it was no transaction any more.
+        Ok(!conflict)
+    }
+
+    const READ_ONLY_LINGERS: bool = false;
+    const KEEPS_DEADLINES: bool = false;
+    const LIMITS_TRANSACTIONS: bool = false;
+
+    async fn limit(
+        conn: &mut MySqlConnection,
+        session: &Session,
+        statement_timeout: Duration,
+    ) -> Result<(), sqlx::Error> {
+        let set = format!("SET SESSION {}", session.flavour.limit(statement_timeout));
+        conn.execute(AssertSqlSafe(set)).await.map(drop)
+    }
+
+    async fn undo(
+        conn: &mut MySqlConnection,
+        session: &Session,
+        settings: &DatabaseSettings,
+    ) -> Result<(), sqlx::Error> {
+        // Zero is no limit.
+        Self::limit(conn, session, settings.statement_timeout.unwrap_or_default()).await
+    }
+
+    const SINGLE: bool = true;
+
+    executor_of_sqlx!();
+}
+
+impl Flavour {
+    /// The assignment that limits statements.
+    fn limit(self, limit: Duration) -> String {
+        match self {
+            Self::MySql => format!("max_execution_time = {}", limit.as_millis()),
+            Self::MariaDb => format!("max_statement_time = {}", limit.as_secs_f64()),
+        }
+    }
+}
+
+/// Whether sqlx reads a parameter of the url. It would drop any other without a word.
+fn is_read(parameter: &str) -> bool {
+    const READ: [&str; 13] = [
+        "sslmode",
+        "ssl-mode",
+        "sslca",
+        "ssl-ca",
+        "charset",
+        "collation",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "socket",
+        "timezone",
+    ];
+    READ.contains(&parameter) || parameter == "time-zone"
+}

@@ -1,0 +1,257 @@
+//! pool-sqlx on a real MariaDB: limits, what a return cleans, and what is closed because it is in doubt.
+#![allow(clippy::unwrap_used)]
+
+use futures_util::StreamExt;
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, MySqlConn, MySqlPool, MySqlTx, Reset, TxOptions, sqlx};
+use sqlx::{
+    Executor,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use std::time::{Duration, Instant};
+use tests::{MariaDb, server::mariadb::Database};
+
+fn database() -> Database<'static> {
+    let database = MariaDb::shared().database().unwrap();
+    database.sql("create table t (n bigint primary key) engine = innodb").unwrap();
+    database
+}
+
+fn settings(database: &Database<'_>) -> DatabaseSettings {
+    DatabaseSettings::new(database.url()).unwrap().with_pool_size(1u32).with_max_overflow(0u32)
+}
+
+/// Connections of ours to that database which run something now.
+fn active(database: &Database<'_>) -> String {
+    let name = database.name();
+    let count = format!(
+        "select count(*) from information_schema.processlist where db = '{name}' and command = 'Query' and id <> connection_id()"
+    );
+    database.sql(&count).unwrap()
+}
+
+/// How many cleanings an action costs, and how many connections were opened. The next user must find no transaction in any case.
+async fn cost(action: impl AsyncFnOnce(&mut MySqlConn)) -> (u64, u64) {
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    action(&mut conn).await;
+    drop(conn);
+    let mut next = pool.acquire().await.unwrap();
+    let resets = pool.status().totals.resets;
+    let open: u64 = sqlx::query_scalar("select @@in_transaction").fetch_one(&mut next).await.unwrap();
+    assert_eq!(open, 0, "the last user's transaction is still open");
+    assert_eq!(database.sql("select count(*) from t").unwrap(), "0", "something was committed");
+    (resets, pool.status().totals.opened)
+}
+
+macro_rules! costs {
+    ($($name:ident: $expected:expr, |$conn:ident| $action:block)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            assert_eq!(cost(async |$conn: &mut MySqlConn| { $action; }).await, $expected);
+        }
+    )*};
+}
+
+/// Kept and not cleaned, kept and cleaned, replaced.
+const NOTHING: (u64, u64) = (0, 1);
+const CLEANED: (u64, u64) = (1, 1);
+const REPLACED: (u64, u64) = (1, 2);
+
+costs! {
+    a_watched_query_costs_nothing: NOTHING, |conn| { sqlx::query("select ?").bind(1).execute(conn).await.unwrap() }
+    a_failed_query_costs_nothing: NOTHING, |conn| { sqlx::query("select nothing").execute(conn).await.unwrap_err() }
+    a_transaction_rolled_back_costs_nothing: NOTHING, |conn| {
+        let mut tx = conn.begin().await.unwrap();
+        tx.execute("insert into t values (1)").await.unwrap();
+        tx.rollback().await.unwrap();
+    }
+    a_dropped_transaction_is_rolled_back: CLEANED, |conn| {
+        let mut tx = conn.begin().await.unwrap();
+        tx.execute("insert into t values (1)").await.unwrap();
+    }
+    a_begin_by_hand_is_rolled_back: CLEANED, |conn| {
+        conn.execute("begin").await.unwrap();
+        conn.execute("insert into t values (1)").await.unwrap();
+    }
+    a_begin_behind_our_back_is_rolled_back: CLEANED, |conn| {
+        (&mut **conn).execute("begin").await.unwrap();
+        (&mut **conn).execute("insert into t values (1)").await.unwrap();
+    }
+    a_transaction_of_sqlx_that_is_forgotten_is_rolled_back: CLEANED, |conn| {
+        let mut tx = sqlx::Acquire::begin(conn).await.unwrap();
+        (&mut *tx).execute("insert into t values (1)").await.unwrap();
+        std::mem::forget(tx);
+    }
+    a_statement_dropped_on_its_way_closes_the_connection: REPLACED, |conn| {
+        let sleep = sqlx::query("select sleep(60)").execute(conn);
+        tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    }
+    a_stream_left_half_read_closes_the_connection: REPLACED, |conn| {
+        let mut rows = sqlx::query("select seq from seq_1_to_100000").fetch(conn);
+        rows.next().await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    let sleep = sqlx::query("select sleep(60)").execute(&pool);
+    tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    let dropped = Instant::now();
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert!(dropped.elapsed() < Duration::from_millis(500), "{:?}", dropped.elapsed());
+    assert_eq!(active(&database), "0");
+}
+
+#[tokio::test]
+async fn the_server_ends_a_statement_of_any_kind_that_runs_too_long_and_the_connection_goes_on() {
+    let database = database();
+    database.sql("insert into t values (1)").unwrap();
+    let pool =
+        MySqlPool::connect(settings(&database).with_statement_timeout(Duration::from_millis(200))).await.unwrap();
+    for sql in ["select sleep(60)", "update t set n = sleep(60)"] {
+        let asked = Instant::now();
+        let error = Error::from(sqlx::query(sql).execute(&pool).await.unwrap_err());
+        assert_eq!((error.kind(), error.status()), (ErrorKind::StatementTimeout, 503), "{error}");
+        assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+    }
+    assert_eq!((pool.status().totals.opened, pool.status().totals.resets), (1, 0));
+}
+
+#[tokio::test]
+async fn limits_and_options_reach_the_server() {
+    let database = database();
+    let limits = settings(&database)
+        .with_statement_timeout(Duration::from_millis(1500))
+        .with_lock_timeout(Duration::from_millis(2500));
+    let pool = MySqlPool::connect(limits).await.unwrap();
+    let shown: (f64, i64) =
+        sqlx::query_as("select cast(@@max_statement_time as double), cast(@@innodb_lock_wait_timeout as signed)")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!(shown, (1.5, 3));
+
+    let mut conn = pool.acquire().await.unwrap();
+    let options =
+        TxOptions::new().isolation(Isolation::Serializable).read_only().statement_timeout(Duration::from_secs(7));
+    let mut tx = conn.begin_with(options).await.unwrap();
+    let time: f64 = sqlx::query_scalar("select cast(@@max_statement_time as double)").fetch_one(&mut tx).await.unwrap();
+    assert_eq!(time, 7.0);
+    let refused = Error::from(tx.execute("insert into t values (1)").await.unwrap_err());
+    assert!(refused.to_string().contains("READ ONLY"), "{refused}");
+    tx.commit().await.unwrap();
+    drop(conn);
+    let time: f64 = sqlx::query_scalar("select cast(@@max_statement_time as double)").fetch_one(&pool).await.unwrap();
+    assert_eq!((time, pool.status().totals.opened), (1.5, 1));
+}
+
+#[tokio::test]
+async fn a_transaction_that_lost_a_deadlock_cannot_commit_what_is_left_of_it() {
+    let database = database();
+    database.sql("insert into t values (1), (2)").unwrap();
+    let pool = MySqlPool::connect(settings(&database).with_pool_size(2u32)).await.unwrap();
+    let (mut one, mut other) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
+    one.execute("update t set n = 11 where n = 1").await.unwrap();
+    other.execute("update t set n = 12 where n = 2").await.unwrap();
+    let (first, second) = tokio::join!(one.execute("select * from t where n = 2 for update"), async {
+        other.execute("select * from t where n = 1 for update").await
+    });
+    let (loser, winner) = if first.is_err() { (one, other) } else { (other, one) };
+    let error = first.and(second).map(drop).unwrap_err();
+    assert_eq!(Error::from(error).kind(), ErrorKind::Conflict);
+    assert_eq!(loser.commit().await.unwrap_err().kind(), ErrorKind::Conflict);
+    winner.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn conflicts_are_run_again_until_every_increment_is_there() {
+    let database = database();
+    database.sql("create table c (n bigint) engine = innodb; insert into c values (0)").unwrap();
+    let pool = MySqlPool::connect(settings(&database).with_pool_size(4u32)).await.unwrap();
+    let serializable = TxOptions::new().isolation(Isolation::Serializable).retries(100);
+    let worker = async || {
+        for _ in 0..5 {
+            let work = async |tx: &mut MySqlTx| -> Result<(), Error> {
+                let n: i64 = sqlx::query_scalar("select n from c").fetch_one(&mut *tx).await?;
+                sqlx::query("update c set n = ?").bind(n + 1).execute(&mut *tx).await?;
+                Ok(())
+            };
+            pool.transaction_with(serializable, work).await.unwrap();
+        }
+    };
+    tokio::join!(worker(), worker(), worker(), worker());
+    assert_eq!(database.sql("select n from c").unwrap(), "20");
+}
+
+#[tokio::test]
+async fn an_error_s_kind_follows_its_number() {
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    for (number, kind) in [
+        (1205, ErrorKind::LockTimeout),
+        (1213, ErrorKind::Conflict),
+        (1317, ErrorKind::Cancelled),
+        (1969, ErrorKind::StatementTimeout),
+        (1040, ErrorKind::Connect),
+        (1062, ErrorKind::Database),
+        (1146, ErrorKind::Database),
+    ] {
+        let raise = format!("signal sqlstate 'HY000' set mysql_errno = {number}, message_text = 'on purpose'");
+        let error = Error::from(conn.execute(sqlx::AssertSqlSafe(raise)).await.unwrap_err());
+        assert_eq!(error.kind(), kind, "{number}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_mysql_cannot_honour_is_refused_where_it_was_asked_for() {
+    let database = database();
+    let error = MySqlPool::connect_lazy(settings(&database).with_reset(Reset::Session)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("MySQL cannot honour reset"), "{error}");
+    let wrong = database.url().replace(database.name(), "nowhere");
+    let settings = DatabaseSettings::new(wrong).unwrap();
+    let asked = Instant::now();
+    let error = MySqlPool::connect(settings).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{error}");
+}
+
+#[tokio::test]
+async fn migrations_run_without_a_statement_timeout() {
+    let database = database();
+    let slow = "create table m (n integer); do sleep(0.5); insert into m values (1)";
+    let migration =
+        Migration::new(1, "slow".into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(slow), false);
+    let migrator = Migrator::with_migrations(vec![migration]);
+    let pool = MySqlPool::connect_lazy(settings(&database).with_statement_timeout(Duration::from_millis(100))).unwrap();
+    pool.migrate(&migrator).await.unwrap();
+    pool.migrate(&migrator).await.unwrap();
+    assert_eq!(database.sql("select n from m").unwrap(), "1");
+}
+
+#[tokio::test]
+async fn cancelled_requests_leave_no_transaction_and_no_statement_behind() {
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database).with_pool_size(4u32)).await.unwrap();
+    let request = async |n: u64| -> Result<(), Error> {
+        let mut tx = pool.begin().await?;
+        assert_eq!(sqlx::query_scalar::<_, u64>("select ? + 0").bind(n).fetch_one(&mut tx).await?, n);
+        tx.commit().await
+    };
+    let requests = futures_util::stream::iter(0..500_u64).map(|n| {
+        let patience = Duration::from_micros(n * 7919 % 4000);
+        tokio::time::timeout(patience, request(n))
+    });
+    let outcomes: Vec<_> = requests.buffer_unordered(8).collect().await;
+    let (answered, cancelled): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert!(answered.iter().all(|answer| matches!(answer, Ok(Ok(())))), "{answered:?}");
+    assert!(!answered.is_empty() && !cancelled.is_empty(), "{} and {}", answered.len(), cancelled.len());
+    for n in 0..20_u64 {
+        assert_eq!(sqlx::query_scalar::<_, u64>("select ? + 0").bind(n).fetch_one(&pool).await.unwrap(), n);
+    }
+    assert_eq!((active(&database), pool.close().await.still_held.len()), ("0".to_owned(), 0));
+}
