@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`#[pooled]`](macro@pooled) | a function that is lent a connection for the time of its body |
 //! | [`#[derive(Pools)]`](derive@Pools) | one struct for all databases of a service: connect, close, status |
+//! | [`#[derive(ServiceError)]`](derive@ServiceError) | an answer for each error of a service, none of them a 500 by oversight |
 //! | [`#[derive(HasPools)]`](derive@HasPools) | a state in which handlers find the pools of such a struct |
 //!
 //! A mistake is an error on your own token that says what to write; all mistakes of an item are reported at once, and
@@ -16,6 +17,7 @@ mod fault;
 mod option;
 mod pooled;
 mod pools;
+mod service_error;
 
 use proc_macro::TokenStream;
 
@@ -284,4 +286,53 @@ pub fn pools(item: TokenStream) -> TokenStream {
 #[proc_macro_derive(HasPools, attributes(pools))]
 pub fn has_pools(item: TokenStream) -> TokenStream {
     pools::nested::expand(item.into()).into()
+}
+
+/// Says how a service answers for each of its errors; one that was forgotten does not compile.
+///
+/// ```ignore
+/// // (ignored: pool-sqlx depends on this crate)
+/// use pool_sqlx::ServiceError;
+///
+/// #[derive(Debug, thiserror::Error, ServiceError)]
+/// enum ApiError {
+///     #[error(transparent)]
+///     #[service(database)]                                   // a full pool is 503 with Retry-After, wrong SQL is 500
+///     Pool(#[from] pool_sqlx::Error),
+///     #[error(transparent)]
+///     #[service(database, not_found = 404, unique = 409)]
+///     Sqlx(#[from] sqlx::Error),
+///     #[error("there is no track {0}")]
+///     #[service(status = 404, type = "no-such-track")]       // the text is the problem's `detail`
+///     NoTrack(i64),
+/// }
+/// ```
+///
+/// | generated | gives |
+/// | --- | --- |
+/// | `fn failure(&self) -> Failure` | status, RFC 9457 problem and `Retry-After` |
+/// | `impl IntoResponse` (feature `axum`) | the answer |
+/// | `impl ResponseError` (feature `actix`) | the same |
+/// | `impl From<ApiError> for tonic::Status` (feature `tonic`) | the status's code, with a `RetryInfo` where a retry helps |
+///
+/// Failures of the service (500 and up) are logged where they become an answer: once. `From` and `Display` are left to
+/// `thiserror` or to you.
+///
+/// # Options
+///
+/// | option | meaning | without it |
+/// | --- | --- | --- |
+/// | `database` | the answer is found by the error in the variant, or by what that was made of: pool_sqlx's, sqlx's, any other is 500 | |
+/// | `not_found = 404` | the answer for `RowNotFound` | 500 |
+/// | `unique = 409` | the answer for a violated unique constraint | 500 |
+/// | `status = 404` | the answer | |
+/// | `type = "no-such-track"` | the problem's `type` | `about:blank` |
+/// | `retry_after = "5s"` | when to come back | never |
+/// | on the enum: `#[service(crate = path)]` | where `pool_sqlx` is | `::pool_sqlx` |
+///
+/// With `database` the error is the variant's only field, or the one marked `#[from]` or `#[source]`, or called `source`. It may be
+/// `anyhow::Error` or `Box<dyn Error + Send + Sync>`: what is in it is found.
+#[proc_macro_derive(ServiceError, attributes(service))]
+pub fn service_error(item: TokenStream) -> TokenStream {
+    service_error::expand(item.into()).into()
 }

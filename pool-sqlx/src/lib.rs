@@ -63,7 +63,7 @@ pub use pool_core::{
     AcquireError, CloseReason, CloseReport, ConnectError, Health, Holder, MaxOverflow, Nested, Settings, Site, Status,
     Totals, Verdict,
 };
-pub use pool_macros::{HasPools, Pools, pooled};
+pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
 pub use transaction::{Isolation, TxOptions};
 pub use tx::Tx;
 pub use web::Failure;

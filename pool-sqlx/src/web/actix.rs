@@ -55,6 +55,6 @@ impl From<Failure> for HttpResponse {
 }
 
 /// A status that is none is the program's fault.
-fn status(code: u16) -> StatusCode {
+pub(crate) fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -1,7 +1,7 @@
 //! Answers for web frameworks: one file each.
 
 #[cfg(feature = "actix")]
-mod actix;
+pub(crate) mod actix;
 #[cfg(feature = "axum")]
 mod axum;
 #[cfg(feature = "tonic")]
