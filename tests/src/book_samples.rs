@@ -24,6 +24,7 @@ chapters! {
     transactions: "guide/transactions.md"
     sleeping_database: "guide/sleeping-database.md"
     pgbouncer: "guide/pgbouncer.md"
+    administration: "guide/administration.md"
     testing_handlers: "guide/testing-handlers.md"
     from_sqlx_pool: "guide/from-sqlx-pool.md"
     from_sqlalchemy: "guide/from-sqlalchemy.md"
@@ -42,6 +43,7 @@ chapters! {
     acquire: "understanding/acquire.md"
     defaults: "understanding/defaults.md"
     failure_modes: "understanding/failure-modes.md"
+    other_pools: "understanding/other-pools.md"
     architecture: "contributing/architecture.md"
     testing: "contributing/testing.md"
 }
