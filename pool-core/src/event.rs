@@ -16,8 +16,8 @@ pub enum Event {
     ConnectFailed {
         /// What the manager or the limit said.
         error: String,
-        /// When the next attempt may begin, if somebody still needs it.
-        retry_in: Duration,
+        /// When the next attempt may begin, if somebody still needs it; `None` if the error was given to a caller, or the pool is closed.
+        retry_in: Option<Duration>,
     },
     /// A connection was closed.
     Closed {
@@ -79,7 +79,10 @@ impl Event {
             Self::Opened { took } => {
                 tracing::debug!(target: "pool", pool = name, "opened a connection in {}", short(*took))
             }
-            Self::ConnectFailed { error, retry_in } => {
+            Self::ConnectFailed { error, retry_in: None } => {
+                tracing::warn!(target: "pool", pool = name, "cannot open a connection: {error}");
+            }
+            Self::ConnectFailed { error, retry_in: Some(retry_in) } => {
                 tracing::warn!(target: "pool", pool = name, "cannot open a connection: {error}; next attempt in {}", short(*retry_in));
             }
             Self::Closed { reason, age } => {

@@ -271,7 +271,7 @@ pub struct CloseReport {
 
 impl fmt::Display for CloseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "closed {} connections", self.closed)?;
+        write!(f, "closed {} connection{}", self.closed, if self.closed == 1 { "" } else { "s" })?;
         if self.abandoned > 0 {
             write!(f, ", {} did not confirm in time", self.abandoned)?;
         }

@@ -131,7 +131,7 @@ impl<C, E: Display> State<C, E> {
         self.advance(now, fx);
         if self.queue.is_waiting(ticket) {
             if deadline <= now {
-                self.expire(ticket, now, fx);
+                self.expire(ticket, &mut None, now, fx);
                 fx.wake = None; // the caller is here
             } else if self.is_deadlocked() {
                 self.totals.refused += 1;
@@ -182,7 +182,7 @@ impl<C, E: Display> State<C, E> {
     /// Ends the wait of one caller whose own timer has rung.
     pub(crate) fn time_out(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
         if self.queue.is_waiting(ticket) {
-            self.expire(ticket, now, fx);
+            self.expire(ticket, &mut None, now, fx);
             fx.wake = None; // the caller is here
         }
     }

@@ -67,11 +67,14 @@ impl<C, E: Display> State<C, E> {
     }
 
     /// What kept this caller from being served until its time ran out.
-    pub(super) fn verdict_for(&self, ticket: Ticket, now: Ns) -> Verdict {
+    ///
+    /// `stuck`: whether every loan belongs to a task that waits, found out once for all whose time runs out together.
+    pub(super) fn verdict_for(&self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns) -> Verdict {
         let caller = self.queue.waiter(ticket).caller;
         let verdict = self.verdict(now);
         let full = matches!(verdict, Verdict::Exhausted | Verdict::Leaking);
-        if full && self.nested(&caller).is_some() && self.is_held_by_waiters() { Verdict::Nested } else { verdict }
+        let nested = full && self.nested(&caller).is_some();
+        if nested && *stuck.get_or_insert_with(|| self.is_held_by_waiters()) { Verdict::Nested } else { verdict }
     }
 
     /// Whether every loan belongs to a task that waits for another.

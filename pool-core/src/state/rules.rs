@@ -213,9 +213,9 @@ impl<C, E: Display> State<C, E> {
         self.admitted = self.admitted.min(self.slots.used()).max(self.settings.cap().unwrap_or(u32::MAX));
     }
 
-    pub(super) fn expire(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn expire(&mut self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns, fx: &mut Effects<C>) {
         self.totals.timeouts += 1;
-        let verdict = self.verdict_for(ticket, now);
+        let verdict = self.verdict_for(ticket, stuck, now);
         let waker = self.end(ticket, Outcome::Expired(verdict));
         fx.wake(waker);
     }

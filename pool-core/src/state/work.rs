@@ -15,12 +15,13 @@ use std::fmt::Display;
 impl<C, E: Display> State<C, E> {
     /// Does what is due, and says when to come again.
     pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C>) -> Ns {
+        let mut stuck = None;
         while let Some(ticket) = self.queue.due(now) {
             #[cfg(test)]
             if self.planted == Some(super::walk::Planted::KeepsExpired) {
                 break;
             }
-            self.expire(ticket, now, fx);
+            self.expire(ticket, &mut stuck, now, fx);
         }
         self.sweep_idle(now, fx);
         self.sweep_leaks(now, fx);
@@ -108,7 +109,8 @@ impl<C, E: Display> State<C, E> {
         let dice = self.draw();
         let pause = self.pulse.connect_failed(error.clone(), began, now, dice);
         let hopeless = !matches!(error.class, ErrorClass::Transient | ErrorClass::Lost);
-        fx.events.push(Event::ConnectFailed { error: said, retry_in: time(if hopeless { 0 } else { pause }) });
+        let again = !hopeless && !self.closed;
+        fx.events.push(Event::ConnectFailed { error: said, retry_in: again.then(|| time(pause)) });
         if hopeless && !self.queue.is_empty() {
             // Each caller gets the answer to an attempt of its own, so the next one need not pause.
             self.pulse.forget_pause();
