@@ -264,6 +264,7 @@ impl RetryOn for Error {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T, E: StdError + 'static> RetryOn for Result<T, E> {
     fn wants_retry(&self) -> bool {
         self.as_ref().is_err_and(|error| error::is_conflict(error))
@@ -299,9 +300,27 @@ pub trait Reply: Sized {
     fn is_success(&self) -> bool;
 }
 
-impl<T, E: From<Error>> Reply for Result<T, E> {
+/// An error of the user's that ours can become. Apart from `From`, for the sake of the message.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot carry a failure of the pool",
+    label = "implements no `From<pool_sqlx::Error>`",
+    note = "in an enum, add a variant such as `Pool(#[from] pool_sqlx::Error)` (thiserror), or write the `impl From` by hand",
+    note = "`#[derive(pool_sqlx::ServiceError)]` then answers for it with 503; `pool_sqlx::Error` itself does too"
+)]
+pub trait FromFailure {
+    fn from_failure(error: Error) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Error>> FromFailure for E {
+    fn from_failure(error: Error) -> Self {
+        error.into()
+    }
+}
+
+impl<T, E: FromFailure> Reply for Result<T, E> {
     fn from_pool_error(error: Error) -> Self {
-        Err(error.into())
+        Err(E::from_failure(error))
     }
 
     fn is_success(&self) -> bool {

@@ -41,7 +41,9 @@ pub(crate) fn check(
         }
     }
     let (mut conns, others) = conn::part(args, &function.sig.ident, faults);
-    let (false, Some(body)) = (conns.is_empty(), function.body.take()) else {
+    // Taken only where it is used: what is given back keeps it.
+    let body = if conns.is_empty() { None } else { function.body.take() };
+    let Some(body) = body else {
         let receiver = receiver.into_iter().map(FnArg::Receiver);
         function.sig.inputs = receiver.chain(others.into_iter().map(FnArg::Typed)).collect();
         return Err(Box::new(function));

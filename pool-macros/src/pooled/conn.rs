@@ -118,6 +118,13 @@ fn near_miss(arg: &PatType) -> Option<NearMiss> {
         name if is_connection_name(name) => Some(text(&ty)),
         _ => None,
     };
+    if let Some(inner) = optional(&ty) {
+        let message = format!(
+            "`#[pooled]` brings a connection or ends the function, so it is not optional; write `{pattern}: &mut {}`",
+            text(&inner)
+        );
+        return Some(NearMiss { message, meant: Some(inner) });
+    }
     let (message, meant) = match (ours, loan) {
         (Some(ours), Some(Loan::Given)) => {
             (format!("`#[pooled]` lends its connection, and takes it back; write `{pattern}: &mut {ours}`"), None)
@@ -141,6 +148,15 @@ fn near_miss(arg: &PatType) -> Option<NearMiss> {
         (None, _) => return None,
     };
     Some(NearMiss { message, meant })
+}
+
+/// `PgConn` of `Option<&mut PgConn>`.
+fn optional(ty: &Type) -> Option<Type> {
+    let segment = last_segment(ty).filter(|segment| segment.ident == "Option")?;
+    let PathArguments::AngleBracketed(list) = &segment.arguments else { return None };
+    let Some(GenericArgument::Type(inner)) = list.args.first() else { return None };
+    let (_, inner) = asks(inner);
+    is_connection_name(&last_name(&inner)).then_some(inner)
 }
 
 fn takes_the_pool(name: &str) -> String {

@@ -60,6 +60,11 @@ fn what_was_perhaps_meant_as_the_connection_is_pointed_at() {
         ),
     ];
     let cases = cases.into_iter().chain([
+        (
+            "conn: Option<&mut PgConn>",
+            "conn : Option < & mut PgConn >: `#[pooled]` brings a connection or ends the function, so it is not optional; write \
+             `conn: &mut PgConn`",
+        ),
         ("State(pool): State<PgPool>", "State (pool) : State < PgPool >: `#[pooled]` brings the pool by itself; write"),
         ("conn: &mut impl Executor", "list: `#[pooled]` found no connection argument"),
     ]);
@@ -68,6 +73,13 @@ fn what_was_perhaps_meant_as_the_connection_is_pointed_at() {
     }
     let (_, faults) = run("", "async fn list(db: &mut Db) {}");
     assert!(faults[0].ends_with("for an alias write `#[conn] db: &mut Db`"), "{}", faults[0]);
+}
+
+#[test]
+fn a_function_without_a_connection_keeps_its_body() {
+    let item = "async fn list(id: u8) -> Result<(), E> { body(id) }";
+    let (out, _) = run("", item);
+    assert_eq!(out.to_string(), item.parse::<TokenStream>().expect("tokens").to_string());
 }
 
 #[test]
