@@ -30,12 +30,13 @@ impl<M: Manager> Pool<M> {
 
     /// Opens `pool_size` connections, a few at a time, and waits until they are there: `pool_timeout` at most.
     ///
-    /// Call it before the service reports ready, so that the first requests find warm connections.
+    /// Call it before the service reports ready, so that the first requests find warm connections. When the time is up and some are
+    /// open, a server that grants no more does not keep the service from starting: the rest is opened when there is room.
     ///
     /// # Errors
     ///
-    /// The first connect that cannot succeed by waiting, or the last error when the time is up. The warm-up ends with it; what was
-    /// opened stays open.
+    /// The first connect that cannot succeed by waiting, or, when the time is up and none is open, the last error. The warm-up ends
+    /// with it; what was opened stays open.
     pub async fn connect(&self) -> Result<(), AcquireError<M::Error>> {
         self.connect_with(Startup::WaitUpTo(self.settings().pool_timeout)).await
     }
@@ -70,6 +71,7 @@ impl<M: Manager> Pool<M> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Some(error))) => failed(Cause::Connect(error)),
             Ok(Err(None)) => failed(Cause::Closed),
+            Err(_) if self.status().open > 0 => Ok(()),
             Err(_) => failed(Cause::TimedOut),
         }
     }

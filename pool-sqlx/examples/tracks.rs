@@ -29,6 +29,7 @@ use axum::{
 use pool_sqlx::{DatabaseSettings, figment::providers::Serialized};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::io::IsTerminal;
 use tokio::net::TcpListener;
 
 /// The handlers on SQLite.
@@ -89,6 +90,8 @@ impl NewTrack {
 /// What can go wrong in a handler.
 enum Fault {
     NotFound,
+    /// Not even a request of the right form.
+    Malformed(StatusCode, String),
     Invalid(Vec<String>),
     /// No connection, or a statement failed: says itself what to answer, and logs it.
     Database(pool_sqlx::Error),
@@ -108,7 +111,7 @@ impl From<sqlx::Error> for Fault {
 
 impl From<JsonRejection> for Fault {
     fn from(rejection: JsonRejection) -> Self {
-        Self::Invalid(vec![rejection.body_text()])
+        Self::Malformed(rejection.status(), rejection.body_text())
     }
 }
 
@@ -117,6 +120,7 @@ impl IntoResponse for Fault {
         let (status, title, errors) = match self {
             Self::Database(error) => return error.into_response(),
             Self::NotFound => (StatusCode::NOT_FOUND, "No such track", vec![]),
+            Self::Malformed(status, why) => (status, "That is no request", vec![why]),
             Self::Invalid(errors) => (StatusCode::UNPROCESSABLE_ENTITY, "That is no track", errors),
         };
         let problem = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "errors": errors });
@@ -127,7 +131,8 @@ impl IntoResponse for Fault {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,sqlx=warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 
     // Under everything that is configured: a file that need not exist.
     let file = std::env::var("TRACKS_DB").map_or_else(|_| std::env::temp_dir().join("tracks.db"), Into::into);

@@ -178,6 +178,18 @@ async fn fail_fast_ends_with_the_first_failure_and_wait_up_to_with_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_with_too_little_room_does_not_keep_the_service_from_starting() {
+    let (script, pool) = pool(settings(10, 0));
+    script.on_connect((0..5).map(|_| Reply::ok()));
+    script.always_connect(Reply::fail(ErrorClass::Transient, "too many connections"));
+    pool.connect().await.unwrap();
+    assert_eq!(pool.status().open, 5);
+    script.always_connect(Reply::ok());
+    pool.ready().await.unwrap();
+    assert_eq!(pool.status().open, 10, "the rest came when there was room");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wrong_password_ends_the_warm_up_at_once() {
     let (script, pool) = pool(settings(2, 0));
     script.always_connect(Reply::fail(ErrorClass::Permanent, "password authentication failed"));

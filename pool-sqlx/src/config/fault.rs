@@ -5,7 +5,7 @@ use std::fmt;
 /// Everything that is wrong with a configuration, at once.
 ///
 /// Displays one fault per line. No message contains a secret: what is quoted goes through the redactor first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     faults: Vec<ConfigFault>,
 }
@@ -25,6 +25,13 @@ impl ConfigError {
             }
         }
         self
+    }
+}
+
+/// As it is displayed: `main` shows its error by `Debug`.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration is wrong:\n{self}")
     }
 }
 
