@@ -181,6 +181,12 @@ fn is_tidy(sql: &str, single: bool) -> bool {
     WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)) && (single || !sql.contains(';'))
 }
 
+/// Whether the text begins with LISTEN, or a later part of it does.
+fn is_listen(sql: &str) -> bool {
+    let starts = |part: &str| part.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("listen"));
+    starts(sql.trim_start()) || (sql.contains(';') && sql.split(';').any(|part| starts(part.trim_start())))
+}
+
 /// What follows the white space and comments at the start.
 fn after_comments(mut sql: &str) -> &str {
     loop {
@@ -262,9 +268,13 @@ impl<DB: Backend> Link<DB> {
     }
 
     /// Refuses what cannot work through a pooler, and has nothing named where names do not last.
-    fn admit(&self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
+    fn admit(&mut self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
         let pooler = self.settings.pooler;
         if pooler == Pooler::Direct {
+            if is_listen(query.sql.as_str()) {
+                // A notification between two statements would break the next user's connection.
+                self.track.changed();
+            }
             return Ok(());
         }
         let alone = matches!(query.arguments, Ok(Some(_)));

@@ -43,6 +43,8 @@ mod executor;
 mod manager;
 // What users hold.
 mod conn;
+#[cfg(feature = "postgres")]
+mod listener;
 mod pool;
 mod transaction;
 mod tx;
@@ -58,6 +60,9 @@ pub use config::{ConfigError, ConfigFault, DatabaseSettings, Explained, Pooler, 
 pub use config::{Setting, SettingKind, reference};
 pub use conn::Conn;
 pub use error::{Error, ErrorKind};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use listener::{ListenEvent, Listener};
 pub use pool::Pool;
 pub use pool_core::{
     AcquireError, CloseReason, CloseReport, ConnectError, Health, Holder, MaxOverflow, Nested, Settings, Site, Status,

@@ -1,14 +1,14 @@
 //! How the pool opens, tests, cleans and closes connections of sqlx.
 
 use crate::{
-    DatabaseSettings, Error, Pooler, Reset, TxOptions,
+    DatabaseSettings, Error, Reset, TxOptions,
     backend::{Backend, Class, Keeper, Options},
     executor::Track,
 };
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// The manager of [`Pool`](crate::Pool).
 pub(crate) struct Sqlx<DB: Backend> {
@@ -18,6 +18,8 @@ pub(crate) struct Sqlx<DB: Backend> {
     anchor: Mutex<Option<DB::Connection>>,
     /// For the one connection at a time that may be opened beside the pool's, to cancel a statement.
     control: Mutex<Options<DB>>,
+    /// Whether the pool is being closed: listeners end then.
+    closing: watch::Sender<bool>,
 }
 
 /// One connection and what is known about it.
@@ -48,7 +50,23 @@ impl<DB: Backend> Sqlx<DB> {
             options,
             settings: Arc::new(settings),
             anchor: Mutex::new(None),
+            closing: watch::Sender::new(false),
         })
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn settings(&self) -> &DatabaseSettings {
+        &self.settings
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// Ends what lives beside the pool.
+    pub(crate) fn close_aside(&self) {
+        self.closing.send_replace(true);
     }
 
     fn limits(&self, state: &DB::State) -> Limits {
@@ -63,8 +81,8 @@ impl<DB: Backend> Sqlx<DB> {
         self.ensure_anchor().await?;
         let mut direct = DatabaseSettings::clone(&self.settings);
         if let Some(url) = &self.settings.listen_url {
-            (direct.url, direct.pooler) = (url.clone(), Pooler::Direct);
-        } else if direct.pooler != Pooler::Direct {
+            (direct.url, direct.pooler) = (url.clone(), crate::Pooler::Direct);
+        } else if direct.pooler != crate::Pooler::Direct {
             return Err(Error::pooler(
                 "refused: migrations hold a lock of the session, which a pooler cannot; set listen_url to the server itself",
             ));

@@ -165,6 +165,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 
     /// Lends no more, waits up to `shutdown_grace` for what is in use, and closes everything.
     pub async fn close(&self) -> CloseReport {
+        self.core.manager().close_aside();
         self.core.close().await
     }
 
@@ -195,6 +196,32 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// How long an acquire waits that does not say.
     pub(crate) fn patience(&self) -> Duration {
         self.core.settings().pool_timeout
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn manager(&self) -> &Sqlx<DB> {
+        self.core.manager()
+    }
+
+    /// A connection beside the pool does not answer: tests an idle one of the pool's, and gives all up if that does not either.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn heartbeat_failed(&self) {
+        if self.status().idle == 0 {
+            return;
+        }
+        let (core, limit) = (self.core.clone(), self.core.settings().ping_timeout);
+        tokio::spawn(async move {
+            // What was idle for long is tested by the pool itself, before it is lent.
+            let Ok(pooled) = core.acquire_at(Site::named("a listener's heartbeat"), Some(limit * 2)).await else {
+                return;
+            };
+            let mut conn = Conn::new(pooled);
+            let link = conn.link();
+            if !matches!(tokio::time::timeout(limit, link.control(sqlx::Connection::ping)).await, Ok(Ok(()))) {
+                // The pool retires what is older than this, too.
+                link.track.lost();
+            }
+        });
     }
 
     pub(crate) async fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Result<Conn<DB>, Error> {

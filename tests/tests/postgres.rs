@@ -17,21 +17,26 @@ fn settings(url: impl AsRef<str>) -> DatabaseSettings {
     DatabaseSettings::new(url).unwrap().with_pool_size(1u32).with_max_overflow(0u32)
 }
 
-/// How many cleanings an action costs. The next user must find the same connection, and no transaction, in any case.
-async fn cleanings(action: impl AsyncFnOnce(&mut PgConn)) -> u64 {
-    let database = Postgres::shared().database().unwrap();
-    database.psql("create table t (n integer primary key)").unwrap();
-    let pool = PgPool::connect(settings(database.url())).await.unwrap();
-    let mut conn = pool.acquire().await.unwrap();
-    action(&mut conn).await;
-    drop(conn);
-    let mut next = pool.acquire().await.unwrap();
-    let cleanings = pool.status().totals.resets;
-    let clean = next.raw().begin_with("SELECT 1").await.map(drop);
-    assert!(matches!(clean, Err(sqlx::Error::BeginFailed)), "the last user's transaction is still open");
-    assert_eq!(pool.status().totals.opened, 1, "the connection was kept");
-    drop(next);
-    let _ = pool.close().await;
+/// How many cleanings an action costs under `reset = rollback`. Under every reset the next user must find the same connection, with
+/// no transaction open and working statements.
+async fn cleanings(action: impl AsyncFn(&mut PgConn)) -> u64 {
+    let mut cleanings = 0;
+    for reset in [Reset::Full, Reset::Session, Reset::Rollback] {
+        let database = Postgres::shared().database().unwrap();
+        database.psql("create table t (n integer primary key)").unwrap();
+        let pool = PgPool::connect(settings(database.url()).with_reset(reset)).await.unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        action(&mut conn).await;
+        drop(conn);
+        let mut next = pool.acquire().await.unwrap();
+        cleanings = pool.status().totals.resets;
+        let clean = next.raw().begin_with("SELECT 1").await.map(drop);
+        assert!(matches!(clean, Err(sqlx::Error::BeginFailed)), "the last user's transaction is still open, {reset:?}");
+        let answer: i32 = sqlx::query_scalar("select $1 + 1").bind(1).fetch_one(&mut next).await.unwrap();
+        assert_eq!((answer, pool.status().totals.opened), (2, 1), "the connection was kept, {reset:?}");
+        drop(next);
+        let _ = pool.close().await;
+    }
     cleanings
 }
 
@@ -236,19 +241,52 @@ async fn limits_are_the_server_s_own_and_survive_a_full_reset() {
 }
 
 #[tokio::test]
-async fn a_reset_of_the_session_undoes_what_it_says() {
-    for (reset, left) in [(Reset::Rollback, "other"), (Reset::Session, ""), (Reset::Full, "")] {
-        let database = Postgres::shared().database().unwrap();
-        let pool = PgPool::connect(settings(database.url()).with_reset(reset)).await.unwrap();
-        sqlx::query("select 1 + $1").bind(1).execute(&pool).await.unwrap();
-        pool.acquire().await.unwrap().execute("set my.setting = 'other'; create temp table mine ()").await.unwrap();
-        let found = sqlx::query_scalar::<_, String>("select coalesce(current_setting('my.setting', true), '')");
-        assert_eq!(found.fetch_one(&pool).await.unwrap(), left, "{reset:?}");
-        let found = sqlx::query_scalar::<_, bool>("select to_regclass('mine') is not null");
-        assert_eq!(found.fetch_one(&pool).await.unwrap(), !left.is_empty(), "{reset:?}");
-        sqlx::query("select 1 + $1").bind(1).execute(&pool).await.expect("cached statements work after any reset");
-        assert_eq!(pool.status().totals.opened, 1);
+async fn what_a_session_holds_is_seen_by_the_next_user_or_not_as_reset_says() {
+    use Reset::{Full, Rollback, Session};
+    let locks = "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()";
+    for (left_behind, look, seen_under) in [
+        (
+            "set my.setting = 'other'",
+            "select count(*) from (select nullif(current_setting('my.setting', true), '') s) x where s is not null",
+            &[Rollback][..],
+        ),
+        (
+            "create temp table mine ()",
+            "select count(*) from (select to_regclass('mine') t) x where t is not null",
+            &[Rollback],
+        ),
+        ("select pg_advisory_lock(1)", locks, &[Rollback]),
+        ("declare c cursor with hold for select 1", "select count(*) from pg_cursors where name = 'c'", &[Rollback]),
+        ("prepare p as select 1", "select count(*) from pg_prepared_statements where name = 'p'", &[Rollback, Session]),
+        // Under none: a notification between two statements would break the connection.
+        ("listen tracks", "select count(*) from pg_listening_channels()", &[]),
+    ] {
+        for reset in [Rollback, Session, Full] {
+            let database = Postgres::shared().database().unwrap();
+            let pool = PgPool::connect(settings(database.url()).with_reset(reset)).await.unwrap();
+            sqlx::query("select 1 + $1").bind(1).execute(&pool).await.unwrap();
+            pool.acquire().await.unwrap().execute(left_behind).await.unwrap();
+            database.psql("notify tracks").unwrap();
+            let seen: i64 = sqlx::query_scalar(look).fetch_one(&pool).await.unwrap();
+            assert_eq!(seen > 0, seen_under.contains(&reset), "{left_behind}, {reset:?}");
+            sqlx::query("select 1 + $1").bind(1).execute(&pool).await.expect("cached statements work after any reset");
+            assert_eq!(pool.status().totals.opened, 1);
+        }
     }
+}
+
+#[tokio::test]
+async fn what_sqlx_s_own_connection_left_running_is_gone_from_the_server_at_once() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let sleep = conn.raw().execute("select pg_sleep(60)");
+    tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    let dropped = Instant::now();
+    drop(conn);
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert!(dropped.elapsed() < Duration::from_millis(500), "{:?}", dropped.elapsed());
+    assert_eq!(pool.status().totals.opened, 1);
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 //! Each transaction may run on another server connection. What a session holds is therefore lost, or left to strangers; and a
 //! statement that is prepared in one round trip and run in the next may be run as somebody else's, with wrong rows and no error.
 
-use crate::{Pooler, Secret};
-use sqlx_core::Url;
+use crate::Pooler;
 
 /// Which pooler answers at a well-known host, and how we know.
-pub(crate) fn guess(url: &Secret) -> Option<(Pooler, &'static str)> {
-    let url = Url::parse(url.expose()).ok()?;
+#[cfg(feature = "postgres")]
+pub(crate) fn guess(url: &crate::Secret) -> Option<(Pooler, &'static str)> {
+    let url = sqlx_core::Url::parse(url.expose()).ok()?;
     let (host, port) = (url.host_str()?, url.port().unwrap_or(5432));
     if host.contains("-pooler.") && host.ends_with(".neon.tech") {
         Some((Pooler::Prepared, "a -pooler. host of neon.tech is a PgBouncer that keeps prepared statements"))
@@ -84,8 +84,11 @@ fn holds_a_lock(sql: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "postgres")]
+    use crate::Secret;
 
     #[test]
+    #[cfg(feature = "postgres")]
     fn poolers_are_known_by_their_host() {
         fn check(url: &str, expected: Option<Pooler>) {
             assert_eq!(guess(&Secret::new(url)).map(|(pooler, _)| pooler), expected, "{url}");

@@ -202,7 +202,7 @@ impl Backend for Postgres {
     }
 
     async fn undo(conn: &mut PgConnection, _: &i32, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
-        conn.execute("RESET statement_timeout").await.map(drop)
+        conn.execute("RESET statement_timeout; UNLISTEN *").await.map(drop)
     }
 
     const SINGLE: bool = true;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use sqlx_core::Url;
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use super::{Secret, reference::did_you_mean};
 
 const WANTED: &str = "a url such as postgres://app@db/app, mysql://app@db/app or sqlite://app.db";
@@ -45,6 +46,7 @@ pub(super) fn normalise(url: &str) -> Result<String, String> {
 
 /// The url without the parameters that its driver would not read. sqlx logs those together with their values, which may be secret
 /// (`sslpassword`), or drops them without a word. A warning names them here, without a value.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn without_unread(url: &Secret, is_read: impl Fn(&str) -> bool) -> String {
     let whole = url.expose();
     let Ok(mut parsed) = Url::parse(whole) else { return whole.to_owned() };
@@ -152,6 +154,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     fn parameters_that_nobody_reads_are_left_out() {
         fn check(url: &str, expected: &str) {
             let left = without_unread(&Secret::new(url), |key| ["sslmode", "host", "options"].contains(&key));
