@@ -667,7 +667,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_given_up_after_the_limit_and_the_margin() {
         let (began, mut clock) = (Instant::now(), two_seconds());
-        assert!(clock.wait::<sqlx::Postgres, _>(&0, std::future::pending::<()>()).await.is_err());
+        assert!(clock.wait::<sqlx::Postgres, _>(&Default::default(), std::future::pending::<()>()).await.is_err());
         assert_eq!(began.elapsed(), Duration::from_millis(2500));
     }
 
@@ -677,10 +677,15 @@ mod tests {
         let mut clock = two_seconds();
         for _ in 0..10 {
             let row = tokio::time::sleep(Duration::from_millis(100));
-            assert!(clock.wait::<sqlx::Postgres, _>(&0, row).await.is_ok());
+            assert!(clock.wait::<sqlx::Postgres, _>(&Default::default(), row).await.is_ok());
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         assert_eq!(clock.used, Duration::from_secs(1));
-        assert!(clock.wait::<sqlx::Postgres, _>(&0, tokio::time::sleep(Duration::from_millis(1600))).await.is_err());
+        assert!(
+            clock
+                .wait::<sqlx::Postgres, _>(&Default::default(), tokio::time::sleep(Duration::from_millis(1600)))
+                .await
+                .is_err()
+        );
     }
 }

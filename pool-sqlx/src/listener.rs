@@ -152,7 +152,7 @@ impl Listening {
         let forever = async {
             loop {
                 let limit = self.settings.pool.connection_timeout;
-                let lost = match timeout(limit, self.connect()).await {
+                let lost = match timeout(limit, self.connect(&pool)).await {
                     Ok(Ok(listener)) => self.serve(listener, &pool, &mut failures).await,
                     Ok(Err(error)) => format!("cannot connect: {error}"),
                     Err(_) => format!("no connection within connection_timeout = {limit:?}"),
@@ -172,11 +172,12 @@ impl Listening {
         }
     }
 
-    async fn connect(&self) -> Result<PgListener, sqlx::Error> {
+    async fn connect(&self, pool: &Pool<Postgres>) -> Result<PgListener, sqlx::Error> {
         // sqlx takes notifications from a pool only. This one is nobody else's.
         let own = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let own = own.test_before_acquire(false).acquire_timeout(self.settings.pool.connection_timeout);
-        let mut listener = PgListener::connect_with(&own.connect_lazy_with(self.options.clone())).await?;
+        let options = pool.manager().fresh(&self.options).await?;
+        let mut listener = PgListener::connect_with(&own.connect_lazy_with(options)).await?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
         listener.listen_all(self.channels.iter().map(String::as_str)).await?;

@@ -7,7 +7,10 @@ use crate::{
 };
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 use tokio::sync::{Mutex, watch};
 
 /// The manager of [`Pool`](crate::Pool).
@@ -18,6 +21,8 @@ pub(crate) struct Sqlx<DB: Backend> {
     anchor: Mutex<Option<DB::Connection>>,
     /// For the one connection at a time that may be opened beside the pool's, to cancel a statement.
     control: Mutex<Options<DB>>,
+    /// That the statement timeout was swallowed is said once.
+    told: Once,
     /// Whether the pool is being closed: listeners end then.
     closing: watch::Sender<bool>,
 }
@@ -50,6 +55,7 @@ impl<DB: Backend> Sqlx<DB> {
             options,
             settings: Arc::new(settings),
             anchor: Mutex::new(None),
+            told: Once::new(),
             closing: watch::Sender::new(false),
         })
     }
@@ -92,7 +98,14 @@ impl<DB: Backend> Sqlx<DB> {
             true => self.options.clone(),
             false => DB::configure(&direct, None)?,
         };
-        Ok(DB::Connection::connect_with(&options).await?)
+        Ok(DB::Connection::connect_with(&self.fresh(&options).await?).await?)
+    }
+
+    /// The options for a connect that begins now.
+    pub(crate) async fn fresh(&self, options: &Options<DB>) -> Result<Options<DB>, sqlx::Error> {
+        let Some(before_connect) = &self.settings.before_connect else { return Ok(options.clone()) };
+        let password = before_connect.password().await?;
+        Ok(DB::with_password(options, password.expose()).unwrap_or_else(|| options.clone()))
     }
 
     async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
@@ -119,8 +132,19 @@ impl<DB: Backend> Manager for Sqlx<DB> {
 
     async fn connect(&self) -> Result<Link<DB>, sqlx::Error> {
         self.ensure_anchor().await?;
-        let mut raw = DB::Connection::connect_with(&self.options).await?;
+        let options = self.fresh(&self.options).await?;
+        let mut raw = DB::Connection::connect_with(&options).await?;
         let state = DB::on_connect(&mut raw, &self.settings).await?;
+        if DB::is_swallowed(&state) {
+            self.told.call_once(|| {
+                let (name, limit) = (&self.settings.pool.name, self.settings.statement_timeout.unwrap_or_default());
+                tracing::warn!(
+                    target: "pool",
+                    "pool {name}: the server did not take statement_timeout = {limit:?}; is there a pooler in between? set pooler, or it \
+                     will mix statements up; until then the limit is kept by the client, and nothing is cancelled on the server"
+                );
+            });
+        }
         let limits = self.limits(&state);
         Ok(Link { raw, state, track: Track::default(), limits, settings: Arc::clone(&self.settings) })
     }
@@ -134,6 +158,10 @@ impl<DB: Backend> Manager for Sqlx<DB> {
             return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
         }
         if link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw)) {
+            if self.settings.before_connect.is_some() {
+                let fresh = self.fresh(&self.options).await?;
+                *self.control.lock().await = fresh;
+            }
             DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
         }
         DB::probe(&mut link.raw).await?;

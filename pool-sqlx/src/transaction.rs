@@ -92,6 +92,7 @@ impl Default for TxOptions {
 
 impl Isolation {
     /// The level in SQL.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn sql(self) -> &'static str {
         match self {
             Self::ReadCommitted => "READ COMMITTED",

@@ -184,6 +184,20 @@ async fn prepared_mode_connects_without_start_up_parameters_and_keeps_limits_in_
 }
 
 #[tokio::test]
+async fn a_limit_that_a_pooler_swallows_is_kept_by_the_client() {
+    let cluster = Postgres::shared();
+    let database = cluster.database().unwrap();
+    let swallow = [("ignore_startup_parameters", "options,extra_float_digits")];
+    let bouncer = PgBouncer::start(cluster, 2, &swallow).unwrap();
+    let settings = DatabaseSettings::new(bouncer.url(database.name())).unwrap();
+    let pool = PgPool::connect(settings.with_statement_timeout(Duration::from_millis(200))).await.unwrap();
+    let asked = Instant::now();
+    let error = Error::from(pool.execute("select pg_sleep(60)").await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
+    assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
 async fn a_direct_pool_is_told_that_it_faces_a_pooler() {
     let through = through();
     let asked = Instant::now();

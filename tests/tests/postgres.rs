@@ -2,15 +2,19 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::{FutureExt, StreamExt};
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Reset, Verdict};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Reset, Secret, Verdict};
 use sqlx::{
     Connection, Executor,
     migrate::{Migration, MigrationType, Migrator},
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 use tests::{
     Postgres,
     proxy::{Mode, Proxy},
+    server::postgres::Listen,
 };
 
 fn settings(url: impl AsRef<str>) -> DatabaseSettings {
@@ -287,6 +291,60 @@ async fn what_sqlx_s_own_connection_left_running_is_gone_from_the_server_at_once
     sqlx::query("select 1").execute(&pool).await.unwrap();
     assert!(dropped.elapsed() < Duration::from_millis(500), "{:?}", dropped.elapsed());
     assert_eq!(pool.status().totals.opened, 1);
+}
+
+#[tokio::test]
+async fn the_server_notices_a_client_that_is_gone_whatever_is_reset() {
+    let database = Postgres::shared().database().unwrap();
+    for reset in [Reset::Rollback, Reset::Session, Reset::Full] {
+        let pool = PgPool::connect(settings(database.url()).with_reset(reset)).await.unwrap();
+        for _ in 0..2 {
+            let shown = sqlx::query_scalar("select current_setting('client_connection_check_interval')");
+            let shown: String = shown.fetch_one(&pool).await.unwrap();
+            assert_eq!(shown, "1s", "{reset:?}");
+        }
+        assert_eq!(pool.status().totals.opened, 1);
+    }
+    let mut alone = PgPool::connect(settings(database.url())).await.unwrap().acquire().await.unwrap().detach();
+    tokio::time::timeout(Duration::from_millis(50), alone.execute("select pg_sleep(60)")).await.unwrap_err();
+    drop(alone);
+    let left =
+        "select count(*) from pg_stat_activity where datname = current_database() and query like '%pg_sleep(60)%'
+        and state = 'active' and pid <> pg_backend_pid()";
+    let gone = async {
+        while database.psql(left).unwrap() != "0" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the statement ends with its client");
+}
+
+#[tokio::test]
+async fn each_connect_asks_for_the_password_of_the_moment() {
+    let mut rules = std::env::temp_dir();
+    rules.push(format!("pool-hba-{}", std::process::id()));
+    std::fs::write(&rules, "local all rotating scram-sha-256\nlocal all all trust\n").unwrap();
+    let cluster = Postgres::start_with(Listen::Socket, &[("hba_file", rules.to_str().unwrap())]).unwrap();
+    cluster.psql("postgres", "create role rotating login password 'one'").unwrap();
+    let url = cluster.url("postgres").replace("postgres@", "rotating:stale@");
+    let password = Arc::new(Mutex::new("one"));
+    let asked = Arc::clone(&password);
+    let pool = PgPool::connect_lazy(settings(url).with_before_connect(move || {
+        let password = Secret::new(*asked.lock().unwrap());
+        async { Ok(password) }
+    }))
+    .unwrap();
+    let who = async || sqlx::query_scalar::<_, String>("select current_user::text").fetch_one(&pool).await;
+    assert_eq!(who().await.unwrap(), "rotating");
+
+    cluster.psql("postgres", "alter role rotating password 'two'").unwrap();
+    pool.invalidate();
+    let error = Error::from(who().await.unwrap_err());
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
+    *password.lock().unwrap() = "two";
+    assert_eq!(who().await.unwrap(), "rotating");
+    assert!(!format!("{pool:?}{error}").contains("two"));
+    std::fs::remove_file(rules).unwrap();
 }
 
 #[tokio::test]

@@ -52,6 +52,14 @@ pub trait Backend: Database + sealed::Sealed {
         settings: &DatabaseSettings,
     ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
 
+    /// Whether the server did not take the statement timeout that it was told.
+    #[doc(hidden)]
+    fn is_swallowed(state: &Self::State) -> bool;
+
+    /// The options with another password. `None`: there are no passwords.
+    #[doc(hidden)]
+    fn with_password(options: &Options<Self>, password: &str) -> Option<Options<Self>>;
+
     /// Drains what is left of earlier statements and ends whatever transaction is open, however it was begun.
     #[doc(hidden)]
     fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;

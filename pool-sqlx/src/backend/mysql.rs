@@ -71,6 +71,14 @@ impl Backend for MySql {
         Ok(session)
     }
 
+    fn is_swallowed(_: &Session) -> bool {
+        false
+    }
+
+    fn with_password(options: &MySqlConnectOptions, password: &str) -> Option<MySqlConnectOptions> {
+        Some(options.clone().password(password))
+    }
+
     async fn probe(conn: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         // What sqlx counts, and then what it may not have counted. Outside of a transaction this is silent. Any error is a doubt.
         while hidden::depth::<MySql>(conn) > 0 {

@@ -13,9 +13,22 @@ use tokio::sync::Mutex;
 /// How long a statement that its caller dropped may still answer before it is cancelled on the server.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-impl Backend for Postgres {
+/// Ends what runs for a client that is gone, where the server can tell (PostgreSQL 14, Linux) and nobody has set it otherwise.
+/// `RESET ALL` undoes it.
+const NOTICE_LOST_CLIENTS: &str = "CASE WHEN current_setting('client_connection_check_interval', true) = '0' \
+    AND version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '1s', false) END";
+
+/// What is known of a session.
+#[derive(Debug, Default)]
+pub struct Session {
     /// The number by which another connection can cancel what this one does; 0 where a pooler makes that somebody else's.
-    type State = i32;
+    pid: i32,
+    /// The server does not have the statement timeout that it was told.
+    swallowed: bool,
+}
+
+impl Backend for Postgres {
+    type State = Session;
 
     fn adapt(settings: &mut DatabaseSettings) {
         if settings.explicit("pooler").is_none()
@@ -52,12 +65,28 @@ impl Backend for Postgres {
         false
     }
 
-    async fn on_connect(conn: &mut PgConnection, settings: &DatabaseSettings) -> Result<i32, sqlx::Error> {
+    async fn on_connect(conn: &mut PgConnection, settings: &DatabaseSettings) -> Result<Session, sqlx::Error> {
         if settings.pooler != Pooler::Direct {
-            return Ok(0);
+            return Ok(Session::default());
         }
         // sqlx is told this number at start-up and keeps it to itself. The simple protocol takes one round trip.
-        conn.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")).await?.try_get(0)
+        let ask = format!(
+            "SELECT pg_backend_pid(), (extract(epoch from current_setting('statement_timeout')::interval) * 1000)::bigint, \
+             {NOTICE_LOST_CLIENTS}"
+        );
+        let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
+        let (pid, limit): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let swallowed = settings.statement_timeout.is_some_and(|asked| i64::try_from(asked.as_millis()) != Ok(limit));
+        // What does not pass start-up options on stands between us and the server, whose numbers are then not ours.
+        Ok(Session { pid: if swallowed { 0 } else { pid }, swallowed })
+    }
+
+    fn is_swallowed(session: &Session) -> bool {
+        session.swallowed
+    }
+
+    fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {
+        Some(options.clone().password(password))
     }
 
     async fn probe(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -86,20 +115,21 @@ impl Backend for Postgres {
         match reset {
             Reset::Rollback => Ok(()),
             // Leaves the prepared statements alone. `DISCARD ALL` alone would make each of them fail for ever.
-            Reset::Session => conn
-                .execute("SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP")
-                .await
-                .map(drop),
+            Reset::Session => {
+                let clean = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; SELECT";
+                conn.execute(AssertSqlSafe(format!("{clean} {NOTICE_LOST_CLIENTS}"))).await.map(drop)
+            }
             Reset::Full => {
                 conn.clear_cached_statements().await?;
-                conn.execute("DISCARD ALL").await.map(drop)
+                conn.execute("DISCARD ALL").await?;
+                conn.execute(AssertSqlSafe(format!("SELECT {NOTICE_LOST_CLIENTS}"))).await.map(drop)
             }
         }
     }
 
     async fn interrupt(
         conn: &mut PgConnection,
-        pid: &i32,
+        Session { pid, .. }: &Session,
         control: &Mutex<PgConnectOptions>,
     ) -> Result<(), sqlx::Error> {
         if *pid == 0 {
@@ -146,15 +176,16 @@ impl Backend for Postgres {
         }
     }
 
-    fn keeper(settings: &DatabaseSettings, _: &i32) -> Keeper {
+    fn keeper(settings: &DatabaseSettings, session: &Session) -> Keeper {
         match settings.pooler {
+            Pooler::Direct if session.swallowed => Keeper::Us,
             Pooler::Direct | Pooler::Unprepared => Keeper::Server,
             // The server is told with each transaction. Between the two it knows of no limit.
             Pooler::Prepared => Keeper::Us,
         }
     }
 
-    fn deadline(_: &i32, _: Option<Duration>) {}
+    fn deadline(_: &Session, _: Option<Duration>) {}
 
     fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
         let TxOptions { isolation, read_only, deferrable, statement_timeout, retries: _ } = options;
@@ -196,12 +227,12 @@ impl Backend for Postgres {
     const KEEPS_DEADLINES: bool = false;
     const LIMITS_TRANSACTIONS: bool = true;
 
-    async fn limit(conn: &mut PgConnection, _: &i32, statement_timeout: Duration) -> Result<(), sqlx::Error> {
+    async fn limit(conn: &mut PgConnection, _: &Session, statement_timeout: Duration) -> Result<(), sqlx::Error> {
         let set = format!("SET statement_timeout = '{}'", milliseconds(statement_timeout));
         conn.execute(AssertSqlSafe(set)).await.map(drop)
     }
 
-    async fn undo(conn: &mut PgConnection, _: &i32, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
+    async fn undo(conn: &mut PgConnection, _: &Session, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
         conn.execute("RESET statement_timeout; UNLISTEN *").await.map(drop)
     }
 

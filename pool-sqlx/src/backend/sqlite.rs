@@ -38,7 +38,11 @@ impl Backend for Sqlite {
         if settings.pooler != Pooler::Direct {
             refuse(settings, "SQLite", &["pooler"])?;
         }
-        refuse(settings, "SQLite", &["idle_in_transaction_timeout", "application_name"])?;
+        refuse(
+            settings,
+            "SQLite",
+            &["before_connect", "listen_url", "idle_in_transaction_timeout", "application_name"],
+        )?;
         let url = settings.url.expose();
         // A lock wait is a part of the statement. 5 s is sqlx's default.
         let busy = settings.lock_timeout.unwrap_or(Duration::from_secs(5)).min(limit.unwrap_or(Duration::MAX));
@@ -93,6 +97,14 @@ impl Backend for Sqlite {
         // Each lock leaves a command in a bounded channel; without this the next ones could wait for each other for ever.
         conn.ping().await?;
         Ok(deadline)
+    }
+
+    fn is_swallowed(_: &Deadline) -> bool {
+        false
+    }
+
+    fn with_password(_: &SqliteConnectOptions, _: &str) -> Option<SqliteConnectOptions> {
+        None
     }
 
     async fn probe(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {

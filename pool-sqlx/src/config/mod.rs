@@ -15,6 +15,8 @@ mod value;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -71,6 +73,7 @@ pub struct DatabaseSettings {
     pub pooler: Pooler,
     /// Where to LISTEN and to migrate, past any pooler. Default: `url`.
     pub listen_url: Option<Secret>,
+    pub(crate) before_connect: Option<BeforeConnect>,
     profile: String,
     /// Place of each setting that was set.
     explicit: BTreeMap<&'static str, String>,
@@ -287,6 +290,7 @@ impl DatabaseSettings {
             reset: Reset::Rollback,
             pooler: Pooler::Direct,
             listen_url: None,
+            before_connect: None,
             profile: Profile::Default.to_string(),
             explicit: BTreeMap::new(),
         }
@@ -369,11 +373,55 @@ impl DatabaseSettings {
         Ok(self)
     }
 
+    /// Asks for the password before each connect, for those that rotate or are tokens of minutes.
+    ///
+    /// Runs within `connection_timeout`. An error counts as a failed connect and is retried, so keep a token for as long as it holds.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn token() -> std::io::Result<String> { Ok(String::new()) }
+    /// use pool_sqlx::{DatabaseSettings, Secret};
+    ///
+    /// # fn main() -> Result<(), pool_sqlx::ConfigError> {
+    /// let settings = DatabaseSettings::new("postgres://app@db/app")?
+    ///     .with_before_connect(|| async { Ok(Secret::new(token().await?)) });
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_before_connect<F>(mut self, password: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Secret, Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    {
+        self.before_connect = Some(BeforeConnect(Arc::new(move || Box::pin(password()))));
+        self.explicit.insert("before_connect", in_code("before_connect"));
+        self
+    }
+
     /// Names the pool in errors, logs and metrics.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.pool.name = name.into();
         self
+    }
+}
+
+/// Gives the password of the next connect.
+#[derive(Clone)]
+pub(crate) struct BeforeConnect(Arc<dyn Fn() -> Password + Send + Sync>);
+
+type Password = Pin<Box<dyn Future<Output = Result<Secret, Box<dyn std::error::Error + Send + Sync>>> + Send>>;
+
+impl BeforeConnect {
+    pub(crate) async fn password(&self) -> Result<Secret, std::io::Error> {
+        (self.0)().await.map_err(|error| std::io::Error::other(format!("before_connect failed: {error}")))
+    }
+}
+
+impl std::fmt::Debug for BeforeConnect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a function")
     }
 }
 
