@@ -1,7 +1,8 @@
 //! What the output of our macros calls. Not for other use: it changes without notice.
 
 use crate::{
-    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Failure, Pool, Tx, TxOptions, conn::Seen, error,
+    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Failure, Pool, Status, Tx, TxOptions, conn::Seen,
+    error,
 };
 use figment::Figment;
 use futures_core::future::BoxFuture;
@@ -425,6 +426,38 @@ pub trait LookIntoBox {
 impl<E: Deref<Target = dyn StdError + Send + Sync>> LookIntoBox for Look<'_, E> {
     fn error(&self) -> &(dyn StdError + 'static) {
         &**self.0
+    }
+}
+
+/// What a field of `#[derive(Pools)]` has to be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a pool, and each field of a `Pools` struct is one",
+    label = "not a pool",
+    note = "keep what else the service needs in a struct around it: `#[derive(HasPools)] struct App {{ #[pools] databases: Databases, .. }}`"
+)]
+pub trait IsPool: Sized {
+    fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error>;
+    fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send;
+    fn close(&self) -> impl Future<Output = CloseReport> + Send;
+    fn status(&self) -> Status;
+}
+
+impl<DB: Backend, Key> IsPool for Pool<DB, Key> {
+    fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
+        Self::__connect_lazy(settings)
+    }
+
+    #[track_caller]
+    fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        self.ready()
+    }
+
+    async fn close(&self) -> CloseReport {
+        self.close().await
+    }
+
+    fn status(&self) -> Status {
+        self.status()
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Field {
     /// Section of the configuration.
     pub(crate) section: LitStr,
     pub(crate) opens: Opens,
+    /// Has the type of an earlier one: a fault was reported, and nothing shall be said of it twice.
+    pub(crate) twin: bool,
 }
 
 /// When a pool opens its first connections.
@@ -92,8 +94,8 @@ pub(crate) fn read(item: TokenStream, faults: &mut Faults) -> Option<Pools> {
             return None;
         }
     };
-    let fields: Vec<_> = fields.into_iter().filter_map(|field| read_field(field, faults)).collect();
-    refuse_twins(&fields, faults);
+    let mut fields: Vec<_> = fields.into_iter().filter_map(|field| read_field(field, faults)).collect();
+    refuse_twins(&mut fields, faults);
     Some(Pools { root, vis: item.vis, name: item.ident, generics: item.generics, fields })
 }
 
@@ -119,7 +121,7 @@ fn read_field(field: syn::Field, faults: &mut Faults) -> Option<Field> {
         }
         Ok(())
     });
-    Some(Field { name, ty: field.ty, section, opens })
+    Some(Field { name, ty: field.ty, section, opens, twin: false })
 }
 
 /// Reads the options of all attributes of this name.
@@ -141,10 +143,11 @@ fn each(
 }
 
 /// Pools are found by their type, so no two may have the same; and no two may read the same section.
-fn refuse_twins(fields: &[Field], faults: &mut Faults) {
+fn refuse_twins(fields: &mut [Field], faults: &mut Faults) {
     let (mut types, mut sections) = (HashMap::new(), HashMap::new());
     for field in fields {
         if let Some(first) = types.insert(identity(&field.ty), &field.name) {
+            field.twin = true;
             let key = camel(&field.name);
             let pool = identity(&field.ty);
             let pool = pool.split(' ').next().unwrap_or_default();

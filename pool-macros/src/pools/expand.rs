@@ -14,7 +14,7 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
     let close = close(&krate, vis, fields);
     let ready = ready(&krate, vis, fields);
     let status = status(&krate, vis, fields);
-    let from_ref = fields.iter().map(|Field { name: field, ty, .. }| {
+    let from_ref = fields.iter().filter(|field| !field.twin).map(|Field { name: field, ty, .. }| {
         quote_spanned! {ours_at(ty.span())=>
             impl #impl_generics #krate::axum::extract::FromRef<#name #type_generics> for #ty #bounds {
                 fn from_ref(pools: &#name #type_generics) -> Self {
@@ -53,11 +53,12 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
     let settings: Vec<_> =
         names.iter().map(|name| format_ident!("{}_settings", name, span = Span::mixed_site())).collect();
     let pools = fields.iter().zip(&settings).map(|(Field { name, ty, .. }, settings)| {
-        let pool = quote_spanned!(ours_at(ty.span())=> <#ty>::__connect_lazy(#settings)?);
+        let pool = quote_spanned!(ours_at(ty.span())=> <#ty as #krate::private::IsPool>::connect_lazy(#settings)?);
         quote!(#name: #pool)
     });
     let eager = fields.iter().filter(|field| field.opens == Opens::AtStart);
     let ready = list(
+        krate,
         eager,
         quote!(::core::result::Result<(), #krate::Error>),
         "ready",
@@ -98,7 +99,7 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
 }
 
 fn close(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
-    let closing = list(fields, quote!(#krate::CloseReport), "close", &quote_spanned!(Span::mixed_site()=> self));
+    let closing = list(krate, fields, quote!(#krate::CloseReport), "close", &quote_spanned!(Span::mixed_site()=> self));
     quote_spanned! {Span::mixed_site()=>
         /// Closes all pools at once, and tells of each what was still held when its grace ended.
         #vis async fn close(&self) -> ::std::vec::Vec<(&'static str, #krate::CloseReport)> {
@@ -109,7 +110,7 @@ fn close(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenS
 
 fn ready(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
     let owner = quote_spanned!(Span::mixed_site()=> self);
-    let ready = list(fields, quote!(::core::result::Result<(), #krate::Error>), "ready", &owner);
+    let ready = list(krate, fields, quote!(::core::result::Result<(), #krate::Error>), "ready", &owner);
     quote_spanned! {Span::mixed_site()=>
         /// Tells whether a request would get a connection that works, from each pool. For a readiness check.
         ///
@@ -124,7 +125,7 @@ fn ready(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenS
 
 fn status(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
     let each = fields.iter().map(
-        |Field { name, ty, section, .. }| quote_spanned!(ours_at(ty.span())=> (#section, <#ty>::status(&self.#name))),
+        |Field { name, ty, section, .. }| quote_spanned!(ours_at(ty.span())=> (#section, <#ty as #krate::private::IsPool>::status(&self.#name))),
     );
     quote_spanned! {Span::mixed_site()=>
         /// The numbers of all pools.
@@ -136,6 +137,7 @@ fn status(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Token
 
 /// `[("primary", Box::pin(pool.ready())), ..]`: futures of different types in one list.
 fn list<'f>(
+    krate: &TokenStream,
     fields: impl IntoIterator<Item = &'f Field>,
     output: TokenStream,
     method: &str,
@@ -145,7 +147,7 @@ fn list<'f>(
         let span = ours_at(ty.span());
         let method = Ident::new(method, span);
         quote_spanned! {span=>
-            (#section, ::std::boxed::Box::pin(<#ty>::#method(&#owner.#name))
+            (#section, ::std::boxed::Box::pin(<#ty as #krate::private::IsPool>::#method(&#owner.#name))
                 as ::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = #output> + ::core::marker::Send + '_>>)
         }
     });

@@ -350,6 +350,28 @@ pub mod private {
         pool.as_pool()
     }
 
+    pub trait IsPool: Sized {
+        fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error>;
+        fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send;
+        fn close(&self) -> impl Future<Output = CloseReport> + Send;
+        fn status(&self) -> Status;
+    }
+
+    impl<DB, Key> IsPool for Pool<DB, Key> {
+        fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
+            Self::__connect_lazy(settings)
+        }
+        fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send {
+            self.ready()
+        }
+        fn close(&self) -> impl Future<Output = CloseReport> + Send {
+            self.close()
+        }
+        fn status(&self) -> Status {
+            self.status()
+        }
+    }
+
     pub struct Sections<'f> {
         figment: &'f figment::Figment,
         known: &'static [&'static str],

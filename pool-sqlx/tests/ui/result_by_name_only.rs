@@ -1,0 +1,10 @@
+use pool_sqlx::{SqliteConn, pooled};
+
+struct ListResult;
+
+#[pooled]
+async fn list(_conn: &mut SqliteConn) -> ListResult {
+    ListResult
+}
+
+fn main() {}
