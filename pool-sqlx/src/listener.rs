@@ -263,7 +263,7 @@ mod tests {
         let options = Postgres::configure(&settings, None).expect("options");
         let mut listening = Listening { options, channels: Vec::new(), settings, events, gap: false };
         let note = |payload: &str| ListenEvent::Notification { channel: "c".into(), payload: payload.into() };
-        ["1", "2", "lost"].map(|payload| listening.tell(note(payload)));
+        ["1", "2", "lost"].into_iter().for_each(|payload| listening.tell(note(payload)));
         assert_eq!([heard.try_recv(), heard.try_recv()], [Ok(note("1")), Ok(note("2"))]);
         listening.tell(note("4"));
         assert_eq!([heard.try_recv(), heard.try_recv()], [Ok(ListenEvent::Resync), Ok(note("4"))]);

@@ -164,7 +164,13 @@ impl<DB: Backend> Manager for Sqlx<DB> {
             }
             DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
         }
-        DB::probe(&mut link.raw).await?;
+        match DB::PATIENCE.filter(|_| link.track.is_unknown()) {
+            None => DB::probe(&mut link.raw).await?,
+            Some(patience) => match tokio::time::timeout(patience, DB::probe(&mut link.raw)).await {
+                Ok(clean) => clean?,
+                Err(_) => DB::interrupt(&mut link.raw, &link.state, &self.control).await?,
+            },
+        }
         if link.track.is_changed() {
             DB::undo(&mut link.raw, &link.state, &self.settings).await?;
         }

@@ -76,9 +76,13 @@ pub trait Backend: Database + sealed::Sealed {
         control: &Mutex<Options<Self>>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Whether a statement that we did not see is certainly still under way. No I/O.
+    /// Whether a statement that we did not see has to be stopped before the probe, which would wait for its end. No I/O.
     #[doc(hidden)]
     fn is_busy(conn: &mut Self::Connection) -> bool;
+
+    /// How long the probe of a connection may take of which not everything was seen; then what still runs is ended with it.
+    #[doc(hidden)]
+    const PATIENCE: Option<Duration>;
 
     /// Says what an error of the database means.
     #[doc(hidden)]

@@ -106,9 +106,12 @@ impl Backend for MySql {
     }
 
     fn is_busy(_: &mut MySqlConnection) -> bool {
-        // Not to be known. The probe fails on a connection that is.
+        // Not to be known.
         false
     }
+
+    /// A round trip on a slow network.
+    const PATIENCE: Option<Duration> = Some(Duration::from_millis(250));
 
     fn classify(error: &dyn DatabaseError) -> Class {
         let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() else { return Class::Query };

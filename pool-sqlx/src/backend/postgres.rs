@@ -155,6 +155,8 @@ impl Backend for Postgres {
         hidden::is_busy(conn)
     }
 
+    const PATIENCE: Option<Duration> = None;
+
     fn classify(error: &dyn DatabaseError) -> Class {
         let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return Class::Query };
         let fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);

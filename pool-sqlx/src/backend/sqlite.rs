@@ -140,9 +140,11 @@ impl Backend for Sqlite {
     }
 
     fn is_busy(_: &mut SqliteConnection) -> bool {
-        // Not to be known. The probe waits for it.
-        false
+        // Not to be known, and stopping nothing costs nothing.
+        true
     }
+
+    const PATIENCE: Option<Duration> = None;
 
     fn classify(error: &dyn DatabaseError) -> Class {
         let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();

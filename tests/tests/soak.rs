@@ -1,0 +1,250 @@
+//! Requests that are cancelled at random moments, on real servers: a short run as a test, a long one by `cargo xtask soak`.
+//!
+//! Whoever comes next must find a connection that works, outside of any transaction, and hear his own answers; and on the server
+//! nothing may run on for somebody who has left.
+#![allow(clippy::unwrap_used)]
+
+use futures_util::StreamExt;
+use pool_sqlx::{DatabaseSettings, Error, MySqlPool, PgPool, SqlitePool, sqlx};
+use sqlx::Executor;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tests::{MariaDb, Postgres};
+
+/// How many requests are to be cancelled. `cargo xtask soak` sets it.
+const CANCELLED: &str = "POOL_SOAK";
+/// Repeats a run, as far as time can be repeated.
+const SEED: &str = "POOL_SOAK_SEED";
+
+const POOL: u32 = 4;
+const OVERFLOW: u32 = 2;
+const WORKERS: u64 = 8;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+fn seed() -> u64 {
+    number(SEED).unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64)
+}
+
+/// splitmix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    done: AtomicU64,
+    cancelled: AtomicU64,
+}
+
+/// The requests on one database. A wrong answer or an error that nobody asked for panics.
+macro_rules! fuzz {
+    ($fuzz:ident, $pool:ty, echo: $echo:literal, rows: $rows:literal, sleep: $sleep:literal, in_transaction: $open:literal) => {
+        async fn $fuzz(pool: $pool, cancellations: u64, seed: u64) {
+            eprintln!("{cancellations} cancellations, {SEED}={seed}");
+            let tally = Arc::new(Tally::default());
+            let worker = |worker: u64| {
+                let (pool, tally) = (pool.clone(), Arc::clone(&tally));
+                async move {
+                    let mut dice = Dice(seed ^ worker.wrapping_mul(0x1234_5678_9abc_def1));
+                    let mut number = (worker * 1_000_000_000) as i64;
+                    while tally.cancelled.load(Ordering::Relaxed) < cancellations {
+                        number += 1;
+                        let patience = Duration::from_micros(dice.roll(4000));
+                        let kind = dice.roll(9);
+                        // One in four is cancelled on its way to a connection, too.
+                        let held = if dice.roll(4) == 0 { None } else { Some(pool.acquire().await.unwrap()) };
+                        let request = async {
+                            let mut conn = match held {
+                                Some(conn) => conn,
+                                None => pool.acquire().await?,
+                            };
+                            match kind {
+                                0 | 1 => {
+                                    let echo: i64 = sqlx::query_scalar($echo).bind(number).fetch_one(&mut conn).await?;
+                                    assert_eq!(echo, number, "somebody else's answer");
+                                }
+                                2 => {
+                                    let mut tx = conn.begin().await?;
+                                    let echo: i64 = sqlx::query_scalar($echo).bind(number).fetch_one(&mut tx).await?;
+                                    assert_eq!(echo, number, "somebody else's answer");
+                                    tx.commit().await?;
+                                }
+                                3 => {
+                                    let rows: Vec<i64> = sqlx::query_scalar($rows).fetch_all(&mut conn).await?;
+                                    assert!(rows.into_iter().eq(1..=200), "somebody else's rows");
+                                }
+                                4 => {
+                                    let mut rows = sqlx::query($rows).fetch(&mut conn);
+                                    for _ in 0..number % 7 {
+                                        rows.next().await.unwrap()?;
+                                    }
+                                }
+                                5 => {
+                                    sqlx::query("select nothing_of_that_name").execute(&mut conn).await.unwrap_err();
+                                }
+                                6 => {
+                                    conn.execute("begin").await?;
+                                    let echo: i64 = sqlx::query_scalar($echo).bind(number).fetch_one(&mut conn).await?;
+                                    assert_eq!(echo, number, "somebody else's answer");
+                                }
+                                7 => {
+                                    let echo: i64 =
+                                        sqlx::query_scalar($echo).bind(number).fetch_one(conn.raw()).await?;
+                                    assert_eq!(echo, number, "somebody else's answer");
+                                }
+                                _ => {
+                                    sqlx::query($sleep).execute(&mut conn).await?;
+                                }
+                            }
+                            Ok::<_, Error>(())
+                        };
+                        match tokio::time::timeout(patience, request).await {
+                            Ok(outcome) => {
+                                outcome.unwrap_or_else(|error| panic!("request {number} of kind {kind}: {error}"));
+                                tally.done.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Err(_) => {
+                                tally.cancelled.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                        // The next user, who is patient.
+                        let mut conn = pool.acquire().await.unwrap();
+                        let open = conn.fetch_one(sqlx::raw_sql($open)).await.unwrap();
+                        let open: i64 = sqlx::Row::get(&open, 0);
+                        assert_eq!(open, 0, "the last user's transaction is still open");
+                        let echo: i64 = sqlx::query_scalar($echo).bind(number).fetch_one(&mut conn).await.unwrap();
+                        assert_eq!(echo, number, "somebody else's answer");
+                    }
+                }
+            };
+            let workers: Vec<_> = (0..WORKERS).map(|n| tokio::spawn(worker(n))).collect();
+            for worker in workers {
+                worker.await.unwrap();
+            }
+            assert_eq!(pool.close().await.still_held, []);
+            let (done, cancelled) = (tally.done.load(Ordering::Relaxed), tally.cancelled.load(Ordering::Relaxed));
+            eprintln!("{done} answered, {cancelled} cancelled; {:?}", pool.status().totals);
+            assert!(done > 0, "nothing was answered");
+        }
+    };
+}
+
+fuzz!(
+    fuzz_postgres, PgPool,
+    echo: "select $1::bigint",
+    rows: "select n::bigint from generate_series(1, 200) n",
+    sleep: "select pg_sleep(60)",
+    // Its time stands still in a transaction, if asked by the simple protocol.
+    in_transaction: "select (now() < statement_timestamp())::int::bigint"
+);
+fuzz!(
+    fuzz_mariadb, MySqlPool,
+    echo: "select cast(? as signed)",
+    rows: "select cast(seq as signed) from seq_1_to_200",
+    sleep: "select sleep(60)",
+    in_transaction: "select cast(@@in_transaction as signed)"
+);
+fuzz!(
+    fuzz_sqlite, SqlitePool,
+    echo: "select ?",
+    rows: "with recursive c(n) as (select 1 union all select n + 1 from c limit 200) select n from c",
+    sleep: "with recursive c(n) as (select 1 union all select n + 1 from c) select count(*) from c",
+    in_transaction: "select 0"
+);
+
+fn settings(url: impl AsRef<str>) -> DatabaseSettings {
+    DatabaseSettings::new(url).unwrap().with_pool_size(POOL).with_max_overflow(OVERFLOW)
+}
+
+/// Looks at the server until it is dropped, and keeps what must not be.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Watch {
+    fn start(mut look: impl FnMut() -> Option<String> + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut found = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                found.extend(look());
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            found.extend(look());
+            found
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    fn findings(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_cancelled_requests_is_left_for_others_on_postgresql() {
+    let database: &'static _ = Box::leak(Box::new(Postgres::shared().database().unwrap()));
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    // Every sleeper is cancelled within 4 ms.
+    let old = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active'
+        and query like '%pg_sleep%' and pid <> pg_backend_pid() and clock_timestamp() - query_start > interval '1 s'";
+    let watched = pool.clone();
+    let watch = Watch::start(move || {
+        let (old, backends) = (database.psql(old).unwrap(), database.backends().unwrap());
+        let abandoned = watched.status().abandoned as usize;
+        // One of them is who asks, another may be cancelling.
+        let allowed = (POOL + OVERFLOW) as usize + 1 + abandoned;
+        (old != "0" || backends > allowed).then(|| format!("{old} old statements, {backends} backends of {allowed}"))
+    });
+    fuzz_postgres(pool, number(CANCELLED).unwrap_or(100), seed()).await;
+    assert_eq!(watch.findings(), Vec::<String>::new());
+    let open = "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in%'";
+    assert_eq!(database.psql(open).unwrap(), "0");
+    database.psql("select 1").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_cancelled_requests_is_left_for_others_on_mariadb() {
+    let database: &'static _ = Box::leak(Box::new(MariaDb::shared().database().unwrap()));
+    let pool = MySqlPool::connect(settings(database.url())).await.unwrap();
+    let name = database.name().to_owned();
+    let old = format!(
+        "select count(*) from information_schema.processlist
+            where db = '{name}' and command = 'Query' and info like '%sleep%' and info not like '%processlist%' and time_ms > 1000"
+    );
+    let watch = Watch::start(move || {
+        let old = database.sql(&old).unwrap();
+        (old != "0").then(|| format!("{old} old statements"))
+    });
+    fuzz_mariadb(pool, number(CANCELLED).unwrap_or(100), seed()).await;
+    assert_eq!(watch.findings(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_cancelled_requests_is_left_for_others_on_sqlite() {
+    let file = std::env::temp_dir().join(format!("pool-soak-{}.db", std::process::id()));
+    let pool = SqlitePool::connect(settings(format!("sqlite://{}", file.display()))).await.unwrap();
+    fuzz_sqlite(pool, number(CANCELLED).unwrap_or(100), seed()).await;
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+    }
+}
