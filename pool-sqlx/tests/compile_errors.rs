@@ -10,6 +10,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 #[rustversion::attr(
@@ -39,6 +40,16 @@ fn each_mistake_is_told_as_it_was_when_somebody_read_it() {
     assert!(changed.is_empty(), "{changed}");
 }
 
+#[test]
+fn what_is_right_compiles_in_both_editions_without_a_warning() {
+    let library = library();
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui/fine/all_ways.rs");
+    for edition in ["2021", "2024"] {
+        let output = compile_as(edition, &library, &case);
+        assert!(output.status.success(), "edition {edition}:\n{}", told(&String::from_utf8(output.stderr).unwrap()));
+    }
+}
+
 /// The library as it was built last with all that the cases use. There may be others beside it, of other features.
 fn library() -> PathBuf {
     let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
@@ -49,20 +60,27 @@ fn library() -> PathBuf {
     let mut libraries: Vec<_> =
         libraries.map(|path| (fs::metadata(&path).unwrap().modified().unwrap(), path)).collect();
     libraries.sort();
-    let probe = std::env::temp_dir().join(format!("pool-sqlx-probe-{}.rs", std::process::id()));
-    fs::write(&probe, "use pool_sqlx::{ServiceError, SqliteConn, actix_web, axum, pooled};\nfn main() {}").unwrap();
+    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui/fine/probe.rs");
     let fits = libraries.into_iter().rev().map(|(_, path)| path).find(|path| compile(path, &probe).status.success());
-    fs::remove_file(probe).unwrap();
     fits.expect("no library with sqlite, axum and actix beside the test")
 }
 
 fn compile(library: &Path, case: &Path) -> Output {
+    compile_as("2024", library, case)
+}
+
+fn compile_as(edition: &str, library: &Path, case: &Path) -> Output {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let folder = library.parent().unwrap();
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
-    command.args(["--edition=2024", "--crate-type=bin", "--error-format=json", "--emit=metadata", "-o"]);
-    command.arg(std::env::temp_dir().join(format!("pool-sqlx-case-{}.rmeta", std::process::id())));
+    command.args(["--edition", edition, "--crate-type=bin", "--error-format=json", "--emit=metadata", "-o"]);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let metadata = std::env::temp_dir().join(format!("pool-sqlx-case-{}-{number}.rmeta", std::process::id()));
+    command.arg(&metadata);
     command.arg(format!("-Ldependency={}", folder.display())).arg(format!("--extern=pool_sqlx={}", library.display()));
-    command.arg(case).output().unwrap()
+    let output = command.arg(case).output().unwrap();
+    let _ = fs::remove_file(metadata);
+    output
 }
 
 /// The messages and where they point to; what concerns other files than the case is left out.
