@@ -2,7 +2,7 @@
 
 use crate::{
     Backend, Error, Pooler, Tx, TxOptions,
-    manager::{Link, Sqlx},
+    manager::{Link, Sqlx, allow_raw},
 };
 use futures_core::future::BoxFuture;
 use pool_core::Pooled;
@@ -105,13 +105,7 @@ impl<DB: Backend> Conn<DB> {
 
     /// Whether sqlx's own connection may be handed out.
     pub(crate) fn allow_raw(&self) -> Result<(), Error> {
-        match self.pooled.settings.pooler {
-            Pooler::Direct | Pooler::Prepared => Ok(()),
-            Pooler::Unprepared => Err(Error::pooler(
-                "refused: sqlx's own connection would return wrong rows with pooler = \"unprepared\"; run statements on the \
-                 pool's &mut PgConn or &mut PgTx, or use a pooler that keeps prepared statements (pooler = \"prepared\")",
-            )),
-        }
+        allow_raw(&self.pooled.settings)
     }
 
     /// Another `statement_timeout` than the pool's, until the connection goes back.

@@ -1,12 +1,13 @@
 //! How the pool opens, tests, cleans and closes connections of sqlx.
 
 use crate::{
-    DatabaseSettings, Error, Reset, TxOptions,
+    DatabaseSettings, Error, Pooler, Reset, TxOptions,
     backend::{Backend, Class, Keeper, Options},
     executor::Track,
 };
+use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
-use sqlx::{Connection, SqlStr};
+use sqlx::{Connection, SqlStr, pool::PoolConnectionMetadata};
 use std::{
     sync::{Arc, Once},
     time::Duration,
@@ -65,6 +66,29 @@ impl<DB: Backend> Sqlx<DB> {
         &self.settings
     }
 
+    pub(crate) fn options(&self) -> &Options<DB> {
+        &self.options
+    }
+
+    /// Whether sqlx's own connection may be handed out.
+    pub(crate) fn allow_raw(&self) -> Result<(), Error> {
+        allow_raw(&self.settings)
+    }
+
+    /// What a connection of sqlx's own pool needs before it is used.
+    pub(crate) fn after_connect(
+        &self,
+    ) -> impl for<'c> Fn(&'c mut DB::Connection, PoolConnectionMetadata) -> BoxFuture<'c, Result<(), sqlx::Error>>
+    + Send
+    + Sync
+    + 'static {
+        let settings = Arc::clone(&self.settings);
+        move |conn, _| {
+            let settings = Arc::clone(&settings);
+            Box::pin(async move { DB::on_connect(conn, &settings).await.map(drop) })
+        }
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()
@@ -87,8 +111,8 @@ impl<DB: Backend> Sqlx<DB> {
         self.ensure_anchor().await?;
         let mut direct = DatabaseSettings::clone(&self.settings);
         if let Some(url) = &self.settings.listen_url {
-            (direct.url, direct.pooler) = (url.clone(), crate::Pooler::Direct);
-        } else if direct.pooler != crate::Pooler::Direct {
+            (direct.url, direct.pooler) = (url.clone(), Pooler::Direct);
+        } else if direct.pooler != Pooler::Direct {
             return Err(Error::pooler(
                 "refused: migrations hold a lock of the session, which a pooler cannot; set listen_url to the server itself",
             ));
@@ -116,6 +140,17 @@ impl<DB: Backend> Sqlx<DB> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether sqlx's own connection may be handed out.
+pub(crate) fn allow_raw(settings: &DatabaseSettings) -> Result<(), Error> {
+    match settings.pooler {
+        Pooler::Direct | Pooler::Prepared => Ok(()),
+        Pooler::Unprepared => Err(Error::pooler(
+            "refused: sqlx's own connection would return wrong rows with pooler = \"unprepared\"; run statements on the \
+             pool's &mut PgConn or &mut PgTx, or use a pooler that keeps prepared statements (pooler = \"prepared\")",
+        )),
     }
 }
 

@@ -169,6 +169,30 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         self.core.close().await
     }
 
+    /// A pool of sqlx's own to the same database, with the same limits, for libraries that insist on one.
+    ///
+    /// Its connections are beside this pool's: the server may see up to `connections` more. Nothing of what this pool does for its
+    /// users holds there, and nothing is counted. It takes the password of the url, not of `before_connect`.
+    ///
+    /// # Errors
+    ///
+    /// With `pooler = "unprepared"`, where sqlx's own statements would return wrong rows.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn sqlx_pool(&self, connections: u32) -> Result<sqlx::Pool<DB>, Error> {
+        let (manager, settings) = (self.core.manager(), self.core.settings());
+        manager.allow_raw()?;
+        let pool = sqlx::pool::PoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(settings.pool_timeout)
+            .max_lifetime(settings.pool_recycle)
+            .idle_timeout(settings.idle_timeout)
+            .after_connect(manager.after_connect());
+        Ok(pool.connect_lazy_with(manager.options().clone()))
+    }
+
     /// Tells whether a request would get a connection that works: acquires one and asks the server for a sign of life.
     ///
     /// For a readiness check. Takes a connection for one round trip, so it also fails when the pool is exhausted.

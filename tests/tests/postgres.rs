@@ -347,6 +347,68 @@ async fn each_connect_asks_for_the_password_of_the_moment() {
     std::fs::remove_file(rules).unwrap();
 }
 
+/// As people have them, from before there was a pool.
+mod helpers {
+    use pool_sqlx::sqlx;
+    use sqlx::{FromRow, PgConnection, PgExecutor, Postgres, QueryBuilder};
+
+    #[derive(Debug, FromRow, PartialEq)]
+    pub(crate) struct Track {
+        pub(crate) id: i64,
+        pub(crate) title: String,
+    }
+
+    pub(crate) async fn insert(conn: &mut PgConnection, tracks: &[Track]) -> Result<u64, sqlx::Error> {
+        let mut insert = QueryBuilder::<Postgres>::new("insert into tracks (id, title) ");
+        insert.push_values(tracks, |mut row, track| {
+            row.push_bind(track.id).push_bind(&track.title);
+        });
+        Ok(insert.build().execute(conn).await?.rows_affected())
+    }
+
+    pub(crate) async fn all(executor: impl PgExecutor<'_>) -> Result<Vec<Track>, sqlx::Error> {
+        sqlx::query_as("select id, title from tracks order by id").fetch_all(executor).await
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_for_sqlx_works_as_it_is() {
+    use helpers::{Track, all, insert};
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table tracks (id bigint, title text)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let tracks = || (1..=3).map(|id| Track { id, title: format!("track {id}") }).collect::<Vec<_>>();
+    let mut conn = pool.acquire().await.unwrap();
+    assert_eq!(insert(&mut conn, &tracks()).await.unwrap(), 3);
+    assert_eq!(all(&mut conn).await.unwrap(), tracks());
+    assert_eq!(all(&mut *conn).await.unwrap(), tracks());
+    let mut tx = conn.begin().await.unwrap();
+    assert_eq!(all(&mut tx).await.unwrap(), tracks());
+    tx.rollback().await.unwrap();
+
+    let mut copy = conn.raw().copy_in_raw("copy tracks from stdin").await.unwrap();
+    copy.send(&b"4\ttrack 4\n"[..]).await.unwrap();
+    assert_eq!(copy.finish().await.unwrap(), 1);
+    drop(conn);
+    assert_eq!(all(&pool).await.unwrap().len(), 4);
+    assert_eq!(pool.status().totals.opened, 1);
+}
+
+#[tokio::test]
+async fn a_library_that_insists_on_sqlx_s_pool_gets_one_with_the_same_limits_and_a_budget() {
+    let database = Postgres::shared().database().unwrap();
+    let limits = settings(database.url()).with_statement_timeout(Duration::from_millis(1234));
+    let pool = PgPool::connect(limits).await.unwrap();
+    let theirs: sqlx::PgPool = pool.sqlx_pool(2).unwrap();
+    let show = sqlx::query_scalar::<_, String>("select current_setting('statement_timeout')");
+    assert_eq!(show.fetch_one(&theirs).await.unwrap(), "1234ms");
+    let held = (theirs.acquire().await.unwrap(), theirs.acquire().await.unwrap());
+    assert!(theirs.try_acquire().is_none());
+    assert_eq!((database.backends().unwrap(), pool.status().open), (3, 1));
+    drop(held);
+    theirs.close().await;
+}
+
 #[tokio::test]
 async fn an_error_s_kind_follows_its_sqlstate() {
     let database = Postgres::shared().database().unwrap();
