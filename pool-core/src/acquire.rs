@@ -26,6 +26,10 @@ use tokio::{runtime::Handle, time::Sleep};
 /// # Fairness
 ///
 /// Callers are served in the order of their first poll, and nobody overtakes.
+///
+/// # Panics
+///
+/// If it has to wait, is polled outside of a tokio runtime, and no other runtime drives the pool.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, M: Manager> {
     shared: &'a Arc<Shared<M>>,
@@ -117,7 +121,13 @@ impl Waiting {
     /// Whether the caller's own timer has rung, if it needs one.
     fn rings<M: Manager>(&mut self, shared: &Shared<M>, driver: Option<u64>, cx: &mut Context<'_>) -> bool {
         if self.timer.is_none() {
-            let Ok(here) = Handle::try_current() else { return false };
+            let Ok(here) = Handle::try_current() else {
+                assert!(
+                    driver.is_some(),
+                    "a connection can only be opened in a tokio runtime: poll this future inside one"
+                );
+                return false;
+            };
             if driver.is_none_or(|there| there == bits(here.id())) {
                 return false; // the driver keeps the alarm, or is about to start here
             }

@@ -27,7 +27,7 @@ async fn run<M: Manager>(seat: Seat<M>) {
         if drained {
             return;
         }
-        while let Some(work) = shared.turn(|state, now, _| state.next_job(now)) {
+        while let Some(work) = shared.turn(|state, now, fx| state.next_job(now, fx)) {
             job::start(&runtime, Arc::clone(shared), work);
         }
         match shared.instant(alarm) {

@@ -44,9 +44,9 @@ impl Verdict {
     /// What it means, in a few words.
     fn phrase(self) -> &'static str {
         match self {
-            Self::Exhausted => "all are in use",
-            Self::Leaking => "all are in use, one for longer than leak_after",
-            Self::Nested => "all are held by tasks that wait for another one",
+            Self::Exhausted => "all are taken",
+            Self::Leaking => "all are taken, one for longer than leak_after",
+            Self::Nested => "all were borrowed by tasks that wait for another one",
             Self::Connecting => "none could be opened",
             Self::Refused => "too many wait already",
             Self::Paused => "lending is paused",
@@ -248,7 +248,15 @@ impl<E> Clone for ConnectError<E> {
 impl<E: fmt::Display> fmt::Display for ConnectError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.failure {
-            Failure::Manager(error) => error.fmt(f),
+            // One line, and never nothing: this is read in a log.
+            Failure::Manager(error) => {
+                let text = error.to_string();
+                let mut words = text.split_whitespace().peekable();
+                if words.peek().is_none() {
+                    return write!(f, "the manager gave no reason ({})", std::any::type_name::<E>());
+                }
+                (0..).zip(words).try_for_each(|(i, word)| write!(f, "{}{word}", if i == 0 { "" } else { " " }))
+            }
             Failure::TimedOut(limit) => write!(f, "the server did not answer within {}", short(*limit)),
             Failure::Aborted(why) => f.write_str(why),
         }

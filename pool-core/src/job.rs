@@ -7,7 +7,12 @@ use crate::{
     state::{Ns, SlotId, effects::Job, time},
     sync::spawn,
 };
-use std::sync::Arc;
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
 use tokio::{runtime::Handle, time::timeout};
 
 /// Runs the job in a new task on this runtime. However that ends, the slot is reported back.
@@ -24,13 +29,24 @@ pub(crate) fn start<M: Manager>(runtime: &Handle, shared: Arc<Shared<M>>, job: J
 }
 
 async fn connect<M: Manager>(held: Held<M>, limit: Ns) {
-    let manager = &held.shared.manager;
-    let error = match timeout(time(limit), manager.connect()).await {
-        Ok(Ok(conn)) => {
+    let (shared, manager) = (&held.shared, &held.shared.manager);
+    let attempt = async {
+        let mut closed = pin!(shared.closed.notified());
+        closed.as_mut().enable();
+        match shared.look(|state, _| state.is_closed()) {
+            true => None,
+            false => unless(closed, timeout(time(limit), manager.connect())).await,
+        }
+    };
+    let error = match attempt.await {
+        None => ConnectError { class: ErrorClass::Transient, failure: Failure::Aborted("the pool was closed") },
+        Some(Ok(Ok(conn))) => {
             return held.report(|shared, slot| shared.turn(|state, now, fx| state.connected(slot, conn, now, fx)));
         }
-        Ok(Err(error)) => ConnectError { class: manager.classify(&error), failure: Failure::Manager(Arc::new(error)) },
-        Err(_) => ConnectError { class: ErrorClass::Transient, failure: Failure::TimedOut(time(limit)) },
+        Some(Ok(Err(error))) => {
+            ConnectError { class: manager.classify(&error), failure: Failure::Manager(Arc::new(error)) }
+        }
+        Some(Err(_)) => ConnectError { class: ErrorClass::Transient, failure: Failure::TimedOut(time(limit)) },
     };
     let said = error.to_string();
     held.report(|shared, slot| shared.turn(|state, now, fx| state.connect_failed(slot, error, said, now, fx)));
@@ -65,6 +81,16 @@ async fn reset<M: Manager>(held: Held<M>, mut conn: M::Conn, limit: Ns) {
 async fn close<M: Manager>(held: Held<M>, conn: M::Conn, limit: Ns, reason: CloseReason) {
     let confirmed = timeout(time(limit), held.shared.manager.close(conn)).await.is_ok();
     held.report(|shared, slot| shared.turn(|state, now, fx| state.was_closed(slot, reason, confirmed, now, fx)));
+}
+
+/// What the work gives, or `None` if it is stopped first.
+async fn unless<T>(mut stop: Pin<&mut impl Future<Output = ()>>, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => stop.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 #[derive(Clone, Copy)]

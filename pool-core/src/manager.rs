@@ -5,8 +5,8 @@ use std::future::Future;
 /// Opens, tests, cleans and closes one kind of connection.
 ///
 /// The pool decides when each method runs and bounds how long it may take; a manager keeps no time and no count.
-/// Every method runs in a task of the pool, never inside a caller's future, so a caller that gives up cannot cut it
-/// short. A method that panics costs its connection and nothing else: the slot comes back.
+/// Every asynchronous method runs in a task of the pool, never inside a caller's future, so a caller that gives up cannot
+/// cut it short. A method that panics costs its connection and nothing else: the slot comes back.
 ///
 /// # Example
 ///
@@ -38,7 +38,7 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Makes one attempt to open a connection.
     ///
-    /// Limits and retries are the pool's: an attempt that outlasts `connection_timeout` is dropped.
+    /// Limits and retries are the pool's: an attempt that outlasts `connection_timeout`, or the pool, is dropped.
     fn connect(&self) -> impl Future<Output = Result<Self::Conn, Self::Error>> + Send;
 
     /// Tests a connection before it is lent, within `ping_timeout`.

@@ -2,7 +2,10 @@
 
 use crate::{
     Acquire, AcquireError, CloseReport, ConnectError, ErrorClass, Holder, Manager, Observer, Pause, Pooled, Settings,
-    SettingsError, Site, Startup, Status, Timings, TryAcquireError, driver, error::Cause, shared::Shared, state::State,
+    SettingsError, Site, Startup, Status, Timings, TryAcquireError, driver,
+    error::Cause,
+    shared::Shared,
+    state::{State, Warmth},
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -37,8 +40,13 @@ impl<M: Manager> Pool<M> {
     ///
     /// The first connect that cannot succeed by waiting, or, when the time is up and none is open, the last error. The warm-up ends
     /// with it; what was opened stays open.
-    pub async fn connect(&self) -> Result<(), AcquireError<M::Error>> {
-        self.connect_with(Startup::WaitUpTo(self.settings().pool_timeout)).await
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the warm-up; what was opened stays open.
+    #[track_caller]
+    pub fn connect(&self) -> impl Future<Output = Result<(), AcquireError<M::Error>>> + Send + use<'_, M> {
+        self.connect_with(Startup::WaitUpTo(self.settings().pool_timeout))
     }
 
     /// As [`connect`](Self::connect), with a choice of what to do when the database is not there.
@@ -46,7 +54,19 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// As the choice says; never with [`Startup::Anyway`].
-    pub async fn connect_with(&self, startup: Startup) -> Result<(), AcquireError<M::Error>> {
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`connect`](Self::connect); with [`Startup::Anyway`] there is nothing to cancel.
+    #[track_caller]
+    pub fn connect_with(
+        &self,
+        startup: Startup,
+    ) -> impl Future<Output = Result<(), AcquireError<M::Error>>> + Send + use<'_, M> {
+        self.warm_up(startup, Site::here())
+    }
+
+    async fn warm_up(&self, startup: Startup, site: Site) -> Result<(), AcquireError<M::Error>> {
         let (begun, failures) = self.shared.turn(|state, now, fx| {
             state.warm_up(now, fx);
             (state.arrival(now), state.connect_errors())
@@ -59,20 +79,24 @@ impl<M: Manager> Pool<M> {
         let hopeless = |error: &ConnectError<M::Error>| {
             startup == Startup::FailFast || !matches!(error.class(), ErrorClass::Transient | ErrorClass::Lost)
         };
-        let failed = |cause| {
-            self.shared.turn(|state, _, fx| state.stop_warm_up(fx));
-            Err(self.shared.explain(cause, None, Site::here(), begun))
-        };
+        // Failed or dropped, the warm-up ends with this call; what has begun well goes on.
+        let stop = WarmUp(&self.shared);
         let warm = self.until_warm(|state| {
             let error = state.last_connect_error().filter(|_| state.connect_errors() > failures)?;
             hopeless(error).then(|| error.clone())
         });
-        match tokio::time::timeout(limit, warm).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Some(error))) => failed(Cause::Connect(error)),
-            Ok(Err(None)) => failed(Cause::Closed),
-            Err(_) if self.status().open > 0 => Ok(()),
-            Err(_) => failed(Cause::TimedOut),
+        let cause = match tokio::time::timeout(limit, warm).await {
+            Ok(Ok(())) => None,
+            Ok(Err(cause)) => Some(cause),
+            Err(_) if startup != Startup::FailFast && self.shared.look(|state, _| state.has_some()) => None,
+            Err(_) => Some(Cause::TimedOut),
+        };
+        match cause {
+            None => {
+                std::mem::forget(stop);
+                Ok(())
+            }
+            Some(cause) => Err(self.shared.explain(cause, None, site, begun)),
         }
     }
 
@@ -80,30 +104,39 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// The pool was closed.
+    /// The warm-up was given up, or the pool was closed.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future gives up the waiting, not the warm-up.
-    pub async fn ready(&self) -> Result<(), AcquireError<M::Error>> {
-        let begun = self.shared.look(|state, now| state.arrival(now));
-        let warm = self.until_warm(|_| None).await;
-        warm.map_err(|_| self.shared.explain(Cause::Closed, None, Site::here(), begun))
+    #[track_caller]
+    pub fn ready(&self) -> impl Future<Output = Result<(), AcquireError<M::Error>>> + Send + use<'_, M> {
+        let site = Site::here();
+        async move {
+            let begun = self.shared.look(|state, now| state.arrival(now));
+            let warm = self.until_warm(|_| None).await;
+            warm.map_err(|cause| self.shared.explain(cause, None, site, begun))
+        }
     }
 
-    /// Waits for the end of the warm-up; `Err` with what `give_up` finds, or `None` if the pool was closed.
+    /// Waits for the end of the warm-up; `Err` with what `give_up` finds, or with why there is nothing to wait for.
     async fn until_warm(
         &self,
         give_up: impl Fn(&State<M::Conn, M::Error>) -> Option<ConnectError<M::Error>>,
-    ) -> Result<(), Option<ConnectError<M::Error>>> {
+    ) -> Result<(), Cause<M::Error>> {
         loop {
             let news = self.shared.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            let found = self.shared.look(|state, _| match (state.is_closed(), give_up(state)) {
-                (true, _) => Some(Err(None)),
-                (_, Some(error)) => Some(Err(Some(error))),
-                _ => state.is_warm().then_some(Ok(())),
+            let found = self.shared.turn(|state, _, fx| {
+                state.want_driver(fx);
+                match (give_up(state), state.warmth()) {
+                    _ if state.is_closed() => Some(Err(Cause::Closed)),
+                    (Some(error), _) => Some(Err(Cause::Connect(error))),
+                    (None, Warmth::Warm) => Some(Ok(())),
+                    (None, Warmth::GivenUp) => Some(Err(Cause::TimedOut)),
+                    (None, Warmth::Warming) => None,
+                }
             });
             match found {
                 Some(found) => return found,
@@ -274,23 +307,43 @@ impl<M: Manager> Pool<M> {
     ///
     /// The pool is closed from the first poll on; dropping the future only gives up the report.
     pub async fn close(&self) -> CloseReport {
-        let drained = self.shared.drained.notified();
-        tokio::pin!(drained);
-        drained.as_mut().enable();
-        let (before, done, grace) = self.shared.turn(|state, now, fx| {
+        let (before, grace) = self.shared.turn(|state, now, fx| {
+            let before = state.status(now);
             state.close(now, fx);
-            (state.status(now), state.is_drained(), state.settings().shutdown_grace)
+            (before, state.settings().shutdown_grace)
         });
-        if !done {
-            // Timeout or not, the report tells.
-            let _ = tokio::time::timeout(grace, drained).await;
-        }
+        let drained = async {
+            loop {
+                let drained = self.shared.drained.notified();
+                tokio::pin!(drained);
+                drained.as_mut().enable();
+                let done = self.shared.turn(|state, _, fx| {
+                    state.want_driver(fx);
+                    state.is_drained()
+                });
+                if done {
+                    return;
+                }
+                drained.await;
+            }
+        };
+        // Timeout or not, the report tells.
+        let _ = tokio::time::timeout(grace, drained).await;
         let (after, still_held) = self.shared.look(|state, now| (state.status(now), state.holders(now)));
         CloseReport {
             closed: after.totals.closed() - before.totals.closed(),
             still_held,
             abandoned: after.abandoned - before.abandoned,
         }
+    }
+}
+
+/// A warm-up that ends if this is dropped.
+struct WarmUp<'a, M: Manager>(&'a Arc<Shared<M>>);
+
+impl<M: Manager> Drop for WarmUp<'_, M> {
+    fn drop(&mut self) {
+        self.0.turn(|state, _, fx| state.stop_warm_up(fx));
     }
 }
 

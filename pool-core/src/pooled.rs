@@ -1,6 +1,6 @@
 //! The guard of a lent connection.
 
-use crate::{Hold, Manager, Site, shared::Shared, state::Loan};
+use crate::{CloseReason, Hold, Manager, Site, shared::Shared, state::Loan};
 use std::{
     fmt,
     ops::{Deref, DerefMut},
@@ -45,7 +45,7 @@ impl<M: Manager> Pooled<M> {
     /// Has the connection closed instead of given back.
     pub fn discard(mut self) {
         let conn = self.conn.take().expect("BUG: a guard holds its connection until it is dropped");
-        self.shared.turn(|state, now, fx| state.discard(self.loan.slot, conn, now, fx));
+        self.shared.turn(|state, now, fx| state.discard(self.loan.slot, conn, CloseReason::Removed, now, fx));
     }
 
     /// The pool's manager.

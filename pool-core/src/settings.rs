@@ -226,6 +226,12 @@ impl fmt::Display for MaxOverflow {
 }
 
 /// What happens when a task that holds a connection asks the same pool for another.
+///
+/// Code inside [`Hold::during`](crate::Hold::during), and so the body of every `#[pooled]` function, is known to keep its connection.
+/// For other code the task that borrowed a connection counts as its holder until it comes home, also if the guard went to another task,
+/// or if the two acquires are branches of one `join!`.
+///
+/// With `n` tasks that each need `c` connections at once, a pool of `n * (c - 1) + 1` cannot get stuck.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Nested {
@@ -250,11 +256,11 @@ pub enum Pause {
 /// How a service starts when the database is not there yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Startup {
-    /// The first failed connect ends the attempt.
+    /// The first failed connect ends the attempt; `connection_timeout` bounds it.
     FailFast,
     /// Connects are repeated for this long.
     WaitUpTo(Duration),
-    /// The pool warms up in the background; the service starts at once.
+    /// The pool warms up in the background, retrying whatever fails; the service starts at once.
     Anyway,
 }
 

@@ -1,7 +1,7 @@
 //! The one place that locks: lock, decide, unlock, perform.
 
 use crate::{
-    Condition, Manager, Settings, Site, Step, Verdict,
+    CloseReason, Condition, Manager, Settings, Site, Step, Verdict,
     error::{AcquireError, Cause, Report},
     nested,
     outbox::Outbox,
@@ -23,6 +23,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) kick: Notify,
     /// Tells those who wait for the end that the pool is closed and empty.
     pub(crate) drained: Notify,
+    /// Tells connects under way that the pool was closed.
+    pub(crate) closed: Notify,
     /// Tells those who wait for the warm-up how it goes.
     pub(crate) news: Notify,
     /// Events on their way to observers.
@@ -48,6 +50,7 @@ impl<M: Manager> Shared<M> {
             state: Mutex::new(State::new(settings, seed)),
             kick: Notify::new(),
             drained: Notify::new(),
+            closed: Notify::new(),
             news: Notify::new(),
             outbox: Arc::default(),
             drive,
@@ -116,11 +119,10 @@ impl<M: Manager> Shared<M> {
 
     /// Takes a connection home from its guard. Never waits.
     pub(crate) fn release(self: &Arc<Self>, id: SlotId, mut conn: M::Conn) {
-        // A manager that panics here is not trusted with the connection again.
-        let condition =
-            catch_unwind(AssertUnwindSafe(|| self.manager.condition(&mut conn))).unwrap_or(Condition::Broken);
-        match condition {
-            Condition::Clean => {
+        match catch_unwind(AssertUnwindSafe(|| self.manager.condition(&mut conn))) {
+            // A manager that panics here is not trusted with the connection again.
+            Err(_) => self.turn(|state, now, fx| state.discard(id, conn, CloseReason::Broken, now, fx)),
+            Ok(Condition::Clean) => {
                 let now = self.now();
                 let mut state = self.lock();
                 if let Err(conn) = state.give(id, conn, now) {
@@ -129,8 +131,8 @@ impl<M: Manager> Shared<M> {
                     self.finish(state, now, fx);
                 }
             }
-            Condition::Dirty => self.turn(|state, now, fx| state.come_home_dirty(id, conn, now, fx)),
-            Condition::Broken => self.turn(|state, now, fx| state.come_home_broken(id, conn, now, fx)),
+            Ok(Condition::Dirty) => self.turn(|state, now, fx| state.come_home_dirty(id, conn, now, fx)),
+            Ok(Condition::Broken) => self.turn(|state, now, fx| state.come_home_broken(id, conn, now, fx)),
         }
     }
 
@@ -203,12 +205,15 @@ impl<M: Manager> Shared<M> {
         for waker in fx.more {
             waker.wake();
         }
-        drop(fx.dispose);
+        drop((fx.spent, fx.dispose));
         if homeless {
             self.start_driver();
         }
         if fx.kick {
             self.kick.notify_one();
+        }
+        if fx.closed {
+            self.closed.notify_waiters();
         }
         if fx.news {
             self.news.notify_waiters();

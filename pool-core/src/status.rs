@@ -64,8 +64,14 @@ impl fmt::Display for Status {
             MaxOverflow::Unlimited => f.write_str("unlimited")?,
         }
         write!(f, ", idle {}", self.idle)?;
-        if self.opening > 0 {
-            write!(f, ", opening {}", self.opening)?;
+        let under_way = [
+            ("opening", self.opening),
+            ("pinging", self.pinging),
+            ("resetting", self.resetting),
+            ("closing", self.closing),
+        ];
+        for (what, n) in under_way.into_iter().filter(|(_, n)| *n > 0) {
+            write!(f, ", {what} {n}")?;
         }
         write!(f, ", waiting {}", self.waiting)
     }

@@ -19,6 +19,8 @@ pub struct Moment {
 pub enum Step {
     /// The caller took its place in the queue.
     Queued,
+    /// A connect was under way when the caller came, since this long.
+    ConnectUnderWay(Duration),
     /// A connect began.
     ConnectBegan,
     /// A connect failed, with what was said.
@@ -41,6 +43,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Queued => f.write_str("queued"),
+            Self::ConnectUnderWay(since) => write!(f, "connecting for {} already", short(*since)),
             Self::ConnectBegan => f.write_str("connecting"),
             Self::ConnectFailed(error) => write!(f, "connect failed: {error}"),
             Self::Connected => f.write_str("connected"),

@@ -2,9 +2,16 @@
 
 use super::{NEVER, Ns, State, effects::Effects, live::Phase, queue::Outcome};
 use crate::{CloseReason, Pause, Settings, Verdict};
-use std::fmt::Display;
 
-impl<C, E: Display> State<C, E> {
+/// How far the warm-up is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Warmth {
+    Warm,
+    Warming,
+    GivenUp,
+}
+
+impl<C, E> State<C, E> {
     /// Retires every connection that exists or is being opened.
     pub(crate) fn invalidate(&mut self, now: Ns, fx: &mut Effects<C>) {
         if !self.closed {
@@ -17,7 +24,7 @@ impl<C, E: Display> State<C, E> {
     pub(crate) fn close(&mut self, now: Ns, fx: &mut Effects<C>) {
         if !self.closed {
             (self.closed, self.warm) = (true, 0);
-            fx.news = true;
+            (fx.closed, fx.news) = (true, true);
             self.turn_away(|| Outcome::Closed, fx);
             while let Some(id) = self.idle.pop() {
                 let conn = self.slots.take_conn(id);
@@ -60,25 +67,53 @@ impl<C, E: Display> State<C, E> {
             let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");
             self.close_idle(id, CloseReason::Excess, now, fx);
         }
+        if self.warm > 0 {
+            self.warm = self.settings.pool_size; // more could not be kept
+            self.check_warmth(fx);
+        }
         self.advance(now, fx);
         fx.kick = true; // every alarm may be another now
     }
 
     /// Opens connections ahead of need until `pool_size` are open.
     pub(crate) fn warm_up(&mut self, now: Ns, fx: &mut Effects<C>) {
-        let size = self.settings.pool_size;
-        self.warm = if self.closed || self.slots.open_count() >= size { 0 } else { size };
+        self.warm = if self.closed { 0 } else { self.settings.pool_size };
+        self.gave_up = false;
+        self.check_warmth(fx);
         self.advance(now, fx);
     }
 
     /// Gives a warm-up up: connections are opened when they are needed.
     pub(crate) fn stop_warm_up(&mut self, fx: &mut Effects<C>) {
-        (self.warm, fx.news) = (0, true);
+        if self.warm > 0 {
+            (self.warm, self.gave_up, fx.news) = (0, true, true);
+        }
     }
 
-    /// Whether no warm-up is under way.
-    pub(crate) fn is_warm(&self) -> bool {
-        self.warm == 0
+    /// Ends the warm-up when what it aims at is there.
+    pub(super) fn check_warmth(&mut self, fx: &mut Effects<C>) {
+        if self.slots.established() >= self.warm {
+            (self.warm, fx.news) = (0, fx.news || self.warm > 0);
+        }
+    }
+
+    /// Whether a warm-up is under way, has ended well (or never began), or was given up.
+    pub(crate) fn warmth(&self) -> Warmth {
+        match (self.warm, self.gave_up) {
+            (0, false) => Warmth::Warm,
+            (0, true) => Warmth::GivenUp,
+            _ => Warmth::Warming,
+        }
+    }
+
+    /// Has a driver started if there is none: called by those who wait for something only a driver does.
+    pub(crate) fn want_driver(&self, fx: &mut Effects<C>) {
+        fx.kick |= self.driver.is_none();
+    }
+
+    /// Whether any connection is established.
+    pub(crate) fn has_some(&self) -> bool {
+        self.slots.established() > 0
     }
 
     /// How many connects have failed so far.
@@ -122,7 +157,7 @@ impl<C, E: Display> State<C, E> {
             self.vacate(id, reason, now, fx);
         }
         fx.more.extend(self.queue.wakers()); // whoever comes first brings a runtime for the next driver
-        fx.drained |= self.is_drained();
+        (fx.news, fx.drained) = (true, true); // those who wait must look, and start another driver
     }
 
     /// Whether nothing is left: no slot, no caller, and none to come.

@@ -10,16 +10,20 @@ pub(crate) struct Effects<C> {
     pub(crate) wake: Option<Waker>,
     /// Further callers; only a sweep or a close has any.
     pub(crate) more: Vec<Waker>,
+    /// Wakers nobody needs any more: what they own may run foreign code when it goes.
+    pub(crate) spent: Vec<Waker>,
     /// Connections to drop without a word: their runtime is gone.
     pub(crate) dispose: Vec<C>,
     /// What happened, for the logs.
     pub(crate) events: Vec<Event>,
     /// The driver has something to do, or an earlier alarm.
     pub(crate) kick: bool,
-    /// A connect of the warm-up has ended, or the pool was closed.
+    /// Those who wait for the warm-up should look again.
     pub(crate) news: bool,
-    /// The pool is closed and empty.
+    /// Those who wait for the end should look again.
     pub(crate) drained: bool,
+    /// The pool was closed: connects under way are given up.
+    pub(crate) closed: bool,
 }
 
 impl<C> Effects<C> {
@@ -36,11 +40,13 @@ impl<C> Default for Effects<C> {
         Self {
             wake: None,
             more: Vec::new(),
+            spent: Vec::new(),
             dispose: Vec::new(),
             events: Vec::new(),
             kick: false,
             news: false,
             drained: false,
+            closed: false,
         }
     }
 }

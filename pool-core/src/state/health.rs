@@ -21,9 +21,14 @@ impl<E> Pulse<E> {
         Self { health: Health::Warm, failures: 0, failing_since: 0, not_before: 0, last_error: None }
     }
 
-    /// A connection was established or answered a ping. Says whether that is news.
-    pub(crate) fn good(&mut self) -> bool {
+    /// A connection was established. Says whether that is news.
+    pub(crate) fn connected(&mut self) -> bool {
         (self.failures, self.not_before, self.last_error) = (0, 0, None);
+        self.answered()
+    }
+
+    /// A connection answered a ping, which says nothing of whether another can be opened. Says whether that is news.
+    pub(crate) fn answered(&mut self) -> bool {
         std::mem::replace(&mut self.health, Health::Warm) != Health::Warm
     }
 

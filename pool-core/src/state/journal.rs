@@ -1,34 +1,35 @@
 //! What happened lately, so that a slow or failed acquire can tell its story.
 
 use super::{Arrival, Ns, time};
-use crate::{Moment, Step, error::ConnectError};
-use std::{collections::VecDeque, fmt::Display};
+use crate::{Moment, Step};
+use std::{collections::VecDeque, sync::Arc};
 
 /// Enough for the attempts of ten seconds at the longest back-off, several times over.
 const KEPT: usize = 128;
 
 /// The last happenings that make callers wait: connects and pings, not the lending that goes on all the time.
-pub(crate) struct Journal<E> {
-    entries: VecDeque<(Ns, Entry<E>)>,
+pub(crate) struct Journal {
+    entries: VecDeque<(Ns, Entry)>,
     /// Entries ever made.
     made: u64,
 }
 
-pub(crate) enum Entry<E> {
+pub(crate) enum Entry {
     ConnectBegan,
-    ConnectFailed(ConnectError<E>),
+    /// With what was said.
+    ConnectFailed(Arc<str>),
     Connected,
     PingBegan,
     PingFailed,
     PingAnswered,
 }
 
-impl<E> Journal<E> {
+impl Journal {
     pub(crate) fn new() -> Self {
         Self { entries: VecDeque::with_capacity(KEPT), made: 0 }
     }
 
-    pub(crate) fn note(&mut self, now: Ns, entry: Entry<E>) {
+    pub(crate) fn note(&mut self, now: Ns, entry: Entry) {
         if self.entries.len() == KEPT {
             self.entries.pop_front();
         }
@@ -42,10 +43,7 @@ impl<E> Journal<E> {
     }
 
     /// The story of a caller that came then, in order.
-    pub(crate) fn since(&self, Arrival { at: arrived, mark }: Arrival) -> Vec<Moment>
-    where
-        E: Display,
-    {
+    pub(crate) fn since(&self, Arrival { at: arrived, mark }: Arrival) -> Vec<Moment> {
         let queued = Moment { after: time(0), step: Step::Queued };
         let earlier = (mark + self.entries.len() as u64).saturating_sub(self.made) as usize;
         let story = self.entries.iter().skip(earlier).map(|(at, entry)| Moment {

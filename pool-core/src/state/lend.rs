@@ -10,9 +10,9 @@ use super::{
     time,
 };
 use crate::{CloseReason, Event, Nested, Pause, Site, Step, Verdict, error::ConnectError};
-use std::{fmt::Display, task::Waker};
+use std::task::Waker;
 
-impl<C, E: Display> State<C, E> {
+impl<C, E> State<C, E> {
     /// Lends an idle, fresh connection. The common step: no effects.
     pub(crate) fn take(&mut self, caller: Caller, now: Ns) -> Option<(Loan, C)> {
         if !self.queue.is_empty() || self.closed || self.paused.is_some() || self.injected.is_some() {
@@ -85,10 +85,10 @@ impl<C, E: Display> State<C, E> {
         self.advance(now, fx);
     }
 
-    /// Takes back a connection that its user wants closed.
-    pub(crate) fn discard(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    /// Takes back a connection that is to be closed, which says nothing of the others.
+    pub(crate) fn discard(&mut self, id: SlotId, conn: C, reason: CloseReason, now: Ns, fx: &mut Effects<C>) {
         self.released(id, now, fx);
-        self.retire(id, conn, CloseReason::Removed, now, fx);
+        self.retire(id, conn, reason, now, fx);
         self.advance(now, fx);
     }
 
@@ -131,11 +131,12 @@ impl<C, E: Display> State<C, E> {
         self.advance(now, fx);
         if self.queue.is_waiting(ticket) {
             if deadline <= now {
-                self.expire(ticket, &mut None, now, fx);
-                fx.wake = None; // the caller is here
+                let waker = self.expire(ticket, &mut None, now);
+                fx.spent.push(waker); // the caller is here
             } else if self.is_deadlocked() {
                 self.totals.refused += 1;
-                drop(self.end(ticket, Outcome::Deadlocked));
+                let waker = self.end(ticket, Outcome::Deadlocked);
+                fx.spent.push(waker);
             } else if deadline < self.armed {
                 self.armed = deadline;
                 fx.kick = true;
@@ -153,7 +154,7 @@ impl<C, E: Display> State<C, E> {
         fx: &mut Effects<C>,
     ) -> Option<Collected<C, E>> {
         if self.queue.is_waiting(ticket) {
-            self.queue.refresh(ticket, waker);
+            fx.spent.extend(self.queue.refresh(ticket, waker));
             fx.kick |= self.driver.is_none(); // its runtime has ended: this caller's takes over
             return None;
         }
@@ -182,8 +183,8 @@ impl<C, E: Display> State<C, E> {
     /// Ends the wait of one caller whose own timer has rung.
     pub(crate) fn time_out(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
         if self.queue.is_waiting(ticket) {
-            self.expire(ticket, &mut None, now, fx);
-            fx.wake = None; // the caller is here
+            let waker = self.expire(ticket, &mut None, now);
+            fx.spent.push(waker); // the caller is here
         }
     }
 
@@ -196,9 +197,10 @@ impl<C, E: Display> State<C, E> {
         }
         let caller = self.queue.waiter(ticket).caller;
         match self.queue.leave(ticket) {
-            Outcome::Waiting(_) => {
+            Outcome::Waiting(waker) => {
                 self.disentangle(&caller);
                 self.totals.cancelled += 1;
+                fx.spent.push(waker);
             }
             Outcome::Granted(id) => {
                 self.totals.cancelled += 1;

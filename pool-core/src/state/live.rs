@@ -151,6 +151,13 @@ impl<C> Slots<C> {
             .expect("BUG: an idle or granted slot, or one with work to do, holds its connection")
     }
 
+    /// Brings what is being opened into a new epoch.
+    pub(crate) fn renew_opening(&mut self, epoch: u32) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.phase == Phase::Opening) {
+            slot.epoch = epoch;
+        }
+    }
+
     /// How many are in a phase.
     pub(crate) fn count(&self, phase: Phase) -> u32 {
         self.counts[phase.index()]
@@ -159,6 +166,11 @@ impl<C> Slots<C> {
     /// Slots that count against the cap: all but the vacant.
     pub(crate) fn used(&self) -> u32 {
         self.slots.len() as u32 - self.vacant.len() as u32
+    }
+
+    /// Established connections that are not on their way out.
+    pub(crate) fn established(&self) -> u32 {
+        self.open_count() - self.counts[PHASES - 1]
     }
 
     /// Established connections that are not confirmed closed.

@@ -28,6 +28,7 @@ mod model;
 mod walk;
 
 use crate::{CloseReason, Event, Pause, Settings, Site, Timings, Totals, Verdict};
+pub(crate) use admin::Warmth;
 use effects::Effects;
 use health::Pulse;
 use idle::Idle;
@@ -37,7 +38,7 @@ pub(crate) use live::SlotId;
 use live::{Phase, Slots};
 use queue::Queue;
 use rules::Fitness;
-use std::{collections::VecDeque, fmt::Display, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 /// Nanoseconds since the pool was made.
 pub(crate) type Ns = u64;
@@ -84,7 +85,7 @@ pub(crate) struct State<C, E> {
     idle: Idle,
     queue: Queue<E>,
     pulse: Pulse<E>,
-    journal: Journal<E>,
+    journal: Journal,
     /// Wait, hold, connect and ping; waits of zero are not recorded but derived from the totals.
     timings: Timings,
     /// Pairs of sites that were warned of as nested.
@@ -103,6 +104,8 @@ pub(crate) struct State<C, E> {
     injected: Option<Verdict>,
     /// Connections to open ahead of need; 0 when the warm-up is over.
     warm: u32,
+    /// Whether the last warm-up ended short of its aim.
+    gave_up: bool,
     /// The cap, or after it was lowered what was admitted before.
     admitted: u32,
     /// What the driver sleeps to.
@@ -116,7 +119,7 @@ pub(crate) struct State<C, E> {
     pub(crate) planted: Option<walk::Planted>,
 }
 
-impl<C, E: Display> State<C, E> {
+impl<C, E> State<C, E> {
     pub(crate) fn new(settings: Settings, seed: u64) -> Self {
         Self {
             slots: Slots::new(),
@@ -134,6 +137,7 @@ impl<C, E: Display> State<C, E> {
             paused: None,
             injected: None,
             warm: 0,
+            gave_up: false,
             admitted: settings.cap().unwrap_or(u32::MAX),
             armed: NEVER,
             driver: None,
@@ -148,7 +152,7 @@ impl<C, E: Display> State<C, E> {
 }
 
 /// The two functions that everything passes through.
-impl<C, E: Display> State<C, E> {
+impl<C, E> State<C, E> {
     /// Matches supply and demand: idle connections go to the callers that wait, and the driver hears of what is left to do.
     fn advance(&mut self, now: Ns, fx: &mut Effects<C>) {
         while let (None, Some((ticket, _)), Some(id)) = (self.paused, self.queue.first(), self.idle.peek()) {

@@ -145,7 +145,7 @@ impl Real {
     fn settle(&mut self) {
         self.state.driver = Some(1);
         self.turn(|s, now, fx| s.sweep(now, fx));
-        while let Some(job) = self.turn(|s, now, _| s.next_job(now)) {
+        while let Some(job) = self.turn(|s, now, fx| s.next_job(now, fx)) {
             match job {
                 Job::Connect { slot, .. } => {
                     self.opened += 1;
@@ -231,7 +231,7 @@ fn run(script: &[Op], lifo: bool) -> Result<(), TestCaseError> {
                         model.serve(false);
                     }
                     Op::Discard(_) => {
-                        real.turn(|s, now, fx| s.discard(slot, conn, now, fx));
+                        real.turn(|s, now, fx| s.discard(slot, conn, crate::CloseReason::Removed, now, fx));
                         model.serve(false);
                     }
                     _ => {

@@ -180,10 +180,11 @@ impl<E> Queue<E> {
         &self.entry(ticket.seat).waiter
     }
 
-    /// Leaves the waker of a caller that still waits.
-    pub(crate) fn refresh(&mut self, ticket: Ticket, waker: &Waker) {
-        if let Outcome::Waiting(old) = &mut self.entry_mut(ticket.seat).outcome {
-            old.clone_from(waker);
+    /// Leaves the waker of a caller that still waits. Gives the old one back, to be dropped where that can do no harm.
+    pub(crate) fn refresh(&mut self, ticket: Ticket, waker: &Waker) -> Option<Waker> {
+        match &mut self.entry_mut(ticket.seat).outcome {
+            Outcome::Waiting(old) if !old.will_wake(waker) => Some(mem::replace(old, waker.clone())),
+            _ => None,
         }
     }
 

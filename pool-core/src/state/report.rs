@@ -2,9 +2,9 @@
 
 use super::{Arrival, NEVER, Ns, State, live::Phase, nanos, queue::Ticket, time};
 use crate::{CloseReason, Holder, Moment, Status, Step, Timings, Verdict, error::ConnectError};
-use std::{collections::HashSet, fmt::Display};
+use std::collections::HashSet;
 
-impl<C, E: Display> State<C, E> {
+impl<C, E> State<C, E> {
     pub(crate) fn status(&self, now: Ns) -> Status {
         let open = self.slots.open_count();
         Status {
@@ -57,6 +57,11 @@ impl<C, E: Display> State<C, E> {
     /// What happened since a caller came, and how it ended.
     pub(crate) fn story(&self, arrived: Arrival, now: Ns, end: Step) -> Vec<Moment> {
         let mut story = self.journal.since(arrived);
+        // Only what had begun before: the rest is in the journal.
+        let earlier = self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Opening && slot.since < arrived.at);
+        if let Some(began) = earlier.map(|(_, slot)| slot.since).min() {
+            story.insert(1, Moment { after: time(0), step: Step::ConnectUnderWay(time(arrived.at - began)) });
+        }
         story.push(Moment { after: time(now.saturating_sub(arrived.at)), step: end });
         story
     }
@@ -87,12 +92,14 @@ impl<C, E: Display> State<C, E> {
     /// What keeps a caller from being served right now.
     pub(crate) fn verdict(&self, now: Ns) -> Verdict {
         let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
+        // Where most are in use, it is not the few connects under way that keep a caller waiting.
         let coming = self.slots.count(Phase::Opening) + self.slots.count(Phase::Pinging);
+        let opening = 2 * coming >= self.slots.used();
         if self.closed {
             Verdict::Closed
         } else if self.paused.is_some() {
             Verdict::Paused
-        } else if coming > 0 || !full {
+        } else if !full || (coming > 0 && opening) {
             Verdict::Connecting
         } else {
             let limit = self.settings.leak_after.map_or(NEVER, nanos);

@@ -9,7 +9,7 @@ use super::{
     time,
 };
 use crate::{CloseReason, Event, Health, Nested, Site, error::ConnectError};
-use std::{fmt::Display, task::Waker};
+use std::task::Waker;
 
 /// What an idle connection is good for.
 pub(super) enum Fitness {
@@ -18,7 +18,7 @@ pub(super) enum Fitness {
     Retire(CloseReason),
 }
 
-impl<C, E: Display> State<C, E> {
+impl<C, E> State<C, E> {
     /// Why a connection must not be kept, if there is a reason.
     pub(super) fn worn_out(&self, id: SlotId, now: Ns) -> Option<CloseReason> {
         let slot = &self.slots[id];
@@ -43,7 +43,8 @@ impl<C, E: Display> State<C, E> {
         // `now` was read before the lock, so it may be older than `since`.
         let slot = &self.slots[id];
         let (unused, unproven) = (now.saturating_sub(slot.since), now.saturating_sub(slot.proven));
-        if self.settings.idle_timeout.is_some_and(|limit| unused >= nanos(limit)) {
+        let spare = self.idle.len() > self.settings.min_idle;
+        if spare && self.settings.idle_timeout.is_some_and(|limit| unused >= nanos(limit)) {
             return Fitness::Retire(CloseReason::Idle);
         }
         let suspect = self.pulse.health == Health::Suspect;
@@ -54,8 +55,10 @@ impl<C, E: Display> State<C, E> {
     /// Whether callers wait, or idle ones lack, beyond what is on its way.
     pub(super) fn short_of_connections(&self) -> bool {
         let coming = self.slots.count(Phase::Opening);
-        let callers = self.queue.len() > coming + self.slots.count(Phase::Pinging);
-        let spare = self.idle.len() + coming < self.settings.min_idle && self.slots.used() < self.settings.pool_size;
+        let pinging = self.slots.count(Phase::Pinging);
+        let callers = self.queue.len() > coming + pinging;
+        let spare =
+            self.idle.len() + coming + pinging < self.settings.min_idle && self.slots.used() < self.settings.pool_size;
         let warm_up = self.slots.used() < self.warm;
         !self.closed
             && self.paused.is_none()
@@ -70,16 +73,21 @@ impl<C, E: Display> State<C, E> {
         self.short_of_connections() && self.slots.count(Phase::Opening) < at_once && self.pulse.not_before() <= now
     }
 
-    /// Connections that callers in the queue may count on without anybody giving one back.
+    /// Connections that callers in the queue may count on without anybody giving one back: all that nobody has.
     pub(super) fn supply(&self) -> u32 {
-        let room = self.settings.cap().map_or(u32::MAX, |cap| cap.saturating_sub(self.slots.used()));
-        room.saturating_add(self.slots.count(Phase::Opening) + self.slots.count(Phase::Pinging))
+        let taken = self.slots.count(Phase::Lent) + self.slots.count(Phase::Granted);
+        match self.paused {
+            Some(_) => 0,
+            None => self.settings.cap().map_or(u32::MAX, |cap| cap.saturating_sub(taken)),
+        }
     }
 
     /// Retires all connections as old as the one that was found dead, unless that has happened already.
     pub(super) fn disconnected(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
         if self.slots[id].epoch == self.epoch && !self.closed {
             let retired = self.retire_all(now, fx);
+            // What is still being dialled says nothing of the past: it may be the connect that wakes the database.
+            self.slots.renew_opening(self.epoch);
             self.pulse.suspect();
             fx.events.push(Event::Suspect { retired });
         }
@@ -213,11 +221,11 @@ impl<C, E: Display> State<C, E> {
         self.admitted = self.admitted.min(self.slots.used()).max(self.settings.cap().unwrap_or(u32::MAX));
     }
 
-    pub(super) fn expire(&mut self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns, fx: &mut Effects<C>) {
+    /// Ends a caller's wait because its time has run out.
+    pub(super) fn expire(&mut self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns) -> Waker {
         self.totals.timeouts += 1;
         let verdict = self.verdict_for(ticket, stuck, now);
-        let waker = self.end(ticket, Outcome::Expired(verdict));
-        fx.wake(waker);
+        self.end(ticket, Outcome::Expired(verdict))
     }
 
     /// Gives the first caller a connect error.

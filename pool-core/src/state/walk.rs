@@ -97,6 +97,7 @@ impl Walk {
     fn turn<T>(&mut self, decide: impl FnOnce(&mut State<u32, &'static str>, Ns, &mut Effects<u32>) -> T) -> T {
         let mut fx = Effects::default();
         let answer = decide(&mut self.state, self.now, &mut fx);
+        drop(fx.spent);
         fx.wake.into_iter().chain(fx.more).for_each(Waker::wake);
         for conn in fx.dispose {
             assert!(self.alive.remove(&conn), "disposed of a connection that does not exist");
@@ -207,7 +208,7 @@ impl Walk {
             }
             7 | 8 => self.turn(|s, now, fx| s.come_home_dirty(id, conn, now, fx)),
             9 => self.turn(|s, now, fx| s.come_home_broken(id, conn, now, fx)),
-            10 => self.turn(|s, now, fx| s.discard(id, conn, now, fx)),
+            10 => self.turn(|s, now, fx| s.discard(id, conn, crate::CloseReason::Removed, now, fx)),
             _ => {
                 self.alive.remove(&conn);
                 self.turn(|s, now, fx| s.detach(id, now, fx));
@@ -221,7 +222,7 @@ impl Walk {
         self.driven = self.now;
         self.state.driver = Some(1);
         self.alarm = self.turn(|s, now, fx| s.sweep(now, fx));
-        while let Some(job) = self.turn(|s, now, _| s.next_job(now)) {
+        while let Some(job) = self.turn(|s, now, fx| s.next_job(now, fx)) {
             self.log.push(format!("  job {job:?}"));
             self.jobs.push(job);
         }
@@ -420,6 +421,7 @@ fn shapes() -> Vec<Settings> {
         base.clone().with_pool_pre_ping(false).with_max_uses(Some(3)).with_max_waiting(Some(2)),
         base.clone().with_idle_timeout(Some(us(10))).with_pool_recycle(Some(us(40))).with_leak_after(Some(us(15))),
         base.clone().with_min_idle(2).with_connect_concurrency(1),
+        base.clone().with_keepalive(us(9)).with_idle_timeout(us(300)).with_min_idle(1),
         base.with_overflow_linger(us(8)).with_pre_ping_after(Duration::ZERO),
     ]
 }

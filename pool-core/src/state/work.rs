@@ -10,9 +10,8 @@ use super::{
     time,
 };
 use crate::{CloseReason, ErrorClass, Event, error::ConnectError};
-use std::fmt::Display;
 
-impl<C, E: Display> State<C, E> {
+impl<C, E> State<C, E> {
     /// Does what is due, and says when to come again.
     pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C>) -> Ns {
         let mut stuck = None;
@@ -21,7 +20,8 @@ impl<C, E: Display> State<C, E> {
             if self.planted == Some(super::walk::Planted::KeepsExpired) {
                 break;
             }
-            self.expire(ticket, &mut stuck, now, fx);
+            let waker = self.expire(ticket, &mut stuck, now);
+            fx.wake(waker);
         }
         self.sweep_idle(now, fx);
         self.sweep_leaks(now, fx);
@@ -32,15 +32,14 @@ impl<C, E: Display> State<C, E> {
     }
 
     /// The next piece of work, judged at this moment; `None` when there is none.
-    pub(crate) fn next_job(&mut self, now: Ns) -> Option<Job<C>> {
+    pub(crate) fn next_job(&mut self, now: Ns, fx: &mut Effects<C>) -> Option<Job<C>> {
         while let Some(id) = self.todo.pop_front() {
             let conn = self.slots.take_conn(id);
             let reset = nanos(self.settings.reset_timeout);
             match self.slots[id].phase() {
-                Phase::Pinging if self.queue.is_empty() && !self.slots[id].keepalive && !self.closed => {
-                    // Whoever wanted it is gone; it stays as unproven as it was.
-                    self.slots[id].conn = Some(conn);
-                    self.back_to_idle(id);
+                // Whoever wanted it is gone; it stays as unproven as it was. Nor is one tested that is to be closed.
+                Phase::Pinging if self.closed || (self.queue.is_empty() && !self.slots[id].keepalive) => {
+                    self.back_to_idle(id, conn, now, fx);
                 }
                 Phase::Pinging => {
                     self.totals.pings += 1;
@@ -59,9 +58,16 @@ impl<C, E: Display> State<C, E> {
         if self.wants_connection(now) {
             let slot = self.slots.open(self.epoch, now);
             self.journal.note(now, journal::Entry::ConnectBegan);
-            return Some(Job::Connect { slot, limit: nanos(self.settings.connection_timeout) });
+            return Some(Job::Connect { slot, limit: self.connect_limit(now) });
         }
         None
+    }
+
+    /// How long the next connect may take: what earlier failures have left of `connection_timeout` to the first caller.
+    fn connect_limit(&self, now: Ns) -> Ns {
+        let whole = nanos(self.settings.connection_timeout);
+        let spent = self.queue.first().map_or(0, |(_, waiter)| self.pulse.failing_for(waiter.arrived.at, now));
+        if spent < whole { whole - spent } else { whole }
     }
 
     /// A connect has succeeded.
@@ -79,16 +85,14 @@ impl<C, E: Display> State<C, E> {
         self.timings.connect.record(took);
         self.journal.note(now, journal::Entry::Connected);
         fx.events.push(Event::Opened { took: time(took) });
-        if self.pulse.good() {
+        if self.pulse.connected() {
             fx.events.push(Event::Recovered);
         }
         // From here on a common step may leave it idle without a kick, so the driver must know when to look.
         let look = now.saturating_add(self.period());
         self.alarm(expires.min(look), fx);
         self.settle(id, conn, now, fx);
-        if self.warm > 0 && self.slots.open_count() >= self.warm {
-            (self.warm, fx.news) = (0, true);
-        }
+        self.check_warmth(fx);
         self.advance(now, fx);
     }
 
@@ -105,12 +109,13 @@ impl<C, E: Display> State<C, E> {
         fx.news |= self.warm > 0;
         let began = self.slots[id].since;
         self.slots.enter(id, Phase::Vacant, now);
-        self.journal.note(now, journal::Entry::ConnectFailed(error.clone()));
+        self.journal.note(now, journal::Entry::ConnectFailed(said.as_str().into()));
         let dice = self.draw();
         let pause = self.pulse.connect_failed(error.clone(), began, now, dice);
         let hopeless = !matches!(error.class, ErrorClass::Transient | ErrorClass::Lost);
-        let again = !hopeless && !self.closed;
-        fx.events.push(Event::ConnectFailed { error: said, retry_in: again.then(|| time(pause)) });
+        if !self.closed {
+            fx.events.push(Event::ConnectFailed { error: said, retry_in: (!hopeless).then(|| time(pause)) });
+        }
         if hopeless && !self.queue.is_empty() {
             // Each caller gets the answer to an attempt of its own, so the next one need not pause.
             self.pulse.forget_pause();
@@ -129,16 +134,14 @@ impl<C, E: Display> State<C, E> {
 
     /// A ping was answered.
     pub(crate) fn pinged(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
-        if self.pulse.good() {
+        if self.pulse.answered() {
             fx.events.push(Event::Recovered);
         }
         self.journal.note(now, journal::Entry::PingAnswered);
         self.timings.ping.record(now.saturating_sub(self.slots[id].since));
         self.slots[id].proven = now;
-        let kept_alive = std::mem::take(&mut self.slots[id].keepalive);
-        if kept_alive && self.queue.is_empty() && self.worn_out(id, now).is_none() {
-            self.slots[id].conn = Some(conn);
-            self.back_to_idle(id);
+        if self.queue.is_empty() {
+            self.back_to_idle(id, conn, now, fx);
         } else {
             self.settle(id, conn, now, fx);
         }
@@ -212,16 +215,11 @@ impl<C, E: Display> State<C, E> {
 
     pub(super) fn sweep_idle(&mut self, now: Ns, fx: &mut Effects<C>) {
         let linger = nanos(self.settings.overflow_linger);
-        let worn: Vec<_> = self
-            .idle
-            .iter()
-            .filter_map(|id| match self.fitness(id, now) {
-                Fitness::Retire(reason) => Some((id, reason)),
-                _ => None,
-            })
-            .collect();
-        for (id, reason) in worn {
-            self.close_idle(id, reason, now, fx);
+        // One by one, for each that goes may be the one that makes the next worth keeping (`min_idle`).
+        for id in self.idle.iter().collect::<Vec<_>>() {
+            if let Fitness::Retire(reason) = self.fitness(id, now) {
+                self.close_idle(id, reason, now, fx);
+            }
         }
         while self.idle.len() > self.settings.pool_size {
             let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");
@@ -273,9 +271,14 @@ impl<C, E: Display> State<C, E> {
         Some(slot.proven.saturating_add(nanos(every - early)))
     }
 
-    /// Puts a connection back among the idle where it was: it was tested, not used.
-    pub(super) fn back_to_idle(&mut self, id: SlotId) {
+    /// Puts a connection that was tested, not used, back among the idle where it was, unless it must go.
+    pub(super) fn back_to_idle(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+        self.slots[id].keepalive = false;
+        if self.worn_out(id, now).is_some() || self.idle.len() >= self.settings.pool_size {
+            return self.settle(id, conn, now, fx);
+        }
         let since = self.slots[id].idle_since;
+        self.slots[id].conn = Some(conn);
         self.slots.enter(id, Phase::Idle, since);
         let slots = &self.slots;
         self.idle.put_back(id, |other| slots[other].since > since);

@@ -217,6 +217,7 @@ async fn closing_ends_a_warm_up() {
         let pool = pool.clone();
         async move { pool.ready().await }
     });
+    tokio::task::yield_now().await;
     pool.connect_with(Startup::Anyway).await.unwrap();
     let ready = pool.ready();
     tokio::pin!(ready);
@@ -225,6 +226,52 @@ async fn closing_ends_a_warm_up() {
     let (report, ended) = tokio::join!(closing, ready);
     assert_eq!(report.closed, 0);
     assert_eq!(ended.unwrap_err().verdict(), Verdict::Closed);
-    drop(warming.await);
-    until("the attempts end", || pool.status().opening == 0 || pool.is_closed()).await;
+    assert!(warming.await.unwrap().is_ok(), "asked before there was a warm-up");
+    until("the attempts end", || pool.status().opening == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_follows_a_size_that_shrinks() {
+    for size in [settings(2, 13), settings(2, 0)] {
+        let (script, pool) = pool(settings(10, 5));
+        script.always_connect(Reply::ok().after(ms(100)));
+        pool.connect_with(Startup::Anyway).await.unwrap();
+        sleep(ms(50)).await;
+        pool.reconfigure(size).unwrap();
+        pool.ready().await.unwrap();
+        sleep(secs(120)).await;
+        let dialled = script.count(|c| *c == Call::Connect);
+        assert!(dialled <= 4, "{dialled} connects for a size of two");
+        assert_eq!(pool.status().idle, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_counts_no_connection_that_is_on_its_way_out() {
+    let (script, pool) = pool(settings(3, 0));
+    pool.connect().await.unwrap();
+    script.always_close(Reply::ok().after(ms(300)));
+    pool.invalidate();
+    pool.connect().await.unwrap();
+    assert_eq!(pool.status().idle, 3, "new ones, not those that are being closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_given_up_stops_dialling() {
+    let (script, pool) = pool(settings(3, 0));
+    script.always_connect(Reply::fail(ErrorClass::Transient, "connection refused"));
+    assert!(tokio::time::timeout(secs(2), pool.connect()).await.is_err());
+    let dialled = script.count(|c| *c == Call::Connect);
+    sleep(secs(60)).await;
+    assert_eq!(script.count(|c| *c == Call::Connect), dialled);
+    assert_eq!(pool.ready().await.unwrap_err().verdict(), Verdict::Connecting, "it did not become ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_with_a_limit_holds_while_the_pool_is_paused() {
+    let (_, pool) = pool(settings(10, 5).with_max_waiting(Some(2)));
+    pool.pause(Pause::Wait);
+    let (mut a, mut b) = (pool.acquire(), pool.acquire());
+    assert!(once(&mut a).await.is_pending() && once(&mut b).await.is_pending());
+    assert_eq!(pool.acquire().await.unwrap_err().verdict(), Verdict::Refused);
 }

@@ -303,3 +303,92 @@ async fn min_idle_is_kept_ready_from_the_first_use_on() {
     let _three = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
     until("two are spare again", || pool.status().idle == 2).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_succeeds_does_not_forget_that_connects_fail() {
+    let (script, pool) = pool(settings(1, 1).with_pre_ping_after(Duration::ZERO));
+    let first = pool.acquire().await.unwrap();
+    script.always_connect(Reply::fail(ErrorClass::Transient, "too many clients"));
+    let user = tokio::spawn({
+        let pool = pool.clone();
+        async move {
+            drop(first);
+            for _ in 0..1_000 {
+                drop(pool.acquire().await.unwrap()); // pinged each time
+                sleep(ms(10)).await;
+            }
+        }
+    });
+    let others = tokio::spawn({
+        let pool = pool.clone();
+        async move {
+            for _ in 0..1_000 {
+                drop(pool.acquire().await.unwrap());
+                sleep(ms(7)).await;
+            }
+        }
+    });
+    user.await.unwrap();
+    others.await.unwrap();
+    let dialled = script.count(|c| *c == Call::Connect);
+    assert!(dialled <= 60, "{dialled} dials in about 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_connection_does_not_condemn_the_connect_that_wakes_the_database() {
+    let (script, pool) = pool(settings(1, 1));
+    drop(pool.acquire().await.unwrap());
+    sleep(secs(300)).await;
+    script.on_ping([Reply::hang()]);
+    script.always_connect(Reply::ok().after(secs(6)));
+    let start = Instant::now();
+    let (a, b) = tokio::join!(pool.acquire(), pool.acquire());
+    assert!(a.is_ok() && b.is_ok());
+    assert!(start.elapsed() <= secs(8), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_timeout_is_one_cap_over_retries() {
+    let (script, pool) = pool(settings(1, 0).with_connection_timeout(secs(3)).with_pool_timeout(secs(60)));
+    script.on_connect([Reply::fail(ErrorClass::Transient, "refused").after(ms(2_500))]);
+    script.always_connect(Reply::hang());
+    let start = Instant::now();
+    assert_eq!(pool.acquire().await.unwrap_err().verdict(), Verdict::Connecting);
+    assert!(start.elapsed() <= ms(3_001), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_of_no_length_still_has_idle_connections_tested_and_replaced() {
+    let (_, pool) = pool(settings(1, 0).with_max_waiting(Some(0)));
+    drop(pool.acquire().await.unwrap());
+    sleep(secs(1)).await; // no longer fresh
+    let held = pool.acquire().await.unwrap();
+    assert_eq!(pool.acquire().await.unwrap_err().verdict(), Verdict::Refused);
+    held.discard();
+    assert!(pool.acquire().await.is_ok(), "its slot is about to be free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_without_a_text_or_with_lines_still_makes_one_line() {
+    for (text, shown) in [("", "gave no reason"), ("first\nsecond\n", "first second")] {
+        let (script, pool) = pool(settings(1, 0));
+        script.on_connect([Reply::fail(ErrorClass::Permanent, text)]);
+        let error = pool.acquire().await.unwrap_err();
+        assert!(error.to_string().contains(shown) && !error.to_string().contains('\n'), "{error}");
+        assert!(error.story().contains(shown), "{}", error.story());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_connect_under_way_does_not_hide_that_the_others_are_in_use() {
+    let (script, pool) = pool(settings(10, 5).with_pool_timeout(secs(1)));
+    let mut held = vec![];
+    for _ in 0..14 {
+        held.push(pool.acquire().await.unwrap());
+    }
+    script.always_connect(Reply::hang());
+    assert_eq!(pool.acquire().await.unwrap_err().verdict(), Verdict::Exhausted);
+    // Who comes now is told of the connect that hangs since before.
+    let error = pool.acquire().await.unwrap_err();
+    assert!(error.story().contains("connecting for 1s already"), "{}", error.story());
+}

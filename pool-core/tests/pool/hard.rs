@@ -1,7 +1,10 @@
 //! Hard corners: several runtimes, no runtime, panics, crowds.
 
 use crate::{once, pool, secs, settings, settled, until};
-use pool_core::{Condition, ErrorClass, Manager, Pool, Settings, testing::Reply};
+use pool_core::{
+    Condition, ErrorClass, Manager, Pool, Settings,
+    testing::{Reply, Script},
+};
 use std::{sync::mpsc, thread};
 use tokio::{runtime::Builder, time::sleep};
 
@@ -212,5 +215,113 @@ async fn every_future_may_be_dropped_after_any_number_of_polls() {
             assert_eq!(pool.close().await.still_held, []);
             until("all is closed", || script.open() == 0).await;
         }
+    }
+}
+
+/// Panics when it is asked for the condition of its first connection.
+struct Moody(Script);
+
+impl Manager for Moody {
+    type Conn = pool_core::testing::ScriptConn;
+    type Error = pool_core::testing::ScriptError;
+    async fn connect(&self) -> Result<Self::Conn, Self::Error> {
+        self.0.connect().await
+    }
+    async fn ping(&self, conn: &mut Self::Conn) -> Result<(), Self::Error> {
+        self.0.ping(conn).await
+    }
+    async fn reset(&self, conn: &mut Self::Conn) -> Result<(), Self::Error> {
+        self.0.reset(conn).await
+    }
+    async fn close(&self, conn: Self::Conn) {
+        self.0.close(conn).await;
+    }
+    fn condition(&self, conn: &mut Self::Conn) -> Condition {
+        assert!(conn.id() != 1, "no");
+        Condition::Clean
+    }
+    fn classify(&self, error: &Self::Error) -> ErrorClass {
+        error.class()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_about_one_connection_says_nothing_of_the_others() {
+    let pool = Pool::new(Moody(Script::new()), settings(2, 0)).expect("good settings");
+    let (first, second) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop(second);
+    drop(first);
+    settled(&pool).await;
+    assert_eq!((pool.status().idle, pool.status().open), (1, 1));
+    assert_eq!(pool.acquire().await.unwrap().id(), 2);
+}
+
+#[test]
+fn those_who_wait_for_the_end_bring_a_driver_when_the_old_one_has_gone() {
+    let (script, pool) = pool(settings(1, 0));
+    let first = runtime();
+    let held = first.block_on(async { pool.acquire().await.unwrap() });
+    drop(first);
+    drop(held); // no runtime, no driver: it waits to be closed
+    let report = runtime().block_on(pool.close());
+    assert_eq!((report.still_held.len(), script.open(), pool.status().open), (0, 0, 0));
+}
+
+#[test]
+fn those_who_wait_for_the_warm_up_bring_a_driver_when_the_old_one_has_gone() {
+    let (script, pool) = pool(settings(1, 0));
+    script.on_connect([Reply::hang()]);
+    let first = runtime();
+    first.block_on(async {
+        pool.connect_with(pool_core::Startup::Anyway).await.unwrap();
+        until("it dials", || pool.status().opening == 1).await;
+    });
+    let there = pool.clone();
+    let waiting = thread::spawn(move || runtime().block_on(async { there.ready().await.is_ok() }));
+    drop(first);
+    assert!(waiting.join().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waker_that_owns_a_guard_may_be_replaced() {
+    use std::{
+        pin::Pin,
+        sync::{Arc, Mutex},
+        task::{Context, Wake, Waker},
+    };
+    struct Owner(#[expect(dead_code, reason = "owns it")] Mutex<Option<pool_core::Pooled<Script>>>);
+    impl Wake for Owner {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (_, pool) = pool(settings(1, 0));
+    let guard = pool.acquire().await.unwrap();
+    let owner = Waker::from(Arc::new(Owner(Mutex::new(Some(guard)))));
+    let mut waiter = pool.acquire();
+    assert!(Pin::new(&mut waiter).poll(&mut Context::from_waker(&owner)).is_pending());
+    drop(owner); // the queue has the last one ..
+    assert!(once(&mut waiter).await.is_pending()); // .. and gives it up, and with it the connection
+    assert_eq!(waiter.await.unwrap().id(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_waiting_future_may_be_dropped_after_any_number_of_polls() {
+    for polls in 1..8 {
+        let (script, pool) = pool(settings(2, 0));
+        script.always_connect(Reply::ok().after(std::time::Duration::from_millis(1)));
+        for future in 0..3 {
+            let mut future: std::pin::Pin<Box<dyn Future<Output = ()>>> = match future {
+                0 => Box::pin(async { drop(pool.connect().await) }),
+                1 => Box::pin(async { drop(pool.ready().await) }),
+                _ => Box::pin(async { drop(pool.close().await) }),
+            };
+            for _ in 0..polls {
+                if once(&mut future).await.is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        until("all is closed", || script.open() == 0 && pool.status().opening == 0).await;
+        assert!(pool.is_closed());
     }
 }

@@ -201,3 +201,82 @@ async fn open_is_opened_minus_closed_at_every_step() {
         check();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tested_connection_comes_back_only_where_there_is_room() {
+    // A keepalive ping under way, and meanwhile the overflow connection comes home.
+    let (script, pool) = pool(settings(1, 1).with_keepalive(secs(10)));
+    let (a, b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop(a);
+    script.on_ping([Reply::ok().after(ms(500))]);
+    until_pinging(&pool).await;
+    drop(b);
+    sleep(secs(1)).await;
+    settled(&pool).await;
+    assert_eq!((pool.status().idle, pool.status().open), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_nobody_wants_any_more_is_not_made_and_breaks_no_limit() {
+    let (script, pool) = pool(settings(1, 1));
+    let (a, b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop(a);
+    sleep(secs(1)).await;
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    drop(waiter); // before the driver began the ping ..
+    drop(b); // .. and the other one comes home first
+    settled(&pool).await;
+    assert_eq!((pool.status().idle, pool.status().open), (1, 1));
+    assert_eq!(script.count(|c| matches!(c, Call::Ping(_))), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_being_tested_is_invalidated_like_any_other() {
+    let (_, pool) = pool(settings(1, 1));
+    drop(pool.acquire().await.unwrap());
+    sleep(secs(1)).await;
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    drop(waiter);
+    pool.invalidate();
+    settled(&pool).await;
+    assert_eq!(pool.acquire().await.unwrap().id(), 2);
+}
+
+async fn until_pinging(pool: &pool_core::Pool<pool_core::testing::Script>) {
+    while pool.status().pinging == 0 {
+        sleep(ms(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn min_idle_does_not_idle_out() {
+    let (script, pool) = pool(settings(5, 0).with_min_idle(2).with_idle_timeout(secs(10)));
+    let all = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    drop(all);
+    sleep(secs(300)).await;
+    settled(&pool).await;
+    assert_eq!(pool.status().idle, 2);
+    let dialled = script.count(|c| *c == Call::Connect);
+    assert!(dialled <= 5, "{dialled} connects for nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_at_the_instant_of_a_deadline_loses_neither() {
+    for early in [ms(0), ms(1)] {
+        let (_, pool) = pool(settings(1, 0));
+        let held = pool.acquire().await.unwrap();
+        let waiter = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.acquire_timeout(ms(100)).await.map(drop) }
+        });
+        sleep(ms(100) - early).await;
+        drop(held);
+        let served = waiter.await.unwrap();
+        assert!(served.is_ok() || early.is_zero(), "1 ms is time enough");
+        settled(&pool).await;
+        let s = pool.status();
+        assert_eq!((s.idle, s.in_use, s.waiting), (1, 0, 0));
+    }
+}

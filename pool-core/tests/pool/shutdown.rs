@@ -87,15 +87,29 @@ async fn two_that_close_at_once_both_see_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_arrives_after_the_end_is_closed() {
-    let (script, pool) = pool(settings(1, 0).with_shutdown_grace(secs(20)));
-    script.on_connect([Reply::ok().after(secs(4))]);
+async fn a_connect_under_way_does_not_hold_up_the_end() {
+    let (script, pool) = pool(settings(1, 0));
+    script.on_connect([Reply::hang()]);
     let mut waiter = pool.acquire();
     assert!(once(&mut waiter).await.is_pending());
     until("the connect begins", || pool.status().opening == 1).await;
     drop(waiter);
-    let report = pool.close().await;
-    assert_eq!((report.closed, script.open()), (1, 0));
+    let start = Instant::now();
+    assert_eq!(pool.close().await.closed, 0);
+    assert_eq!((start.elapsed(), pool.status().opening, script.open()), (Duration::ZERO, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_was_due_does_not_hold_up_the_end() {
+    let (script, pool) = pool(settings(1, 0));
+    drop(pool.acquire().await.unwrap());
+    sleep(secs(1)).await;
+    script.always_ping(Reply::hang());
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending(), "a ping is to be made for it");
+    let start = Instant::now();
+    assert_eq!(pool.close().await.closed, 1);
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
