@@ -48,7 +48,7 @@ use proc_macro::TokenStream;
 /// | --- | --- |
 /// | `conn: &mut PgConn` | a connection whose statements are tracked: given back clean without a round trip |
 /// | `conn: &mut PgConnection` | sqlx's own connection |
-/// | `tx: &mut PgTx` | a transaction: it commits if the function succeeds, and rolls back on an error, a panic or a cancellation |
+/// | `tx: &mut PgTx` | a transaction: it commits if the function succeeds, and rolls back on an error (`Err`, a `Response` from 400), a panic or a cancellation |
 /// | `#[conn] db: &mut Db` | an alias of one of these |
 /// | `conn: PgConn` | a connection of its own: `drop(conn)` gives it back before, say, a slow service is called |
 ///

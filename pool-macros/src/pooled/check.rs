@@ -135,6 +135,16 @@ fn transaction(pooled: &Pooled, faults: &mut Faults) {
             faults.at(key, message);
         }
     }
+    if last_name(&conn.ty).ends_with("Tx") && reply.carries == Carries::Values && hides_failure(&reply.declared) {
+        let ty = conn::text(&reply.declared);
+        faults.at(
+            &reply.declared,
+            format!(
+                "a transaction commits unless the function fails, and `{ty}` does not tell whether it did; \
+                 return a `Result`, or a `Response`, which rolls back if its status is 400 or above"
+            ),
+        );
+    }
     let Some(retry) = &options.retry else { return };
     if reply.carries == Carries::Values {
         faults.at(&retry.key, "`retry` looks at the error; let the function return a `Result`");
@@ -172,6 +182,24 @@ fn signature_of_trait(pooled: &Pooled, faults: &mut Faults) {
              let the trait return a `Result` whose error is `From<pool_sqlx::Error>`",
         );
     }
+}
+
+/// Whether a value of this type may be a failure, which nobody could tell: `impl IntoResponse`, `(StatusCode, String)`.
+fn hides_failure(ty: &Type) -> bool {
+    struct Hides(bool);
+    impl<'ast> Visit<'ast> for Hides {
+        fn visit_type_impl_trait(&mut self, _: &'ast syn::TypeImplTrait) {
+            self.0 = true;
+        }
+
+        fn visit_type_path(&mut self, path: &'ast syn::TypePath) {
+            self.0 |= path.path.segments.last().is_some_and(|segment| segment.ident == "StatusCode");
+            visit::visit_type_path(self, path);
+        }
+    }
+    let mut hides = Hides(false);
+    hides.visit_type(ty);
+    hides.0
 }
 
 /// The first reference in a type whose lifetime is left out.

@@ -196,6 +196,22 @@ fn options_of_transactions_need_one() {
 }
 
 #[test]
+fn a_transaction_needs_to_know_whether_to_commit() {
+    let tx = |reply: &str, expected: &[&str]| {
+        refuses("", &format!("async fn list(tx: &mut PgTx) -> {reply} {{}}"), expected)
+    };
+    tx(
+        "impl IntoResponse",
+        &["impl IntoResponse: a transaction commits unless the function fails, and `impl IntoResponse` does not"],
+    );
+    tx("(StatusCode, String)", &["(StatusCode , String): a transaction commits unless"]);
+    for fine in ["Result<impl IntoResponse, E>", "Response", "()", "Json<Track>", "Result<(StatusCode, String), E>"] {
+        tx(fine, &[]);
+    }
+    refuses("", "async fn list(conn: &mut PgConn) -> impl IntoResponse {}", &[]);
+}
+
+#[test]
 fn retry_needs_an_error_to_look_at_and_a_self_to_share() {
     refuses(
         "retry = 2",
