@@ -89,7 +89,7 @@ fn debug_of_a_pool_shows_no_password() {
 
 #[tokio::test]
 async fn a_full_pool_says_why_even_through_sqlx_and_anyhow() {
-    let settings = memory().with_pool_timeout(Duration::from_millis(20)).with_name("tracks");
+    let settings = memory().with_pool_timeout(Duration::from_millis(500)).with_name("tracks");
     let pool = SqlitePool::connect(settings).await.unwrap();
     let _held = pool.acquire().await.unwrap();
     let error = sqlx::query("select 1").execute(&pool).await.unwrap_err();
