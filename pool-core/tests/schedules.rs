@@ -16,7 +16,7 @@ use std::{
     task::Poll,
 };
 
-const SCHEDULES: usize = 3_000;
+const SCHEDULES: usize = 1_000;
 
 /// Runs this under many schedules, at random and with few, far-reaching preemptions (PCT).
 fn explore(scenario: fn()) {
