@@ -163,6 +163,9 @@ fn hint(name: &str) -> Option<String> {
         }
         "pool_timeout" | "acquire_timeout" => format!("unknown option `{name}`; did you mean `timeout`?"),
         "key" | "db" | "database" => format!("unknown option `{name}`; did you mean `pool`?"),
+        name if name.starts_with(char::is_uppercase) => format!(
+            "the pool is found by the type of the connection argument; if `{name}` is the key of one, write `pool = {name}`"
+        ),
         _ => return None,
     })
 }

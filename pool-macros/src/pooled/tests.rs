@@ -151,6 +151,10 @@ fn unknown_options_get_a_likely_one() {
     );
     refuses_option("retryafter = 2", &["retryafter: unknown option `retryafter`; did you mean `retry_after`?"]);
     refuses_option("tx", &["tx: there is no option `tx`: the type decides; take `tx: &mut PgTx`"]);
+    refuses_option(
+        "Replica",
+        &["Replica: the pool is found by the type of the connection argument; if `Replica` is the key"],
+    );
     refuses_option("zebra", &["zebra: unknown option `zebra`; there are `timeout`,"]);
 }
 

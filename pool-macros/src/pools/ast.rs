@@ -134,11 +134,20 @@ fn each(
 ) {
     for attr in attrs.iter().filter(|attr| attr.path().is_ident(name)) {
         match &attr.meta {
-            Meta::List(list) => option::each(list.tokens.clone(), known, |_| None, faults, &mut take),
+            Meta::List(list) => option::each(list.tokens.clone(), known, hint, faults, &mut take),
             Meta::Path(_) | Meta::NameValue(_) => {
                 faults.at(attr, format!("`{name}` needs parentheses; write `#[{name}({})]`", known[0].example));
             }
         }
+    }
+}
+
+/// Words that others use for what we call otherwise.
+fn hint(name: &str) -> Option<String> {
+    match name {
+        "name" | "key" | "database" => Some(format!("unknown option `{name}`; did you mean `section`?")),
+        "url" => Some("the url is in the configuration; write it in `Pool.toml` or as DATABASE_URL".to_owned()),
+        _ => None,
     }
 }
 

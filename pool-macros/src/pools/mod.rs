@@ -95,6 +95,17 @@ mod tests {
     }
 
     #[test]
+    fn words_of_others_get_ours() {
+        let option =
+            |option: &str, message: &str| check(&format!("struct D {{ #[pool({option})] a: PgPool }}"), &[message]);
+        option("name = \"a\"", "name: unknown option `name`; did you mean `section`?");
+        option(
+            "url = \"postgres://db\"",
+            "url: the url is in the configuration; write it in `Pool.toml` or as DATABASE_URL",
+        );
+    }
+
+    #[test]
     fn a_lazy_pool_is_not_warmed() {
         let out = check("pub struct Databases { a: PgPool, #[pool(lazy)] b: SqlitePool }", &[]);
         assert!(out.contains(":: IsPool > :: ready (& pools . a)"), "{out}");
