@@ -2,7 +2,7 @@
 
 use crate::{
     DatabaseSettings, Error, Pooler, Reset, TxOptions,
-    backend::{Backend, Class, Keeper, Options},
+    backend::{Backend, Class, Control, Keeper, Options},
     executor::Track,
 };
 use futures_core::future::BoxFuture;
@@ -20,8 +20,8 @@ pub(crate) struct Sqlx<DB: Backend> {
     settings: Arc<DatabaseSettings>,
     /// Keeps a memory database alive; never lent, never used.
     anchor: Mutex<Option<DB::Connection>>,
-    /// For the one connection at a time that may be opened beside the pool's, to cancel a statement.
-    control: Mutex<Options<DB>>,
+    /// Ends what nobody waits for any more.
+    control: Control<DB>,
     /// That the statement timeout was swallowed is said once.
     told: Once,
     /// Whether the pool is being closed: listeners end then.
@@ -52,7 +52,7 @@ impl<DB: Backend> Sqlx<DB> {
         settings.validate()?;
         let options = DB::configure(&settings, settings.statement_timeout)?;
         Ok(Self {
-            control: Mutex::new(options.clone()),
+            control: Control::new(options.clone()),
             options,
             settings: Arc::new(settings),
             anchor: Mutex::new(None),
@@ -195,7 +195,7 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         if link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw)) {
             if self.settings.before_connect.is_some() {
                 let fresh = self.fresh(&self.options).await?;
-                *self.control.lock().await = fresh;
+                self.control.set(fresh).await;
             }
             DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
         }

@@ -152,6 +152,29 @@ async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
 }
 
 #[tokio::test]
+async fn a_storm_of_cancelled_statements_costs_a_few_connects_and_is_soon_over() {
+    const MANY: u32 = 20;
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let pool = PgPool::connect(settings(proxy.url(&database.url())).with_pool_size(MANY)).await.unwrap();
+    let sleepers = (0..MANY).map(|_| async {
+        let mut conn = pool.acquire().await.unwrap();
+        let sleep = sqlx::query("select pg_sleep(60)").execute(&mut conn);
+        tokio::time::timeout(Duration::from_millis(300), sleep).await.unwrap_err();
+    });
+    futures_util::future::join_all(sleepers).await;
+    let dropped = Instant::now();
+    let conns = futures_util::future::join_all((0..MANY).map(|_| pool.acquire())).await;
+    assert!(conns.iter().all(Result::is_ok) && dropped.elapsed() < Duration::from_secs(1), "{:?}", dropped.elapsed());
+    let active = "select count(*) from pg_stat_activity where query like '%pg_sleep(60)%' and state = 'active'
+        and datname = current_database() and pid <> pg_backend_pid()";
+    assert_eq!(database.psql(active).unwrap(), "0");
+    assert_eq!(pool.status().totals.opened, u64::from(MANY), "all were kept");
+    let controls = proxy.traffic().accepted - u64::from(MANY);
+    assert!((1..=5).contains(&controls), "{controls} connects to cancel {MANY} statements");
+}
+
+#[tokio::test]
 async fn the_server_ends_a_statement_that_runs_too_long_and_the_connection_goes_on() {
     let database = Postgres::shared().database().unwrap();
     let limits = settings(database.url())

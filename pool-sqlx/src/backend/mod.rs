@@ -3,6 +3,7 @@
 //! Everything that sqlx does not promise to keep is used from this folder and from [`hidden`] alone, so that a new sqlx
 //! that changes it fails to compile here and nowhere else.
 
+mod control;
 #[cfg(feature = "mysql")]
 mod mysql;
 pub(crate) mod pooler;
@@ -18,7 +19,6 @@ use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
 use std::{error::Error as StdError, future::Future, io, time::Duration};
-use tokio::sync::Mutex;
 
 /// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::MySql`] with
 /// feature `mysql` (MariaDB too), [`sqlx::Sqlite`] with feature `sqlite`.
@@ -68,12 +68,12 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn restore(conn: &mut Self::Connection, reset: Reset) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Stops the statement that a caller left running. Who holds `control` may open one connection beside the pool's.
+    /// Stops the statement that a caller left running.
     #[doc(hidden)]
     fn interrupt(
         conn: &mut Self::Connection,
         state: &Self::State,
-        control: &Mutex<Options<Self>>,
+        control: &Control<Self>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Whether a statement that we did not see has to be stopped before the probe, which would wait for its end. No I/O.
@@ -152,6 +152,8 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn describe<'e>(conn: &'e mut Self::Connection, sql: SqlStr) -> Answer<'e, sqlx::Describe<Self>>;
 }
+
+pub(crate) use control::Control;
 
 /// sqlx's connect options of a database.
 pub(crate) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;

@@ -1,6 +1,6 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
-use super::{Backend, Class, Keeper, executor_of_sqlx, hidden, refuse};
+use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
 use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions, config::without_unread};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
@@ -8,7 +8,6 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlDatabaseError},
 };
 use std::{str::FromStr, time::Duration};
-use tokio::sync::Mutex;
 
 /// Which server it is, and the number by which another connection can end this one.
 pub struct Session {
@@ -94,14 +93,19 @@ impl Backend for MySql {
     async fn interrupt(
         _: &mut MySqlConnection,
         session: &Session,
-        control: &Mutex<MySqlConnectOptions>,
+        control: &Control<MySql>,
     ) -> Result<(), sqlx::Error> {
         // A statement dropped in the middle of a packet breaks the connection for good, so it goes, and its statement with it.
-        let options = control.lock().await;
-        let mut control = MySqlConnection::connect_with(&options).await?;
-        // It may have ended by itself.
-        let _ = control.execute(AssertSqlSafe(format!("KILL CONNECTION {}", session.id))).await;
-        let _ = control.close().await;
+        if let Some(turn) = control.turn(session.id).await {
+            let mut control = MySqlConnection::connect_with(turn.options()).await?;
+            let sessions = turn.sessions();
+            for session in &sessions {
+                // It may have ended by itself.
+                let _ = control.execute(AssertSqlSafe(format!("KILL CONNECTION {session}"))).await;
+            }
+            turn.done(&sessions);
+            let _ = control.close().await;
+        }
         Err(sqlx::Error::Protocol("a statement was dropped in the middle: the connection is closed".into()))
     }
 

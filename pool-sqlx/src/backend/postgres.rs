@@ -1,6 +1,6 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
-use super::{Backend, Class, Keeper, executor_of_sqlx, hidden, pooler};
+use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler};
 use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions, config::without_unread};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
@@ -8,7 +8,6 @@ use sqlx::{
     postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
 };
 use std::{str::FromStr, time::Duration};
-use tokio::sync::Mutex;
 
 /// How long a statement that its caller dropped may still answer before it is cancelled on the server.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -130,7 +129,7 @@ impl Backend for Postgres {
     async fn interrupt(
         conn: &mut PgConnection,
         Session { pid, .. }: &Session,
-        control: &Mutex<PgConnectOptions>,
+        control: &Control<Postgres>,
     ) -> Result<(), sqlx::Error> {
         if *pid == 0 {
             // Not ours to cancel: it ends by itself within `reset_timeout`, or the connection is closed.
@@ -145,9 +144,13 @@ impl Backend for Postgres {
             Ok(Err(error)) => return Err(error),
             Err(_) => {}
         }
-        let options = control.lock().await;
-        let mut control = PgConnection::connect_with(&options).await?;
-        control.execute(AssertSqlSafe(format!("SELECT pg_cancel_backend({pid})"))).await?;
+        let Some(turn) = control.turn(u64::from(pid.unsigned_abs())).await else { return Ok(()) };
+        let mut control = PgConnection::connect_with(turn.options()).await?;
+        let sessions = turn.sessions();
+        let pids = sessions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
+        control.execute(AssertSqlSafe(cancel)).await?;
+        turn.done(&sessions);
         control.close().await
     }
 

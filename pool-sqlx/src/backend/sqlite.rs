@@ -1,6 +1,6 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
-use super::{Backend, Class, Keeper, executor_of_sqlx, hidden, refuse};
+use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
 use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions};
 use sqlx::{
     Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
@@ -15,7 +15,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::Mutex;
 
 /// Instructions of SQLite's machine between two looks at the clock: about 0.1 ms.
 const STEPS: i32 = 1000;
@@ -128,11 +127,7 @@ impl Backend for Sqlite {
         Ok(())
     }
 
-    async fn interrupt(
-        conn: &mut SqliteConnection,
-        state: &Deadline,
-        _: &Mutex<SqliteConnectOptions>,
-    ) -> Result<(), sqlx::Error> {
+    async fn interrupt(conn: &mut SqliteConnection, state: &Deadline, _: &Control<Sqlite>) -> Result<(), sqlx::Error> {
         state.at.store(0, Ordering::Relaxed);
         let idle = conn.ping().await;
         state.at.store(u64::MAX, Ordering::Relaxed);

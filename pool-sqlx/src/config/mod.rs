@@ -94,7 +94,8 @@ pub enum Reset {
 /// What stands between us and PostgreSQL. With the wrong one a pooler returns wrong rows.
 ///
 /// Behind a pooler limits travel with transactions, what belongs to a session is refused (LISTEN, SET, advisory locks), and a statement
-/// whose caller has left is not cancelled: it ends within `reset_timeout`, or its connection is closed.
+/// whose caller has left is not cancelled: it ends within `reset_timeout`, or its connection is closed. The server may run on then, so
+/// give the role limits of its own: `ALTER ROLE app SET statement_timeout = '10s'` and `SET client_connection_check_interval = '1s'`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Pooler {
     /// Nothing.
