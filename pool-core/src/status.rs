@@ -201,20 +201,25 @@ pub enum Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Site {
     name: Option<&'static str>,
-    location: &'static Location<'static>,
+    location: Option<&'static Location<'static>>,
 }
 
 impl Site {
     /// A site with a name, at the line of this call. The macro makes one for each `#[pooled]` function.
     #[track_caller]
     pub const fn named(name: &'static str) -> Self {
-        Self { name: Some(name), location: Location::caller() }
+        Self { name: Some(name), location: Some(Location::caller()) }
     }
 
     /// The line of this call.
     #[track_caller]
     pub const fn here() -> Self {
-        Self { name: None, location: Location::caller() }
+        Self { name: None, location: Some(Location::caller()) }
+    }
+
+    /// A site with a name only, for code that is not the user's and cannot know where the user called from.
+    pub const fn nowhere(name: &'static str) -> Self {
+        Self { name: Some(name), location: None }
     }
 
     /// Name of the `#[pooled]` function, if it is one.
@@ -222,23 +227,24 @@ impl Site {
         self.name
     }
 
-    /// Source file.
+    /// Source file; empty if unknown.
     pub fn file(&self) -> &'static str {
-        self.location.file()
+        self.location.map_or("", Location::file)
     }
 
-    /// Line in the source file.
+    /// Line in the source file; 0 if unknown.
     pub fn line(&self) -> u32 {
-        self.location.line()
+        self.location.map_or(0, Location::line)
     }
 }
 
 /// `app::list (src/app.rs:12)`, or `src/app.rs:12` without a name.
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name {
-            Some(name) => write!(f, "{name} ({}:{})", self.file(), self.line()),
-            None => write!(f, "{}:{}", self.file(), self.line()),
+        match (self.name, self.location) {
+            (Some(name), Some(_)) => write!(f, "{name} ({}:{})", self.file(), self.line()),
+            (Some(name), None) => f.write_str(name),
+            (None, _) => write!(f, "{}:{}", self.file(), self.line()),
         }
     }
 }

@@ -49,6 +49,11 @@ enum Cause {
     Overdue {
         limit: Duration,
     },
+    /// No answer within a limit that is not a statement's.
+    Silent {
+        setting: &'static str,
+        limit: Duration,
+    },
     /// As many calls of a `#[pooled]` function as it allows hold a connection.
     Limit {
         site: Site,
@@ -149,7 +154,7 @@ impl ErrorKind {
     /// When another try may succeed, where the pool does not know better.
     pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::PoolTimeout | Self::Refused | Self::LockTimeout | Self::Conflict | Self::Lost => {
+            Self::PoolTimeout | Self::Refused | Self::Connect | Self::LockTimeout | Self::Conflict | Self::Lost => {
                 Some(Duration::from_secs(1))
             }
             _ => None,
@@ -171,6 +176,7 @@ impl Error {
             Cause::TryAcquire { error: TryAcquireError::Closed, .. } => ErrorKind::Closed,
             Cause::TryAcquire { .. } => ErrorKind::Refused,
             Cause::StatementTimeout { .. } | Cause::Overdue { .. } => ErrorKind::StatementTimeout,
+            Cause::Silent { .. } => ErrorKind::Lost,
             Cause::Limit { .. } => ErrorKind::Refused,
             Cause::CommitUnknown(_) => ErrorKind::CommitUnknown,
             Cause::RolledBack { conflict: true } => ErrorKind::Conflict,
@@ -293,6 +299,11 @@ impl Error {
         Self { timeout_status: status, ..Self::new(Cause::Overdue { limit }) }
     }
 
+    /// The server did not answer within this setting.
+    pub(crate) fn silent(setting: &'static str, limit: Duration) -> Self {
+        Self::new(Cause::Silent { setting, limit })
+    }
+
     pub(crate) fn limit(site: Site, limit: u32, waited: Duration) -> Self {
         Self::new(Cause::Limit { site, limit, waited })
     }
@@ -388,6 +399,7 @@ impl fmt::Display for Error {
                 line,
                 "the statement ran longer than its function's statement_timeout = {limit:?}; it is cancelled on the server"
             ),
+            Cause::Silent { setting, limit } => write!(line, "the server did not answer within {setting} = {limit:?}"),
             Cause::Limit { site, limit, waited } => write!(
                 line,
                 "refused by {site} after {waited:.1?}: {limit} calls of it hold a connection, as many as its limit = {limit} allows; see errors/refused"
@@ -425,7 +437,7 @@ impl StdError for Error {
             Cause::CommitUnknown(error) => Some(error),
             Cause::RolledBack { .. } | Cause::Pooler(_) => None,
             Cause::Config(error) => error.source(),
-            Cause::Settings(_) | Cause::Overdue { .. } | Cause::Limit { .. } => None,
+            Cause::Settings(_) | Cause::Overdue { .. } | Cause::Silent { .. } | Cause::Limit { .. } => None,
             #[cfg(feature = "migrate")]
             Cause::Migrate(error) => error.source(),
         }

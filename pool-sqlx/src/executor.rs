@@ -556,7 +556,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
 }
 
 /// Who holds a connection for a statement on the pool itself. sqlx calls us, so the user's line is not to be had.
-const STATEMENT: Site = Site::named("a statement on the pool");
+const STATEMENT: Site = Site::nowhere("a statement on the pool");
 
 /// One impl for each database: a generic one sends the compiler round in circles (E0275) where a database is inferred.
 macro_rules! tracked_executor {

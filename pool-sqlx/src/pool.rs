@@ -1,8 +1,10 @@
 //! The pool: what a service keeps, clones and passes around.
 
+#[cfg(feature = "testing")]
+use crate::Verdict;
 use crate::{
-    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Site, Status, Tx, TxOptions,
-    manager::Sqlx,
+    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings, Site,
+    Status, Timings, Tx, TxOptions, manager::Sqlx,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -46,7 +48,8 @@ impl<DB: Backend> Pool<DB> {
     ///
     /// # Errors
     ///
-    /// What [`connect_lazy`](Self::connect_lazy) says, or why no connection could be opened within `connection_timeout`.
+    /// What [`connect_lazy`](Self::connect_lazy) says, or why no connection could be opened within `pool_timeout`. A server that
+    /// grants some, but not `pool_size`, does not keep the service from starting.
     pub async fn connect(settings: DatabaseSettings) -> Result<Self, Error> {
         let pool = Self::connect_lazy(settings)?;
         pool.core.connect().await?;
@@ -163,6 +166,52 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         self.core.invalidate();
     }
 
+    /// How long acquires, holds, connects and pings took, since the pool was made.
+    pub fn timings(&self) -> Timings {
+        self.core.timings()
+    }
+
+    /// Has an observer told of everything that happens from now on, on a thread that is not in the pool's way.
+    pub fn observe(&self, observer: impl Observer) {
+        self.core.observe(observer);
+    }
+
+    /// Stops lending until [`resume`](Self::resume): for a failover, or a migration that must have the database to itself.
+    ///
+    /// Connections in use stay in use; [`status`](Self::status) tells when the last came home.
+    pub fn pause(&self, callers: Pause) {
+        self.core.pause(callers);
+    }
+
+    /// Lends again, first to those who waited.
+    pub fn resume(&self) {
+        self.core.resume();
+    }
+
+    /// The sizes, limits and habits in force.
+    pub fn settings(&self) -> Settings {
+        self.core.settings()
+    }
+
+    /// Changes sizes, limits and habits of the running pool: `pool.reconfigure(pool.settings().with_pool_size(20))?`.
+    ///
+    /// Shrinking cuts nobody off. What concerns the database itself (`statement_timeout`, `reset`, the url) stays.
+    ///
+    /// # Errors
+    ///
+    /// The settings contradict each other; nothing has changed then.
+    pub fn reconfigure(&self, settings: Settings) -> Result<(), Error> {
+        Ok(self.core.reconfigure(settings)?)
+    }
+
+    /// Has every acquire end at once with this verdict, until it is called with `None`: for testing an application's 503 path without a
+    /// database.
+    #[cfg(feature = "testing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+    pub fn inject(&self, verdict: impl Into<Option<Verdict>>) {
+        self.core.inject(verdict);
+    }
+
     /// Lends no more, waits up to `shutdown_grace` for what is in use, and closes everything.
     pub async fn close(&self) -> CloseReport {
         self.core.manager().close_aside();
@@ -211,7 +260,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
                 Ok(answer) => Ok(answer?),
                 Err(_) => {
                     link.track.lost();
-                    Err(Error::statement_timeout(limit, 503, None))
+                    Err(Error::silent("ping_timeout", limit))
                 }
             }
         }
@@ -278,7 +327,7 @@ where
             let limit = self.core.settings().connection_timeout;
             let mut conn = match tokio::time::timeout(limit, self.core.manager().connect_aside()).await {
                 Ok(conn) => conn?,
-                Err(_) => return Err(Error::statement_timeout(limit, 503, None)),
+                Err(_) => return Err(Error::silent("connection_timeout", limit)),
             };
             let done = crate::backend::hidden::migrate(migrator, &mut conn).await;
             // The server ends what a failed goodbye leaves.
