@@ -65,8 +65,8 @@ pub use error::{Error, ErrorKind};
 pub use listener::{ListenEvent, Listener};
 pub use pool::Pool;
 pub use pool_core::{
-    AcquireError, CloseCounts, CloseReason, CloseReport, ConnectError, Event, Health, Histogram, Hold, Holder, MaxOverflow,
-    Moment, Nested, Observer, Pause, Settings, Site, Startup, Status, Step, Timings, Totals, Verdict,
+    AcquireError, CloseCounts, CloseReason, CloseReport, ConnectError, Event, Health, Histogram, Hold, Holder,
+    MaxOverflow, Moment, Nested, Observer, Pause, Settings, Site, Startup, Status, Step, Timings, Totals, Verdict,
 };
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
 pub use transaction::{Isolation, TxOptions};

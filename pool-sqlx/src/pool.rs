@@ -52,7 +52,7 @@ impl<DB: Backend> Pool<DB> {
     /// grants some, but not `pool_size`, does not keep the service from starting.
     pub async fn connect(settings: DatabaseSettings) -> Result<Self, Error> {
         let pool = Self::connect_lazy(settings)?;
-        pool.core.connect().await?;
+        pool.open().await?;
         Ok(pool)
     }
 
@@ -264,6 +264,13 @@ impl<DB: Backend, Key> Pool<DB, Key> {
                 }
             }
         }
+    }
+
+    /// Opens `pool_size` connections, a few at a time.
+    #[track_caller]
+    pub(crate) fn open(&self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
+        let connect = self.core.connect();
+        async { Ok(connect.await?) }
     }
 
     /// How long an acquire waits that does not say.

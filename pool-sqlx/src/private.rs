@@ -437,6 +437,8 @@ impl<E: Deref<Target = dyn StdError + Send + Sync>> LookIntoBox for Look<'_, E> 
 )]
 pub trait IsPool: Sized {
     fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error>;
+    /// Opens `pool_size` connections.
+    fn open(&self) -> impl Future<Output = Result<(), Error>> + Send;
     fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send;
     fn close(&self) -> impl Future<Output = CloseReport> + Send;
     fn status(&self) -> Status;
@@ -445,6 +447,11 @@ pub trait IsPool: Sized {
 impl<DB: Backend, Key> IsPool for Pool<DB, Key> {
     fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
         Self::__connect_lazy(settings)
+    }
+
+    #[track_caller]
+    fn open(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        self.open()
     }
 
     #[track_caller]
@@ -469,8 +476,8 @@ pub struct Sections<'f> {
 }
 
 impl<'f> Sections<'f> {
-    pub fn new(figment: &'f Figment, _: &'static [&'static str]) -> Self {
-        Self { figment, error: None }
+    pub fn new(figment: &'f Figment, names: &'static [&'static str]) -> Self {
+        Self { figment, error: crate::config::strangers(figment, names) }
     }
 
     pub fn read(&mut self, name: &str) -> Option<DatabaseSettings> {
@@ -495,7 +502,7 @@ impl<'f> Sections<'f> {
 }
 
 /// Waits for all pools at once. The first failure ends it.
-pub async fn warm(pools: Vec<(&'static str, BoxFuture<'_, Result<(), Error>>)>) -> Result<(), Error> {
+pub async fn all(pools: Vec<(&'static str, BoxFuture<'_, Result<(), Error>>)>) -> Result<(), Error> {
     futures_util::future::try_join_all(pools.into_iter().map(|(_, ready)| ready)).await.map(drop)
 }
 

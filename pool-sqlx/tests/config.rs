@@ -637,3 +637,26 @@ fn settings_made_in_code_are_checked_too() {
         ]
     );
 }
+
+#[test]
+fn a_misspelt_section_is_a_fault_although_the_url_comes_from_elsewhere() {
+    #[derive(Clone, pool_sqlx::Pools)]
+    struct Databases {
+        #[allow(dead_code, reason = "only read")]
+        primary: pool_sqlx::SqlitePool,
+    }
+    Jail::expect_with(|jail| {
+        jail.create_file(
+            "Pool.toml",
+            "[default.databases.primry]\npool_size = 3\n[default.databases.archive]\npool_size = 1\n",
+        )?;
+        jail.set_env("DATABASE_URL", "sqlite::memory:");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let Err(error) = runtime.block_on(Databases::connect()) else { panic!("it connected with the default size") };
+        let text = error.to_string();
+        assert!(text.contains("no database primry; did you mean primary?"), "{text}");
+        assert!(text.contains("Pool.toml, [default.databases.primry]"), "{text}");
+        assert!(!text.contains("archive"), "another program may read it: {text}");
+        Ok(())
+    });
+}

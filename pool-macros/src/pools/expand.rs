@@ -57,15 +57,15 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
         quote!(#name: #pool)
     });
     let eager = fields.iter().filter(|field| field.opens == Opens::AtStart);
-    let ready = list(
+    let open = list(
         krate,
         eager,
         quote!(::core::result::Result<(), #krate::Error>),
-        "ready",
+        "open",
         &quote_spanned!(Span::mixed_site()=> pools),
     );
     quote_spanned! {Span::mixed_site()=>
-        /// Connects all pools at once, as `Pool.toml` and the environment say.
+        /// Connects all pools at once, as `Pool.toml` and the environment say: opens `pool_size` connections of each.
         ///
         /// # Errors
         ///
@@ -88,7 +88,7 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
                 ::core::unreachable!("BUG: a section is missing, and `finish` did not say so");
             };
             let pools = Self { #(#pools,)* };
-            let connected = #krate::private::warm(#ready).await;
+            let connected = #krate::private::all(#open).await;
             if let ::core::result::Result::Err(error) = connected {
                 pools.close().await;
                 return ::core::result::Result::Err(error);
@@ -118,7 +118,7 @@ fn ready(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenS
         ///
         /// What the first pool that is not ready says; its name is in it.
         #vis async fn ready(&self) -> ::core::result::Result<(), #krate::Error> {
-            #krate::private::warm(#ready).await
+            #krate::private::all(#ready).await
         }
     }
 }

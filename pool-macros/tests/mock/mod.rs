@@ -352,6 +352,7 @@ pub mod private {
 
     pub trait IsPool: Sized {
         fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error>;
+        fn open(&self) -> impl Future<Output = Result<(), Error>> + Send;
         fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send;
         fn close(&self) -> impl Future<Output = CloseReport> + Send;
         fn status(&self) -> Status;
@@ -360,6 +361,9 @@ pub mod private {
     impl<DB, Key> IsPool for Pool<DB, Key> {
         fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
             Self::__connect_lazy(settings)
+        }
+        fn open(&self) -> impl Future<Output = Result<(), Error>> + Send {
+            self.open()
         }
         fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send {
             self.ready()
@@ -399,7 +403,7 @@ pub mod private {
 
     type Each<'p, T> = Vec<(&'static str, Pin<Box<dyn Future<Output = T> + Send + 'p>>)>;
 
-    pub async fn warm(pools: Each<'_, Result<(), Error>>) -> Result<(), Error> {
+    pub async fn all(pools: Each<'_, Result<(), Error>>) -> Result<(), Error> {
         let mut result = Ok(());
         for (_, ready) in pools {
             result = result.and(ready.await);
@@ -466,6 +470,10 @@ impl<DB, Key> Pool<DB, Key> {
     pub fn __connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
         settings.log.say(format!("make {}", settings.section));
         Ok(Self { log: settings.log, fails: (settings.says == "fails").then_some("ready"), kind: PhantomData })
+    }
+
+    pub async fn open(&self) -> Result<(), Error> {
+        self.ready().await
     }
 
     pub async fn ready(&self) -> Result<(), Error> {

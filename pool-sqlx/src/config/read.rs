@@ -107,6 +107,22 @@ pub(super) fn explain(figment: &Figment) -> Vec<super::Explained> {
     explained
 }
 
+/// Declared databases of which the program knows nothing but a name that is nearly the same.
+pub(crate) fn strangers(figment: &Figment, names: &[&str]) -> Option<ConfigError> {
+    let declared = databases(figment).ok()?;
+    let unknown = declared.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    let faults = unknown.filter_map(|(name, section)| {
+        let meant = nearest(name, names.iter().copied())?;
+        Some(ConfigFault {
+            key: String::new(),
+            profile: figment.profile().to_string(),
+            source: Some(place(figment, section.tag(), name, "")),
+            problem: format!("the program has no database {name}; did you mean {meant}?"),
+        })
+    });
+    verdict(faults.collect()).err()
+}
+
 /// The table `databases` as the selected profile sees it.
 pub(super) fn databases(figment: &Figment) -> Result<Dict, ConfigError> {
     match figment.find_value("databases") {
