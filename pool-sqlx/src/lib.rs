@@ -35,6 +35,7 @@
 #![cfg_attr(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")), allow(unused))]
 
 // Vocabulary: what a pool is told, and what can go wrong.
+mod backoff;
 mod config;
 mod error;
 // sqlx: what differs between databases, and what we watch.

@@ -3,6 +3,7 @@
 use crate::{
     DatabaseSettings, Error, Pool, Pooler,
     backend::{Backend, Options},
+    backoff::pause,
 };
 use futures_core::Stream;
 use sqlx::{
@@ -10,7 +11,6 @@ use sqlx::{
     postgres::{PgListener, PgPoolOptions},
 };
 use std::{
-    hash::{BuildHasher, Hasher},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -158,7 +158,7 @@ impl Listening {
                     Err(_) => format!("no connection within connection_timeout = {limit:?}"),
                 };
                 self.gap = true;
-                let pause = pause(failures);
+                let pause = pause(FIRST_PAUSE, LONGEST_PAUSE, failures);
                 failures += 1;
                 let name = &self.settings.pool.name;
                 tracing::warn!(target: "pool", "pool {name}: not listening, next attempt in {pause:.1?}: {lost}");
@@ -237,24 +237,9 @@ impl Listening {
     }
 }
 
-/// Doubling, of which a random part is waited: listeners that were cut off together do not come back together.
-fn pause(failures: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
-    let dice = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    longest.mul_f64(0.5 + (dice % 1000) as f64 / 2000.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_minute_and_no_further() {
-        for (failures, longest) in [(0, 100), (1, 200), (5, 3200), (10, 60_000), (1000, 60_000)] {
-            let pause = pause(failures).as_millis();
-            assert!((longest / 2..=longest).contains(&pause), "{failures}: {pause}");
-        }
-    }
 
     #[test]
     fn a_reader_that_is_too_slow_is_told_of_the_gap_when_there_is_room() {

@@ -10,7 +10,6 @@ use std::{
     error::Error as StdError,
     fmt,
     future::Future,
-    hash::{BuildHasher, RandomState},
     ops::Deref,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -272,11 +271,9 @@ impl<T, E: StdError + 'static> RetryOn for Result<T, E> {
     }
 }
 
-/// Waits before another attempt, holding nothing: 5 to 10 ms, and up to twice as long each time, so that those who collided part.
+/// Waits before another attempt, holding nothing.
 pub async fn back_off(attempt: u32) {
-    let longest = 10_000_u64 << attempt.min(6);
-    let random = RandomState::new().hash_one(attempt);
-    tokio::time::sleep(Duration::from_micros(longest / 2 + random % (longest / 2))).await;
+    tokio::time::sleep(crate::backoff::after_conflict(attempt)).await;
 }
 
 /// Marks the loan of a function, before its body borrows the connection.

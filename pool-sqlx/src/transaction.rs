@@ -1,12 +1,8 @@
 //! How a transaction runs, and running one again that lost against another.
 
-use crate::{Backend, Error, Pool, Tx};
+use crate::{Backend, Error, Pool, Tx, backoff::after_conflict};
 use pool_core::Site;
-use std::{
-    future::Future,
-    hash::{BuildHasher, Hasher},
-    time::Duration,
-};
+use std::{future::Future, time::Duration};
 
 /// How a transaction runs: isolation, access, time, and how often it may run again.
 ///
@@ -186,15 +182,8 @@ impl<DB: Backend, Key> Pool<DB, Key> {
             if !lost || attempt == options.retries {
                 return Err(outcome);
             }
-            tokio::time::sleep(pause(attempt)).await;
+            tokio::time::sleep(after_conflict(attempt)).await;
             attempt += 1;
         }
     }
-}
-
-/// From 5 ms doubling to 500 ms, of which a random part is waited: two that collided must not collide again.
-fn pause(attempt: u32) -> Duration {
-    let longest = Duration::from_millis(5 << attempt.min(7)).min(Duration::from_millis(500));
-    let dice = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    longest.mul_f64(0.5 + (dice % 1000) as f64 / 2000.0)
 }

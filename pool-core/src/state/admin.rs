@@ -1,7 +1,9 @@
 //! Administration: invalidating, pausing, resizing, warming up, closing, and the end of a runtime.
 
 use super::{NEVER, Ns, State, effects::Effects, live::Phase, queue::Outcome};
-use crate::{CloseReason, Pause, Settings, Verdict};
+#[cfg(any(test, feature = "testing"))]
+use crate::Verdict;
+use crate::{CloseReason, Pause, Settings};
 
 /// How far the warm-up is.
 #[derive(Clone, Copy, PartialEq, Eq)]

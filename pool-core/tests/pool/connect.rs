@@ -1,6 +1,6 @@
 //! Opening connections: outside the caller, a few at a time, retried when waiting can help.
 
-use crate::{ms, once, pool, secs, settings, settled, until};
+use crate::{burst, ms, once, pool, secs, settings, settled, until};
 use pool_core::{
     ErrorClass, Health, Verdict,
     testing::{Call, Reply},
@@ -15,14 +15,8 @@ async fn fifteen_callers_survive_a_database_that_needs_eight_seconds_to_wake() {
     script.on_connect((0..4).map(|_| Reply::ok().after(secs(8))));
     script.always_connect(Reply::ok().after(ms(5)));
     let start = Instant::now();
-    let callers: Vec<_> = (0..15)
-        .map(|_| {
-            let pool = pool.clone();
-            tokio::spawn(async move { pool.acquire().await.map(|conn| conn.id()) })
-        })
-        .collect();
-    for caller in callers {
-        caller.await.unwrap().unwrap();
+    for answer in burst(&pool, 15).await {
+        answer.unwrap();
     }
     assert!(start.elapsed() < ms(8_100), "{:?}", start.elapsed());
 }
@@ -62,14 +56,8 @@ async fn a_need_that_has_gone_opens_nothing() {
     let (script, pool) = pool(settings(10, 0).with_connect_concurrency(1));
     script.always_connect(Reply::ok().after(secs(1)));
     // Five callers, one connect at a time; each connection serves the next within the same second.
-    let callers: Vec<_> = (0..5)
-        .map(|_| {
-            let pool = pool.clone();
-            tokio::spawn(async move { pool.acquire().await.map(drop) })
-        })
-        .collect();
-    for caller in callers {
-        caller.await.unwrap().unwrap();
+    for answer in burst(&pool, 5).await {
+        answer.unwrap();
     }
     sleep(secs(5)).await;
     settled(&pool).await;
@@ -91,16 +79,8 @@ async fn a_refusing_database_is_not_dialled_more_than_a_few_times_a_second() {
     let (script, pool) = pool(settings(10, 5));
     script.always_connect(Reply::fail(ErrorClass::Transient, "too many connections"));
     let start = Instant::now();
-    let callers: Vec<_> = (0..50)
-        .map(|_| {
-            tokio::spawn({
-                let pool = pool.clone();
-                async move { pool.acquire().await.map(drop) }
-            })
-        })
-        .collect();
-    for caller in callers {
-        let error = caller.await.unwrap().unwrap_err();
+    for answer in burst(&pool, 50).await {
+        let error = answer.unwrap_err();
         assert_eq!(error.verdict(), Verdict::Connecting);
         assert!(error.to_string().contains("too many connections"), "{error}");
     }
@@ -140,16 +120,8 @@ async fn every_caller_of_a_burst_gets_the_permanent_error_at_once() {
     let (script, pool) = pool(settings(10, 5));
     script.always_connect(Reply::fail(ErrorClass::Permanent, "no such database"));
     let start = Instant::now();
-    let callers: Vec<_> = (0..30)
-        .map(|_| {
-            tokio::spawn({
-                let pool = pool.clone();
-                async move { pool.acquire().await.map(drop) }
-            })
-        })
-        .collect();
-    for caller in callers {
-        assert_eq!(caller.await.unwrap().unwrap_err().verdict(), Verdict::Connecting);
+    for answer in burst(&pool, 30).await {
+        assert_eq!(answer.unwrap_err().verdict(), Verdict::Connecting);
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert!(script.calls().len() <= 34, "one attempt for each caller, not more: {}", script.calls().len());
@@ -160,16 +132,8 @@ async fn a_silent_server_is_given_up_at_the_limit() {
     let (script, pool) = pool(settings(10, 5));
     script.always_connect(Reply::hang());
     let start = Instant::now();
-    let callers: Vec<_> = (0..30)
-        .map(|_| {
-            tokio::spawn({
-                let pool = pool.clone();
-                async move { pool.acquire().await.map(drop) }
-            })
-        })
-        .collect();
-    for caller in callers {
-        assert_eq!(caller.await.unwrap().unwrap_err().verdict(), Verdict::Connecting);
+    for answer in burst(&pool, 30).await {
+        assert_eq!(answer.unwrap_err().verdict(), Verdict::Connecting);
     }
     assert!(start.elapsed() <= ms(10_100), "{:?}", start.elapsed());
     sleep(secs(11)).await; // the last attempts began just before their callers gave up

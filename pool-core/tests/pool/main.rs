@@ -10,7 +10,10 @@ mod shutdown;
 mod telling;
 mod testing;
 
-use pool_core::{Manager, Pool, Settings, testing::Script};
+use pool_core::{
+    AcquireError, Manager, Pool, Settings,
+    testing::{Script, ScriptError},
+};
 use std::{future::poll_fn, task::Poll, time::Duration};
 
 fn settings(pool_size: u32, max_overflow: u32) -> Settings {
@@ -28,6 +31,21 @@ fn ms(n: u64) -> Duration {
 
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
+}
+
+/// What so many callers get who come at once, and give back at once.
+async fn burst(pool: &Pool<Script>, n: usize) -> Vec<Result<(), AcquireError<ScriptError>>> {
+    let callers: Vec<_> = (0..n)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.acquire().await.map(drop) })
+        })
+        .collect();
+    let mut answers = vec![];
+    for caller in callers {
+        answers.push(caller.await.expect("a caller does not panic"));
+    }
+    answers
 }
 
 /// Lets the other tasks run until this holds. Fails when they have nothing left to do and it does not.

@@ -24,10 +24,10 @@ use figment::{Figment, Profile};
 use pool_core::{MaxOverflow, Nested, Settings};
 
 pub use fault::{ConfigError, ConfigFault};
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) use read::strangers;
 pub use reference::{Setting, SettingKind, reference};
 pub use secret::Secret;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) use url::without_unread;
 
 /// Where a database is, and how its pool behaves.

@@ -25,6 +25,7 @@ pub(crate) fn run() -> Verdict {
         clippy.args(EVERYTHING).args(["--", "-D", "warnings"]);
         component("clippy", "clippy", clippy)
     });
+    report.group("features", features);
     report.group("docs", || {
         let mut docs = cargo(&["doc", "--no-deps"]);
         docs.args(EVERYTHING).env("RUSTDOCFLAGS", "-D warnings");
@@ -32,6 +33,32 @@ pub(crate) fn run() -> Verdict {
     });
     report.group("book", || check(book::command(book::Then::Stop)));
     Ok(report.finish())
+}
+
+/// What users switch on, alone and in company: each must build by itself without a warning.
+const FEATURES: &[(&str, &str)] = &[
+    ("pool-core", ""),
+    ("pool-sqlx", ""),
+    ("pool-sqlx", "sqlite"),
+    ("pool-sqlx", "postgres"),
+    ("pool-sqlx", "mysql"),
+    ("pool-sqlx", "sqlite axum migrate"),
+    ("pool-sqlx", "postgres actix"),
+    ("pool-sqlx", "mysql tonic testing"),
+];
+
+fn features() -> Outcome {
+    let mut counts = Counts::default();
+    for (package, features) in FEATURES {
+        println!("{package} [{features}]");
+        let mut command = cargo(&["clippy", "--package", package, "--no-default-features", "--features", features]);
+        command.args(["--", "-D", "warnings"]);
+        match command.status().is_ok_and(|status| status.success()) {
+            true => counts.passed += 1,
+            false => counts.failed += 1,
+        }
+    }
+    Outcome::Ran(counts)
 }
 
 /// Something wrong in a file, at a line.
