@@ -11,7 +11,7 @@ use axum::{
 };
 use pool_sqlx::{Pools, figment::Figment, pooled};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 #[derive(Clone, Pools)]
@@ -83,11 +83,17 @@ async fn stats(conn: &mut Conn) -> Result<Json<Stats>, Fault> {
 
 /// Streams the track, as it were: keeps its connection for `ms`. Do not do this; it is here to fill the pool.
 #[pooled]
-async fn listen(Path(id): Path<i64>, Query(listen): Query<Listen>, conn: &mut Conn) -> Result<String, Fault> {
+async fn listen(
+    Path(id): Path<i64>,
+    Query(listen): Query<Listen>,
+    conn: &mut Conn,
+) -> Result<impl IntoResponse, Fault> {
+    let begun = Instant::now();
     let title = sqlx::query_scalar::<_, String>("select title from tracks where id = $1").bind(id);
     let title = title.fetch_optional(conn).await?.ok_or(Fault::NotFound)?;
     tokio::time::sleep(Duration::from_millis(listen.ms.min(5000))).await;
-    Ok(format!("{title}\n"))
+    let hold = begun.elapsed().as_secs_f64() * 1e3;
+    Ok(([("server-timing", format!("hold;dur={hold:.1}"))], format!("{title}\n")))
 }
 
 /// Whoever asks wants to know soon: a connection that could be lent is answer enough.
