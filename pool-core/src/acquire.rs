@@ -3,8 +3,8 @@
 use crate::{
     AcquireError, ConnectError, ErrorClass, Manager, Pooled, Site, Verdict,
     error::{Cause, Failure},
-    shared::{Shared, bits},
-    state::{Arrival, Collected, NEVER, Ns, Refusal, Wait, nanos, queue::Ticket},
+    shared::{Shared, here},
+    state::{Arrival, Collected, LOOK, NEVER, Ns, Refusal, Wait, nanos, queue::Ticket},
 };
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{runtime::Handle, time::Sleep};
+use tokio::time::{Sleep, sleep_until};
 
 /// Waits for a connection. Made by [`Pool::acquire`](crate::Pool::acquire) and its siblings; the time runs from the first poll.
 ///
@@ -104,11 +104,15 @@ impl<'a, M: Manager> Acquire<'a, M> {
                 Some(Collected::Closed) => Cause::Closed,
                 Some(Collected::Paused) => Cause::Paused,
                 None => {
-                    if waiting.rings(shared, driver, cx) {
-                        shared.turn(|state, now, fx| state.time_out(ticket, now, fx));
-                        continue;
+                    if !waiting.rings(shared, driver, cx) {
+                        return Poll::Pending;
                     }
-                    return Poll::Pending;
+                    let deadline = waiting.deadline;
+                    shared.turn(|state, now, fx| match now < deadline {
+                        true => state.take_over(now, fx),
+                        false => state.time_out(ticket, now, fx),
+                    });
+                    continue;
                 }
             };
             self.step = Step::Done;
@@ -121,19 +125,26 @@ impl Waiting {
     /// Whether the caller's own timer has rung, if it needs one.
     fn rings<M: Manager>(&mut self, shared: &Shared<M>, driver: Option<u64>, cx: &mut Context<'_>) -> bool {
         if self.timer.is_none() {
-            let Ok(here) = Handle::try_current() else {
+            let Some(here) = here() else {
                 assert!(
                     driver.is_some(),
                     "a connection can only be opened in a tokio runtime: poll this future inside one"
                 );
                 return false;
             };
-            if driver.is_none_or(|there| there == bits(here.id())) {
+            if driver.is_none_or(|there| there == here) {
                 return false; // the driver keeps the alarm, or is about to start here
             }
-            self.timer = shared.instant(self.deadline).map(|at| Box::pin(tokio::time::sleep_until(at)));
         }
-        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+        // Now and then it looks whether the driver is still at work.
+        let next = self.deadline.min(shared.now().saturating_add(LOOK));
+        let at = || shared.instant(next).expect("BUG: a quarter of a second from now is not beyond all time");
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at())));
+        let rings = timer.as_mut().poll(cx).is_ready();
+        if rings {
+            self.timer = None;
+        }
+        rings
     }
 }
 

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use tokio::{runtime::Handle, time::timeout_at};
 
 /// Starts a driver on this runtime.
-pub(crate) fn start<M: Manager>(runtime: &Handle, shared: Arc<Shared<M>>) {
-    spawn(runtime, run(Seat(shared)));
+pub(crate) fn start<M: Manager>(runtime: &Handle, shared: Arc<Shared<M>>, number: u32) {
+    spawn(runtime, run(Seat(shared, number)));
 }
 
 /// The place of the driver. Dropped when it ends, by itself or with its runtime.
-struct Seat<M: Manager>(Arc<Shared<M>>);
+struct Seat<M: Manager>(Arc<Shared<M>>, u32);
 
 impl<M: Manager> Drop for Seat<M> {
     fn drop(&mut self) {
-        self.0.turn(|state, now, fx| state.driver_ended(now, fx));
+        self.0.turn(|state, now, fx| state.driver_ended(self.1, now, fx));
     }
 }
 
@@ -23,10 +23,11 @@ async fn run<M: Manager>(seat: Seat<M>) {
     let (shared, runtime) = (&seat.0, Handle::current());
     loop {
         let kicked = shared.kick.notified();
-        let (alarm, drained) = shared.turn(|state, now, fx| (state.sweep(now, fx), state.is_drained()));
-        if drained {
-            return;
-        }
+        let alarm = shared.turn(|state, now, fx| {
+            let done = state.drivers != seat.1 || state.is_drained();
+            (!done).then(|| state.sweep(now, fx))
+        });
+        let Some(alarm) = alarm else { return };
         while let Some(work) = shared.turn(|state, now, fx| state.next_job(now, fx)) {
             job::start(&runtime, Arc::clone(shared), work);
         }

@@ -4,8 +4,8 @@ use crate::{
     Acquire, AcquireError, CloseReport, ConnectError, ErrorClass, Holder, Manager, Observer, Pause, Pooled, Settings,
     SettingsError, Site, Startup, Status, Timings, TryAcquireError, driver,
     error::Cause,
-    shared::Shared,
-    state::{State, Warmth},
+    shared::{self, Shared},
+    state::{LOOK, State, Warmth, time},
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -124,12 +124,13 @@ impl<M: Manager> Pool<M> {
         &self,
         give_up: impl Fn(&State<M::Conn, M::Error>) -> Option<ConnectError<M::Error>>,
     ) -> Result<(), Cause<M::Error>> {
+        let here = shared::here();
         loop {
             let news = self.shared.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            let found = self.shared.turn(|state, _, fx| {
-                state.want_driver(fx);
+            let found = self.shared.turn(|state, now, fx| {
+                state.want_driver(here, now, fx);
                 match (give_up(state), state.warmth()) {
                     _ if state.is_closed() => Some(Err(Cause::Closed)),
                     (Some(error), _) => Some(Err(Cause::Connect(error))),
@@ -140,7 +141,7 @@ impl<M: Manager> Pool<M> {
             });
             match found {
                 Some(found) => return found,
-                None => news.await,
+                None => drop(tokio::time::timeout(time(LOOK), news).await),
             }
         }
     }
@@ -312,19 +313,20 @@ impl<M: Manager> Pool<M> {
             state.close(now, fx);
             (before, state.settings().shutdown_grace)
         });
+        let here = shared::here();
         let drained = async {
             loop {
                 let drained = self.shared.drained.notified();
                 tokio::pin!(drained);
                 drained.as_mut().enable();
-                let done = self.shared.turn(|state, _, fx| {
-                    state.want_driver(fx);
+                let done = self.shared.turn(|state, now, fx| {
+                    state.want_driver(here, now, fx);
                     state.is_drained()
                 });
                 if done {
                     return;
                 }
-                drained.await;
+                drop(tokio::time::timeout(time(LOOK), drained).await);
             }
         };
         // Timeout or not, the report tells.

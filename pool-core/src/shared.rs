@@ -30,7 +30,7 @@ pub(crate) struct Shared<M: Manager> {
     /// Events on their way to observers.
     pub(crate) outbox: Arc<Outbox>,
     /// Starts a driver. Given by `pool`, so that nothing here imports what is built upon it.
-    drive: fn(&Handle, Arc<Self>),
+    drive: fn(&Handle, Arc<Self>, u32),
     /// `Pool` values that exist. The last one closes the pool.
     handles: AtomicUsize,
     /// Time zero of the state.
@@ -40,7 +40,7 @@ pub(crate) struct Shared<M: Manager> {
 }
 
 impl<M: Manager> Shared<M> {
-    pub(crate) fn new(manager: M, settings: Settings, drive: fn(&Handle, Arc<Self>)) -> Self {
+    pub(crate) fn new(manager: M, settings: Settings, drive: fn(&Handle, Arc<Self>, u32)) -> Self {
         let start = Instant::now();
         let name = settings.name.clone();
         // Differs from process to process, so that their jitters differ.
@@ -185,20 +185,23 @@ impl<M: Manager> Shared<M> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finish(self: &Arc<Self>, state: MutexGuard<'_, State<M::Conn, M::Error>>, now: Ns, fx: Effects<M::Conn>) {
+    fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State<M::Conn, M::Error>>, now: Ns, fx: Effects<M::Conn>) {
         #[cfg(debug_assertions)]
         if let Err(broken) = state.check(now) {
             drop(state);
             panic!("BUG: {broken}");
         }
-        let _ = now;
         self.outbox.post(&fx.events);
         let homeless = fx.kick && state.driver.is_none();
+        if fx.kick {
+            state.kicked(now);
+        }
+        let succeeded = state.drivers > 1;
         drop(state);
-        self.perform(fx, homeless);
+        self.perform(fx, homeless, succeeded);
     }
 
-    fn perform(self: &Arc<Self>, fx: Effects<M::Conn>, homeless: bool) {
+    fn perform(self: &Arc<Self>, fx: Effects<M::Conn>, homeless: bool, succeeded: bool) {
         if let Some(waker) = fx.wake {
             waker.wake();
         }
@@ -210,6 +213,9 @@ impl<M: Manager> Shared<M> {
             self.start_driver();
         }
         if fx.kick {
+            if succeeded {
+                self.kick.notify_waiters(); // an earlier driver, asleep for ever, must not swallow the call
+            }
             self.kick.notify_one();
         }
         if fx.closed {
@@ -232,14 +238,16 @@ impl<M: Manager> Shared<M> {
     /// Starts a driver on this runtime, unless there is one or no runtime. Without one the work waits for the next turn that has one.
     fn start_driver(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        {
+        let number = {
             let mut state = self.lock();
             if state.driver.is_some() || state.is_drained() {
                 return;
             }
             state.driver = Some(bits(runtime.id()));
-        }
-        (self.drive)(&runtime, Arc::clone(self));
+            state.drivers = state.drivers.wrapping_add(1);
+            state.drivers
+        };
+        (self.drive)(&runtime, Arc::clone(self), number);
     }
 }
 
@@ -247,6 +255,11 @@ impl<M: Manager> Drop for Shared<M> {
     fn drop(&mut self) {
         self.outbox.end();
     }
+}
+
+/// The runtime that this runs on, if there is one.
+pub(crate) fn here() -> Option<u64> {
+    Handle::try_current().ok().map(|runtime| bits(runtime.id()))
 }
 
 /// The number inside an identifier that only offers `Hash`.

@@ -1,6 +1,6 @@
 //! Administration: invalidating, pausing, resizing, warming up, closing, and the end of a runtime.
 
-use super::{NEVER, Ns, State, effects::Effects, live::Phase, queue::Outcome};
+use super::{LOOK, NEVER, Ns, State, effects::Effects, live::Phase, queue::Outcome};
 #[cfg(any(test, feature = "testing"))]
 use crate::Verdict;
 use crate::{CloseReason, Pause, Settings};
@@ -108,8 +108,28 @@ impl<C, E> State<C, E> {
         }
     }
 
-    /// Has a driver started if there is none: called by those who wait for something only a driver does.
-    pub(crate) fn want_driver(&self, fx: &mut Effects<C>) {
+    /// Notes that the driver was called.
+    pub(crate) fn kicked(&mut self, now: Ns) {
+        self.unanswered.get_or_insert(now);
+    }
+
+    /// Has another driver started, here, if the one there is has not answered for so long. Its runtime is alive, or we would know of its
+    /// end, but nobody runs it; the connections that live there are as good as dead.
+    pub(crate) fn take_over(&mut self, now: Ns, fx: &mut Effects<C>) {
+        if self.unanswered.is_some_and(|since| now.saturating_sub(since) >= LOOK / 2) {
+            self.unanswered = None;
+            self.driver = None;
+            self.retire_all(now, fx);
+            fx.kick = true;
+        }
+    }
+
+    /// Has a driver started if there is none that works: called by those who wait, on the runtime `here`, for something only a driver
+    /// does.
+    pub(crate) fn want_driver(&mut self, here: Option<u64>, now: Ns, fx: &mut Effects<C>) {
+        if self.driver != here {
+            self.take_over(now, fx);
+        }
         fx.kick |= self.driver.is_none();
     }
 
@@ -140,7 +160,10 @@ impl<C, E> State<C, E> {
     }
 
     /// The driver's runtime has ended: its connections are dead, and there is nobody to say goodbye.
-    pub(crate) fn driver_ended(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn driver_ended(&mut self, number: u32, now: Ns, fx: &mut Effects<C>) {
+        if number != self.drivers {
+            return; // another has taken over
+        }
         self.driver = None;
         self.armed = NEVER;
         self.epoch = self.epoch.wrapping_add(1);

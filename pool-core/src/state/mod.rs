@@ -45,6 +45,9 @@ pub(crate) type Ns = u64;
 /// Later than any time.
 pub(crate) const NEVER: Ns = Ns::MAX;
 
+/// How often those who wait for a driver on another runtime look whether it is still at work.
+pub(crate) const LOOK: Ns = 250_000_000;
+
 /// A duration in the state's unit; what does not fit is for ever.
 pub(crate) fn nanos(d: Duration) -> Ns {
     Ns::try_from(d.as_nanos()).unwrap_or(NEVER)
@@ -112,6 +115,10 @@ pub(crate) struct State<C, E> {
     armed: Ns,
     /// Which runtime the driver runs on; `None` while there is no driver.
     pub(crate) driver: Option<u64>,
+    /// Drivers there have been. The last is in charge; an earlier one that wakes up ends.
+    pub(crate) drivers: u32,
+    /// Since when a kick has gone unanswered.
+    unanswered: Option<Ns>,
     totals: Totals,
     abandoned: u64,
     dice: u64,
@@ -141,6 +148,8 @@ impl<C, E> State<C, E> {
             admitted: settings.cap().unwrap_or(u32::MAX),
             armed: NEVER,
             driver: None,
+            drivers: 0,
+            unanswered: None,
             totals: Totals::default(),
             abandoned: 0,
             dice: seed,

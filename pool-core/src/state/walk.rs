@@ -324,7 +324,7 @@ impl Walk {
                 }
             }
         }
-        self.turn(|s, now, fx| s.driver_ended(now, fx));
+        self.turn(|s, now, fx| s.driver_ended(s.drivers, now, fx));
         self.alarm = Ns::MAX;
         self.kicked = true; // the next caller brings a driver
     }

@@ -14,6 +14,7 @@ use crate::{CloseReason, ErrorClass, Event, error::ConnectError};
 impl<C, E> State<C, E> {
     /// Does what is due, and says when to come again.
     pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C>) -> Ns {
+        self.unanswered = None;
         let mut stuck = None;
         while let Some(ticket) = self.queue.due(now) {
             #[cfg(test)]

@@ -325,3 +325,17 @@ async fn every_waiting_future_may_be_dropped_after_any_number_of_polls() {
         assert!(pool.is_closed());
     }
 }
+
+#[test]
+fn a_caller_is_served_although_the_drivers_runtime_does_not_run() {
+    let (script, pool) = pool(settings(1, 1).with_shutdown_grace(std::time::Duration::from_millis(100)));
+    let asleep = runtime(); // alive, but nobody runs it any more
+    let _held = asleep.block_on(async { pool.acquire().await.unwrap() });
+    runtime().block_on(async {
+        assert_eq!(pool.acquire().await.unwrap().id(), 2, "a driver here has opened another");
+        let report = pool.close().await;
+        assert_eq!(report.still_held.len(), 1);
+    });
+    drop(asleep); // the old driver ends, and disturbs nothing
+    assert_eq!(script.open(), 1, "the one in use");
+}
