@@ -72,7 +72,7 @@ async fn who_waits_for_a_place_gets_it_in_order_of_arrival() {
     assert_eq!(order.into_inner(), Vec::from_iter(0..20));
 }
 
-#[pooled(limit = 1, timeout = "20ms", retry_after = "7s")]
+#[pooled(limit = 1, timeout = "500ms", retry_after = "7s")]
 async fn owned(conn: SqliteConn, mut done: watch::Receiver<bool>) -> Result<(), Error> {
     drop(conn);
     done.wait_for(|done| *done).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_place_is_kept_until_the_end_where_the_connection_is_given() {
     first.await.unwrap();
 }
 
-#[pooled(limit = 1, timeout = "20ms")]
+#[pooled(limit = 1, timeout = "5s")]
 async fn alone(_conn: &mut SqliteConn, mut done: watch::Receiver<bool>) -> Result<(), Error> {
     done.wait_for(|done| *done).await.unwrap();
     Ok(())

@@ -29,7 +29,7 @@ struct Library {
 #[pooled]
 #[tonic::async_trait]
 impl Tracks for Library {
-    #[pooled(from = self.db, timeout = "50ms", retry_after = "2500ms")]
+    #[pooled(from = self.db, timeout = "500ms", retry_after = "2500ms")]
     async fn title(&self, request: Request<String>, conn: &mut SqliteConn) -> Result<Response<String>, Status> {
         let title = sqlx::query_scalar("select ?").bind(request.into_inner()).fetch_one(conn).await;
         title.map(Response::new).map_err(|error| Status::from(pool_sqlx::Error::from(error)))
