@@ -37,6 +37,7 @@ mod state;
 // The doing half.
 mod acquire;
 mod backoff;
+mod bits;
 mod driver;
 mod job;
 mod nested;

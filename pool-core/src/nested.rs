@@ -1,6 +1,10 @@
 //! Who already holds a connection and asks for another.
 
-use crate::{Site, state::Loan};
+use crate::{
+    Site,
+    bits::bits,
+    state::{Loan, UNSURE},
+};
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
@@ -36,6 +40,18 @@ impl Hold {
     /// time out. `#[pooled]` wraps its body so. It does not reach into tasks that the future spawns.
     pub fn during<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         During { hold: self, begun: false, future }
+    }
+}
+
+/// The task that runs this; 0 outside of any runtime. What runs in `block_on` is in no task: it is told by its thread, which is unsure.
+pub(crate) fn task() -> u64 {
+    thread_local! {
+        static THREAD: u8 = const { 0 };
+    }
+    match tokio::task::try_id() {
+        Some(id) => bits(id),
+        None if tokio::runtime::Handle::try_current().is_err() => 0,
+        None => UNSURE | THREAD.with(|thread| std::ptr::from_ref(thread).addr() as u64),
     }
 }
 

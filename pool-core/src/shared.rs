@@ -2,6 +2,7 @@
 
 use crate::{
     CloseReason, Condition, Manager, Settings, Site, Step, Verdict,
+    bits::bits,
     error::{AcquireError, Cause, Report},
     nested,
     outbox::Outbox,
@@ -114,7 +115,7 @@ impl<M: Manager> Shared<M> {
 
     /// Who asks, from this place.
     pub(crate) fn caller(self: &Arc<Self>, site: Site) -> Caller {
-        Caller { site, task: tokio::task::try_id().map_or(0, bits), holds: nested::held(Arc::as_ptr(self) as usize) }
+        Caller { site, task: nested::task(), holds: nested::held(Arc::as_ptr(self) as usize) }
     }
 
     /// Takes a connection home from its guard. Never waits.
@@ -260,23 +261,4 @@ impl<M: Manager> Drop for Shared<M> {
 /// The runtime that this runs on, if there is one.
 pub(crate) fn here() -> Option<u64> {
     Handle::try_current().ok().map(|runtime| bits(runtime.id()))
-}
-
-/// The number inside an identifier that only offers `Hash`.
-pub(crate) fn bits(id: impl std::hash::Hash) -> u64 {
-    struct Bits(u64);
-    impl std::hash::Hasher for Bits {
-        fn finish(&self) -> u64 {
-            self.0
-        }
-        fn write(&mut self, bytes: &[u8]) {
-            bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
-        }
-        fn write_u64(&mut self, n: u64) {
-            self.0 = n;
-        }
-    }
-    let mut hasher = Bits(0);
-    id.hash(&mut hasher);
-    std::hash::Hasher::finish(&hasher)
 }

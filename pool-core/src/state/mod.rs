@@ -45,6 +45,9 @@ pub(crate) type Ns = u64;
 /// Later than any time.
 pub(crate) const NEVER: Ns = Ns::MAX;
 
+/// Marks a task number that is not certain: it counts for a refusal that was asked for, and for no verdict.
+pub(crate) const UNSURE: u64 = 1 << 63;
+
 /// How often those who wait for a driver on another runtime look whether it is still at work.
 pub(crate) const LOOK: Ns = 250_000_000;
 
@@ -61,7 +64,7 @@ pub(crate) fn time(ns: Ns) -> Duration {
 #[derive(Clone, Copy)]
 pub(crate) struct Caller {
     pub(crate) site: Site,
-    /// 0 if unknown.
+    /// 0 if unknown; with the highest bit, unsure.
     pub(crate) task: u64,
     /// The loan that will not end before this caller is served, and who took it.
     pub(crate) holds: Option<(Loan, Site)>,

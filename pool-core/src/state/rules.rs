@@ -1,7 +1,7 @@
 //! The rules, one function each.
 
 use super::{
-    Caller, Loan, Ns, SlotId, State,
+    Caller, Loan, Ns, SlotId, State, UNSURE,
     effects::Effects,
     live::{self, Phase},
     nanos,
@@ -135,7 +135,8 @@ impl<C, E> State<C, E> {
         let said = caller.holds.map(|(_, site)| site);
         said.or_else(|| {
             let by_task = |slot: &&live::Slot<C>| slot.phase() == Phase::Lent && slot.task == caller.task;
-            let known = caller.task != 0 && self.slots.count(Phase::Lent) > 0;
+            let sure = caller.task & UNSURE == 0 || self.settings.nested == Nested::Deny;
+            let known = caller.task != 0 && sure && self.slots.count(Phase::Lent) > 0;
             known.then(|| self.slots.iter().map(|(_, slot)| slot).find(by_task))?.map(|slot| slot.site)
         })
     }

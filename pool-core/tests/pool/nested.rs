@@ -31,6 +31,16 @@ async fn a_task_that_keeps_a_guard_and_asks_again_is_known_without_any_help() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outside_of_any_task_a_second_acquire_is_denied_where_that_is_the_policy_and_else_no_matter() {
+    let (_, denying) = pool(settings(2, 0).with_nested(Nested::Deny));
+    let _held = denying.acquire().await.unwrap();
+    assert_eq!(denying.acquire().await.unwrap_err().verdict(), Verdict::Nested);
+    let (_, warning) = pool(settings(1, 0).with_pool_timeout(secs(1)));
+    let _held = warning.acquire().await.unwrap();
+    assert_eq!(warning.acquire().await.unwrap_err().verdict(), Verdict::Exhausted, "who holds it is not certain");
+}
+
+#[tokio::test(start_paused = true)]
 async fn holding_one_pool_says_nothing_about_another() {
     let (_, first) = pool(settings(1, 0).with_nested(Nested::Deny));
     let (_, second) = pool(settings(1, 0).with_nested(Nested::Deny));

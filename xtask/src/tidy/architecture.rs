@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of `pool-core` that use no other, and that all may use.
-const ALONE: &[&str] = &["backoff", "sync"];
+const ALONE: &[&str] = &["backoff", "bits", "sync"];
 
 /// Modules of `pool-core` for its users' tests: they may use all, and no one uses them.
 const ABOVE: &[&str] = &["testing"];
