@@ -231,6 +231,9 @@ impl fmt::Display for MaxOverflow {
 /// For other code the task that borrowed a connection counts as its holder until it comes home, also if the guard went to another task,
 /// or if the two acquires are branches of one `join!`.
 ///
+/// When all connections are held by such code, a caller is refused at once if the code said so by `during`; as far as only tasks tell,
+/// the last caller is refused once nothing has moved for `slow_acquire`. `Allow` switches the latter off.
+///
 /// With `n` tasks that each need `c` connections at once, a pool of `n * (c - 1) + 1` cannot get stuck.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -52,6 +52,7 @@ impl<C, E> State<C, E> {
             return Err(conn);
         }
         self.totals.released += 1;
+        self.moved = now;
         self.timings.hold.record(now.saturating_sub(self.slots[id].since));
         let slot = &mut self.slots[id];
         (slot.conn, slot.proven) = (Some(conn), now);
@@ -118,7 +119,8 @@ impl<C, E> State<C, E> {
             self.totals.refused += 1;
             return Wait::Refused(Refusal::QueueFull(limit));
         }
-        if let Some(outer) = self.nested(&caller) {
+        let outer = self.nested(&caller);
+        if let Some(outer) = outer {
             if self.settings.nested == Nested::Deny {
                 self.totals.refused += 1;
                 return Wait::Refused(Refusal::Nested(outer));
@@ -126,6 +128,7 @@ impl<C, E> State<C, E> {
             self.warn_of_nesting(outer, caller.site);
             fx.events.append(&mut self.remarks);
         }
+        let nested = outer.is_some();
         let ticket = self.queue.push(Waiter { arrived: self.arrival(now), deadline, caller }, waker);
         self.entangle(&caller);
         self.advance(now, fx);
@@ -133,13 +136,15 @@ impl<C, E> State<C, E> {
             if deadline <= now {
                 let waker = self.expire(ticket, &mut None, now);
                 fx.spent.push(waker); // the caller is here
-            } else if self.is_deadlocked() {
+            } else if self.is_deadlocked() || (nested && self.is_stalled(now)) {
                 self.totals.refused += 1;
                 let waker = self.end(ticket, Outcome::Deadlocked);
                 fx.spent.push(waker);
-            } else if deadline < self.armed {
-                self.armed = deadline;
-                fx.kick = true;
+            } else {
+                self.alarm(deadline, fx);
+                if nested {
+                    self.alarm(self.stall_ends().max(now + 1), fx);
+                }
             }
         }
         Wait::Queued(ticket)

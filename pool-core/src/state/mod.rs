@@ -94,6 +94,10 @@ pub(crate) struct State<C, E> {
     journal: Journal,
     /// Wait, hold, connect and ping; waits of zero are not recorded but derived from the totals.
     timings: Timings,
+    /// When a connection last changed hands.
+    moved: Ns,
+    /// The `moved` for which a sweep has looked whether the pool is stuck; it takes a look at every waiter.
+    looked: Ns,
     /// Pairs of sites that were warned of as nested.
     warned: Vec<(Site, Site)>,
     /// What a `take` has to tell, which is rare.
@@ -138,6 +142,8 @@ impl<C, E> State<C, E> {
             pulse: Pulse::new(),
             journal: Journal::new(),
             timings: Timings::new(),
+            moved: 0,
+            looked: NEVER,
             warned: Vec::new(),
             remarks: Vec::new(),
             unfinished: false,

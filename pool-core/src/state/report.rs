@@ -1,6 +1,6 @@
 //! What the state tells of itself: numbers, holders, stories, verdicts, and whether its invariants hold.
 
-use super::{Arrival, NEVER, Ns, State, live::Phase, nanos, queue::Ticket, time};
+use super::{Arrival, NEVER, Ns, State, UNSURE, live::Phase, nanos, queue::Ticket, time};
 use crate::{CloseReason, Holder, Moment, Status, Step, Timings, Verdict, error::ConnectError};
 use std::collections::HashSet;
 
@@ -86,7 +86,8 @@ impl<C, E> State<C, E> {
     pub(super) fn is_held_by_waiters(&self) -> bool {
         let waiting: HashSet<u64> = self.queue.iter().map(|(_, waiter)| waiter.caller.task).collect();
         let mut lent = self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Lent);
-        lent.all(|(_, slot)| slot.entangled > 0 || (slot.task != 0 && waiting.contains(&slot.task)))
+        let waits = |task| task != 0 && task & UNSURE == 0 && waiting.contains(&task);
+        lent.all(|(_, slot)| slot.entangled > 0 || waits(slot.task))
     }
 
     /// What keeps a caller from being served right now.

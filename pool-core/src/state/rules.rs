@@ -107,6 +107,7 @@ impl<C, E> State<C, E> {
 
     pub(super) fn released(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
         self.totals.released += 1;
+        self.moved = now;
         self.timings.hold.record(now.saturating_sub(self.slots[id].since));
         let slot = &mut self.slots[id];
         slot.proven = now;
@@ -118,6 +119,7 @@ impl<C, E> State<C, E> {
 
     pub(super) fn lend(&mut self, id: SlotId, caller: Caller, now: Ns) -> (Loan, C) {
         self.totals.acquired += 1;
+        self.moved = now;
         self.slots.enter(id, Phase::Lent, now);
         let number = self.totals.acquired;
         let slot = &mut self.slots[id];
@@ -173,6 +175,21 @@ impl<C, E> State<C, E> {
     pub(super) fn is_deadlocked(&self) -> bool {
         let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
         full && self.slots.iter().all(|(_, slot)| slot.phase() == Phase::Lent && slot.entangled > 0)
+    }
+
+    /// Whether the pool looks like that and nothing has moved for `slow_acquire`: as far as tasks can tell, every loan belongs to one that
+    /// waits. Branches of a `join!` that all work for so long look the same, which is why it takes time to be believed.
+    pub(super) fn is_stalled(&self, now: Ns) -> bool {
+        let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
+        full && self.slots.count(Phase::Lent) == self.slots.used()
+            && self.settings.nested != Nested::Allow
+            && now >= self.stall_ends()
+            && self.is_held_by_waiters()
+    }
+
+    /// When a pool in which nothing moves is believed to be stuck.
+    pub(super) fn stall_ends(&self) -> Ns {
+        self.moved.saturating_add(nanos(self.settings.slow_acquire))
     }
 
     /// Takes a waiting caller out of the queue with this outcome.

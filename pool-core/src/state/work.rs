@@ -6,10 +6,11 @@ use super::{
     journal,
     live::Phase,
     nanos,
+    queue::Outcome,
     rules::Fitness,
     time,
 };
-use crate::{CloseReason, ErrorClass, Event, error::ConnectError};
+use crate::{CloseReason, ErrorClass, Event, Nested, error::ConnectError};
 
 impl<C, E> State<C, E> {
     /// Does what is due, and says when to come again.
@@ -24,6 +25,7 @@ impl<C, E> State<C, E> {
             let waker = self.expire(ticket, &mut stuck, now);
             fx.wake(waker);
         }
+        self.sweep_stall(now, fx);
         self.sweep_idle(now, fx);
         self.sweep_leaks(now, fx);
         self.sweep_keepalive(now, fx);
@@ -214,6 +216,26 @@ impl<C, E> State<C, E> {
         }
     }
 
+    /// In a pool that is stuck, refuses whoever came last: it will let go of what it holds, and the others go on.
+    fn sweep_stall(&mut self, now: Ns, fx: &mut Effects<C>) {
+        // Once for each standstill: whoever joins the queue later looks for himself.
+        if self.queue.is_empty()
+            || now < self.stall_ends()
+            || std::mem::replace(&mut self.looked, self.moved) == self.moved
+        {
+            return;
+        }
+        if !self.is_stalled(now) {
+            return;
+        }
+        let last = self.queue.iter().map(|(ticket, _)| ticket).last();
+        if let Some(ticket) = last {
+            self.totals.refused += 1;
+            let waker = self.end(ticket, Outcome::Deadlocked);
+            fx.wake(waker);
+        }
+    }
+
     pub(super) fn sweep_idle(&mut self, now: Ns, fx: &mut Effects<C>) {
         let linger = nanos(self.settings.overflow_linger);
         // One by one, for each that goes may be the one that makes the next worth keeping (`min_idle`).
@@ -299,6 +321,10 @@ impl<C, E> State<C, E> {
 
     pub(super) fn next_alarm(&mut self, now: Ns) -> Ns {
         let mut alarm = self.queue.next_deadline().unwrap_or(NEVER);
+        let stuck = self.stall_ends();
+        if !self.queue.is_empty() && self.settings.nested != Nested::Allow && stuck > now {
+            alarm = alarm.min(stuck);
+        }
         if self.short_of_connections() && self.pulse.not_before() > now {
             alarm = alarm.min(self.pulse.not_before());
         }

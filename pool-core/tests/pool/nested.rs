@@ -93,6 +93,44 @@ async fn a_loan_that_has_ended_entangles_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tasks_that_hold_one_and_wait_for_another_are_told_when_nothing_has_moved_for_slow_acquire() {
+    let (_, pool) = pool(settings(2, 0).with_pool_timeout(secs(10)));
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..2)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let _first = pool.acquire().await.unwrap();
+                while pool.status().in_use < 2 {
+                    tokio::task::yield_now().await;
+                }
+                pool.acquire().await.map(drop).map_err(|e| e.verdict())
+            })
+        })
+        .collect();
+    let mut verdicts = vec![];
+    for task in tasks {
+        verdicts.push(task.await.unwrap());
+    }
+    verdicts.sort_by_key(Result::is_err);
+    assert_eq!(verdicts, [Ok(()), Err(Verdict::Nested)], "one gives up, and the other goes on");
+    assert_eq!(start.elapsed(), secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn branches_of_one_task_that_work_and_wait_are_not_taken_for_a_deadlock() {
+    let (_, pool) = pool(settings(3, 0));
+    let task = tokio::spawn(async move {
+        let work = || async {
+            let _conn = pool.acquire().await.unwrap();
+            sleep(ms(900)).await;
+        };
+        tokio::join!(work(), work(), work(), work(), work(), work(), work());
+    });
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn tasks_that_hold_one_and_wait_for_another_time_out_with_that_verdict() {
     let (_, pool) = pool(settings(2, 0).with_pool_timeout(ms(500)));
     let tasks: Vec<_> = (0..2)
