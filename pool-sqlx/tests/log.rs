@@ -4,28 +4,11 @@
 mod common;
 
 use axum::response::IntoResponse;
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_refusal_is_logged_once_where_it_is_answered_with_all_that_an_operator_asks() {
-    let (log, file) = (Log::default(), common::File::new());
+    let (log, file) = (common::Log::default(), common::File::new());
     let writer = log.clone();
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
     let pool = file.one();
@@ -35,7 +18,7 @@ async fn a_refusal_is_logged_once_where_it_is_answered_with_all_that_an_operator
     let error = pool_sqlx::Error::from(sqlx::Error::from(error));
     assert_eq!(error.into_response().status(), 503);
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
     assert_eq!(lines.len(), 1, "{log}");
     for part in [

@@ -1,29 +1,14 @@
 //! No secret in any log. Alone in its process: a subscriber is everybody's.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use pool_sqlx::{DatabaseSettings, PgPool};
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use std::time::Duration;
 
 #[tokio::test]
 async fn secret_parts_of_a_url_are_in_no_log_at_any_level() {
-    let log = Log::default();
+    let log = common::Log::default();
     let writer = log.clone();
     let everything = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
     everything.with_writer(move || writer.clone()).init();
@@ -33,7 +18,7 @@ async fn secret_parts_of_a_url_are_in_no_log_at_any_level() {
     let settings = DatabaseSettings::new(url).unwrap().with_pool_timeout(Duration::from_millis(50));
     let error = PgPool::connect(settings).await.unwrap_err();
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(!log.contains("hunter2") && !error.to_string().contains("hunter2"), "{log}{error}");
     for line in ["parameter sslpassword is not known", "parameter sslpassphrase is", "is a setting connection_timeout"]
     {

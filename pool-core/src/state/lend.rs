@@ -142,8 +142,8 @@ impl<C, E> State<C, E> {
                 fx.spent.push(waker);
             } else {
                 self.alarm(deadline, fx);
-                if nested {
-                    self.alarm(self.stall_ends().max(now + 1), fx);
+                if nested && self.stall_ends() > now {
+                    self.alarm(self.stall_ends(), fx);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Code that holds a connection and asks for another.
 
 use crate::{ms, once, pool, secs, settings, waiting};
-use pool_core::{Nested, Verdict};
+use pool_core::{Nested, Pool, Verdict, testing::Script};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -92,10 +92,8 @@ async fn a_loan_that_has_ended_entangles_nobody() {
     assert!(waiter.await.is_ok());
 }
 
-#[tokio::test(start_paused = true)]
-async fn tasks_that_hold_one_and_wait_for_another_are_told_when_nothing_has_moved_for_slow_acquire() {
-    let (_, pool) = pool(settings(2, 0).with_pool_timeout(secs(10)));
-    let start = Instant::now();
+/// Two tasks fill a pool of two, and then each wants a second connection: what they get.
+async fn hold_one_and_ask_for_another(pool: &Pool<Script>) -> Vec<Result<(), Verdict>> {
     let tasks: Vec<_> = (0..2)
         .map(|_| {
             let pool = pool.clone();
@@ -108,10 +106,19 @@ async fn tasks_that_hold_one_and_wait_for_another_are_told_when_nothing_has_move
             })
         })
         .collect();
+    waiting(pool, 2).await;
     let mut verdicts = vec![];
     for task in tasks {
         verdicts.push(task.await.unwrap());
     }
+    verdicts
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_hold_one_and_wait_for_another_are_told_when_nothing_has_moved_for_slow_acquire() {
+    let (_, pool) = pool(settings(2, 0).with_pool_timeout(secs(10)));
+    let start = Instant::now();
+    let mut verdicts = hold_one_and_ask_for_another(&pool).await;
     verdicts.sort_by_key(Result::is_err);
     assert_eq!(verdicts, [Ok(()), Err(Verdict::Nested)], "one gives up, and the other goes on");
     assert_eq!(start.elapsed(), secs(1));
@@ -133,22 +140,6 @@ async fn branches_of_one_task_that_work_and_wait_are_not_taken_for_a_deadlock() 
 #[tokio::test(start_paused = true)]
 async fn tasks_that_hold_one_and_wait_for_another_time_out_with_that_verdict() {
     let (_, pool) = pool(settings(2, 0).with_pool_timeout(ms(500)));
-    let tasks: Vec<_> = (0..2)
-        .map(|_| {
-            let pool = pool.clone();
-            tokio::spawn(async move {
-                let _first = pool.acquire().await.unwrap();
-                while pool.status().in_use < 2 {
-                    tokio::task::yield_now().await;
-                }
-                pool.acquire().await.map(drop).map_err(|e| e.verdict())
-            })
-        })
-        .collect();
-    waiting(&pool, 2).await;
-    let mut verdicts = vec![];
-    for task in tasks {
-        verdicts.push(task.await.unwrap());
-    }
+    let verdicts = hold_one_and_ask_for_another(&pool).await;
     assert_eq!(verdicts, [Err(Verdict::Nested), Err(Verdict::Nested)], "both, though one of them was first to go");
 }
