@@ -98,7 +98,7 @@ async fn hold_one_and_ask_for_another(pool: &Pool<Script>) -> Vec<Result<(), Ver
         .map(|_| {
             let pool = pool.clone();
             tokio::spawn(async move {
-                let _first = pool.acquire().await.unwrap();
+                let _first = pool.acquire().await.expect("one for each");
                 while pool.status().in_use < 2 {
                     tokio::task::yield_now().await;
                 }
@@ -109,7 +109,7 @@ async fn hold_one_and_ask_for_another(pool: &Pool<Script>) -> Vec<Result<(), Ver
     waiting(pool, 2).await;
     let mut verdicts = vec![];
     for task in tasks {
-        verdicts.push(task.await.unwrap());
+        verdicts.push(task.await.expect("a task does not panic"));
     }
     verdicts
 }
