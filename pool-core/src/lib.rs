@@ -54,7 +54,7 @@ pub mod testing;
 pub use acquire::Acquire;
 pub use error::{AcquireError, ConnectError, TryAcquireError, Verdict};
 pub use event::Event;
-pub use histogram::{Histogram, Timings};
+pub use histogram::{Histogram, SiteTimings, Timings};
 pub use manager::{Condition, ErrorClass, Manager};
 pub use nested::Hold;
 pub use outbox::Observer;

@@ -2,7 +2,7 @@
 
 use crate::{
     Acquire, AcquireError, CloseReport, ConnectError, ErrorClass, Holder, Manager, Observer, Pause, Pooled, Settings,
-    SettingsError, Site, Startup, Status, Timings, TryAcquireError, driver,
+    SettingsError, Site, SiteTimings, Startup, Status, Timings, TryAcquireError, driver,
     error::Cause,
     shared::{self, Shared},
     state::{LOOK, State, Warmth, time},
@@ -215,6 +215,14 @@ impl<M: Manager> Pool<M> {
     /// How long acquires, holds, connects and pings took, since the pool was made.
     pub fn timings(&self) -> Timings {
         self.shared.look(|state, _| state.timings())
+    }
+
+    /// How long each place in the code held what it borrowed, since the pool was made; those that held the longest in all first.
+    ///
+    /// The first 64 sites are told apart; what others held is reported as `all other sites`. What is still held is in
+    /// [`holders`](Self::holders).
+    pub fn sites(&self) -> Vec<SiteTimings> {
+        self.shared.look(|state, _| state.sites())
     }
 
     /// Has an observer told of everything that happens from now on.

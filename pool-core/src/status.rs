@@ -222,6 +222,24 @@ impl Site {
         Self { name: Some(name), location: None }
     }
 
+    /// Whether both are the same place by address: quick, and sometimes false of one place that was compiled twice.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let name = |site: &Self| site.name.map(|name| (name.as_ptr(), name.len()));
+        name(self) == name(other)
+            && match (self.location, other.location) {
+                (Some(mine), Some(theirs)) => std::ptr::eq(mine, theirs),
+                (mine, theirs) => mine.is_none() && theirs.is_none(),
+            }
+    }
+
+    /// A number that spreads, the same for what [`is`](Self::is) the same.
+    pub(crate) fn spread(&self) -> u64 {
+        let name = self.name.map_or(0, |name| name.as_ptr() as usize);
+        let location = self.location.map_or(0, |location| std::ptr::from_ref(location) as usize);
+        // Addresses are alike in their low bits, so the high ones of the product are taken (Knuth's multiplicative hashing).
+        ((name ^ location.rotate_left(17)) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48
+    }
+
     /// Name of the `#[pooled]` function, if it is one.
     pub fn name(&self) -> Option<&'static str> {
         self.name

@@ -53,7 +53,7 @@ impl<C, E> State<C, E> {
         }
         self.totals.released += 1;
         self.moved = now;
-        self.timings.hold.record(now.saturating_sub(self.slots[id].since));
+        self.sites.record(self.slots[id].site, now.saturating_sub(self.slots[id].since));
         let slot = &mut self.slots[id];
         (slot.conn, slot.proven) = (Some(conn), now);
         self.slots.enter(id, Phase::Idle, now);

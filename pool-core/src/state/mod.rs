@@ -15,6 +15,7 @@ mod idle;
 mod journal;
 mod live;
 pub(crate) mod queue;
+mod sites;
 // What it does: more methods of `State`, by who calls them.
 mod admin;
 mod lend;
@@ -38,6 +39,7 @@ pub(crate) use live::SlotId;
 use live::{Phase, Slots};
 use queue::Queue;
 use rules::Fitness;
+use sites::Sites;
 use std::{collections::VecDeque, time::Duration};
 
 /// Nanoseconds since the pool was made.
@@ -92,8 +94,10 @@ pub(crate) struct State<C, E> {
     queue: Queue<E>,
     pulse: Pulse<E>,
     journal: Journal,
-    /// Wait, hold, connect and ping; waits of zero are not recorded but derived from the totals.
+    /// Wait, connect and ping; waits of zero are derived from the totals, holds from the sites.
     timings: Timings,
+    /// How long each site held what it borrowed.
+    sites: Sites,
     /// When a connection last changed hands.
     moved: Ns,
     /// The `moved` for which a sweep has looked whether the pool is stuck; it takes a look at every waiter.
@@ -142,6 +146,7 @@ impl<C, E> State<C, E> {
             pulse: Pulse::new(),
             journal: Journal::new(),
             timings: Timings::new(),
+            sites: Sites::new(),
             moved: 0,
             looked: NEVER,
             warned: Vec::new(),

@@ -1,7 +1,7 @@
 //! What the state tells of itself: numbers, holders, stories, verdicts, and whether its invariants hold.
 
 use super::{Arrival, NEVER, Ns, State, UNSURE, live::Phase, nanos, queue::Ticket, time};
-use crate::{CloseReason, Holder, Moment, Status, Step, Timings, Verdict, error::ConnectError};
+use crate::{CloseReason, Holder, Moment, SiteTimings, Status, Step, Timings, Verdict, error::ConnectError};
 use std::collections::HashSet;
 
 impl<C, E> State<C, E> {
@@ -50,8 +50,14 @@ impl<C, E> State<C, E> {
     /// Distributions since the pool was made.
     pub(crate) fn timings(&self) -> Timings {
         let mut timings = self.timings.clone();
+        timings.hold = self.sites.hold();
         timings.acquire_wait = timings.acquire_wait.with_zeros(self.totals.acquired - self.totals.waited);
         timings
+    }
+
+    /// How long each site held what it borrowed.
+    pub(crate) fn sites(&self) -> Vec<SiteTimings> {
+        self.sites.timings()
     }
 
     /// What happened since a caller came, and how it ended.

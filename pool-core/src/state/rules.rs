@@ -108,7 +108,7 @@ impl<C, E> State<C, E> {
     pub(super) fn released(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
         self.totals.released += 1;
         self.moved = now;
-        self.timings.hold.record(now.saturating_sub(self.slots[id].since));
+        self.sites.record(self.slots[id].site, now.saturating_sub(self.slots[id].since));
         let slot = &mut self.slots[id];
         slot.proven = now;
         if std::mem::take(&mut slot.reported) {
