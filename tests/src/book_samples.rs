@@ -31,6 +31,7 @@ chapters! {
     manager: "guide/manager.md"
     settings: "reference/settings.md"
     macros: "reference/macro.md"
+    features: "reference/features.md"
     log: "reference/log.md"
     errors: "reference/errors.md"
     exhausted: "errors/exhausted.md"

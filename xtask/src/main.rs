@@ -5,6 +5,7 @@
 mod book;
 mod cargo;
 mod demo;
+mod features;
 mod report;
 mod servers;
 mod soak;
@@ -25,6 +26,7 @@ usage: cargo xtask <verb>
   postgres           a scratch PostgreSQL to try things on, until Enter is pressed
   tidy               format, clippy, docs, the rules of the house, the book
   book [--open]      builds the book and checks its links
+  features           writes the book's table of features, with the crates that each needs
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["book"] => book::run(book::Then::Stop),
         ["book", "--open"] => book::run(book::Then::Open),
+        ["features"] => features::run(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ mod text;
 use crate::{
     Verdict, book,
     cargo::{self, EVERYTHING, cargo},
+    features,
     report::{Counts, Outcome, Report},
 };
 use std::{
@@ -25,7 +26,8 @@ pub(crate) fn run() -> Verdict {
         clippy.args(EVERYTHING).args(["--", "-D", "warnings"]);
         component("clippy", "clippy", clippy)
     });
-    report.group("features", features);
+    report.group("features", combinations);
+    report.group("table", features::check);
     report.group("docs", || {
         let mut docs = cargo(&["doc", "--no-deps"]);
         docs.args(EVERYTHING).env("RUSTDOCFLAGS", "-D warnings");
@@ -47,7 +49,7 @@ const FEATURES: &[(&str, &str)] = &[
     ("pool-sqlx", "mysql tonic testing"),
 ];
 
-fn features() -> Outcome {
+fn combinations() -> Outcome {
     let mut counts = Counts::default();
     for (package, features) in FEATURES {
         println!("{package} [{features}]");
@@ -175,6 +177,17 @@ mod tests {
         let has = |path: &str| sources.iter().any(|source| source.path == path);
         assert!(has("Cargo.toml") && has("xtask/src/tidy/mod.rs") && has(".ci/run"));
         assert!(!sources.iter().any(|source| source.path.starts_with("target/") || source.path.starts_with(".git/")));
+    }
+
+    #[test]
+    fn every_feature_is_built_by_itself_or_in_company() {
+        let built: Vec<&str> = FEATURES.iter().flat_map(|(_, features)| features.split(' ')).collect();
+        for manifest in ["pool-core/Cargo.toml", "pool-sqlx/Cargo.toml"] {
+            let manifest = fs::read_to_string(cargo::root().join(manifest)).unwrap();
+            for (feature, _) in features::features(&manifest).unwrap() {
+                assert!(built.contains(&feature.as_str()), "add {feature} to FEATURES");
+            }
+        }
     }
 
     #[test]
