@@ -6,6 +6,7 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 /// What kept a caller from getting a connection.
 ///
 /// Each has a page in the book, `errors/<code>`, with causes and cures.
+#[doc(alias = "503")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -62,6 +63,9 @@ impl fmt::Display for Verdict {
 }
 
 /// No connection was lent. Says why, how full the pool was, who held its connections, and what the server said last.
+#[doc(alias = "503")]
+#[doc(alias = "PoolTimedOut")]
+#[doc(alias = "PoolError")]
 pub struct AcquireError<E> {
     report: Box<Report<E>>,
 }

@@ -16,34 +16,49 @@ use std::{fmt, time::Duration};
 /// let settings = Settings::default().with_pool_size(20).with_pool_timeout(Duration::from_secs(3));
 /// assert_eq!(settings.max_overflow, 5.into());
 /// ```
+#[doc(alias = "PoolOptions")]
+#[doc(alias = "PoolConfig")]
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {
     /// Name of the pool in errors, logs and metrics. Default: `pool`.
     pub name: String,
     /// Connections kept open once they were needed. Default: 10. `0` keeps none idle (SQLAlchemy reads 0 as unlimited; we do not).
+    #[doc(alias = "max_connections")]
+    #[doc(alias = "max_size")]
+    #[doc(alias = "max_open")]
     pub pool_size: u32,
     /// Connections opened above `pool_size` when all are in use, and closed on return when `pool_size` idle ones are there already.
     /// Default: 5, so that 15 requests survive a cold start together.
     pub max_overflow: MaxOverflow,
     /// Longest wait for a connection, over everything: queueing, connecting, pinging. Default: 10 s, as `connection_timeout`.
+    #[doc(alias = "acquire_timeout")]
+    #[doc(alias = "checkout_timeout")]
+    #[doc(alias = "wait_timeout")]
     pub pool_timeout: Duration,
     /// Longest time to open one connection: name resolution, every address, TLS, authentication and retries. Default: 10 s, above
     /// the 5 to 10 s that a suspended serverless database needs to wake.
+    #[doc(alias = "connect_timeout")]
+    #[doc(alias = "create_timeout")]
     pub connection_timeout: Duration,
     /// Longest a connection may live before it is replaced.
     ///
     /// Checked when a connection is lent, returned or swept; one in use is never cut off.
     /// Each connection draws up to 10 % less, so that they do not all end together.
     /// Set it below the shortest limit on the way (server, proxy, firewall). Default: 2 h. `None`: never.
+    #[doc(alias = "max_lifetime")]
+    #[doc(alias = "max_age")]
     pub pool_recycle: Option<Duration>,
     /// Whether a connection is tested before it is lent, if it was idle for `pre_ping_after`. Default: true.
+    #[doc(alias = "test_before_acquire")]
+    #[doc(alias = "test_on_check_out")]
     pub pool_pre_ping: bool,
     /// How long a connection counts as fresh after its last use. Default: 500 ms; zero tests always.
     pub pre_ping_after: Duration,
     /// Longest time for a test. A ping that hangs is a dead connection. Default: 1 s.
     pub ping_timeout: Duration,
     /// Whether the connection that was returned last is lent first. Default: true, so that the others may idle out.
+    #[doc(alias = "queue_mode")]
     pub pool_use_lifo: bool,
     /// Longest time a connection may stay idle before it is closed. Default: none. Set it below a serverless database's suspend time.
     pub idle_timeout: Option<Duration>,
@@ -51,6 +66,8 @@ pub struct Settings {
     /// It also keeps a serverless database from suspending.
     pub keepalive: Option<Duration>,
     /// Idle connections to keep ready, within `pool_size`. Default: 0.
+    #[doc(alias = "min_connections")]
+    #[doc(alias = "min_size")]
     pub min_idle: u32,
     /// How long a returned connection above `pool_size` may stay idle before it is closed. Default: zero, close at once.
     pub overflow_linger: Duration,
@@ -63,6 +80,7 @@ pub struct Settings {
     /// An acquire slower than this is logged with its timeline. Default: 1 s.
     pub slow_acquire: Duration,
     /// A connection held longer than this is reported with the place that borrowed it. Default: 60 s. `None`: never.
+    #[doc(alias = "leak_detection_threshold")]
     pub leak_after: Option<Duration>,
     /// How long [`Pool::close`](crate::Pool::close) waits for connections in use. Default: 10 s.
     pub shutdown_grace: Duration,

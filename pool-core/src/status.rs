@@ -19,8 +19,10 @@ pub struct Status {
     /// Established connections that are not confirmed closed.
     pub open: u32,
     /// Established and free.
+    #[doc(alias = "checkedin")]
     pub idle: u32,
     /// Lent, or granted to a caller that is about to collect.
+    #[doc(alias = "checkedout")]
     pub in_use: u32,
     /// Connection attempts under way.
     pub opening: u32,
