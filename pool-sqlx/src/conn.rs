@@ -41,6 +41,8 @@ use std::{
 /// }
 /// # }
 /// ```
+#[doc(alias = "PoolConnection")]
+#[doc(alias = "checkin")]
 pub struct Conn<DB: Backend> {
     pooled: Pooled<Sqlx<DB>>,
 }

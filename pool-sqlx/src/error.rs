@@ -26,6 +26,8 @@ use std::{
 /// let travelling: sqlx::Error = Error::from(sqlx::Error::PoolTimedOut).into();
 /// assert_eq!(Error::from(travelling).kind(), ErrorKind::PoolTimeout);
 /// ```
+#[doc(alias = "503")]
+#[doc(alias = "PoolTimedOut")]
 pub struct Error {
     cause: Box<Cause>,
     /// What [`Error::status`] says of a statement timeout: `statement_timeout_status`.

@@ -4,7 +4,7 @@
 use crate::Verdict;
 use crate::{
     Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings, Site,
-    Status, Timings, Tx, TxOptions, manager::Sqlx,
+    SiteTimings, Status, Timings, Tx, TxOptions, manager::Sqlx,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -37,6 +37,11 @@ use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 /// # #[cfg(not(feature = "sqlite"))]
 /// # fn main() {}
 /// ```
+#[doc(alias = "QueuePool")]
+#[doc(alias = "PoolOptions")]
+#[doc(alias = "PgPoolOptions")]
+#[doc(alias = "deadpool")]
+#[doc(alias = "bb8")]
 pub struct Pool<DB: Backend, Key = Main> {
     core: pool_core::Pool<Sqlx<DB>>,
     key: PhantomData<fn() -> Key>,
@@ -97,6 +102,8 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// # Errors
     ///
     /// Why not: [`Error::verdict`], with the pool's numbers and the longest holder in the message.
+    #[doc(alias = "checkout")]
+    #[doc(alias = "get")]
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<Conn<DB>, Error>> + Send + '_ {
         self.acquire_at(Site::here(), None)
@@ -171,6 +178,13 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         self.core.timings()
     }
 
+    /// How long each place in the code held what it borrowed, since the pool was made; those that held the longest in all first.
+    ///
+    /// The first 64 sites are told apart; what others held is reported as `all other sites`.
+    pub fn sites(&self) -> Vec<SiteTimings> {
+        self.core.sites()
+    }
+
     /// Has an observer told of everything that happens from now on, on a thread that is not in the pool's way.
     pub fn observe(&self, observer: impl Observer) {
         self.core.observe(observer);
@@ -213,6 +227,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     }
 
     /// Lends no more, waits up to `shutdown_grace` for what is in use, and closes everything.
+    #[doc(alias = "dispose")]
     pub async fn close(&self) -> CloseReport {
         self.core.manager().close_aside();
         self.core.close().await
@@ -249,6 +264,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire), or why the server gave no sign within `ping_timeout`.
+    #[doc(alias = "health")]
     #[track_caller]
     pub fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
         let site = Site::here();
@@ -278,6 +294,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         self.core.settings().pool_timeout
     }
 
+    pub(crate) fn core(&self) -> &pool_core::Pool<Sqlx<DB>> {
+        &self.core
+    }
+
     #[cfg(feature = "postgres")]
     pub(crate) fn manager(&self) -> &Sqlx<DB> {
         self.core.manager()
@@ -305,7 +325,13 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     }
 
     pub(crate) async fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Result<Conn<DB>, Error> {
-        Ok(Conn::new(self.core.acquire_at(site, limit).await?))
+        match self.core.acquire_at(site, limit).await {
+            Ok(pooled) => Ok(Conn::new(pooled)),
+            Err(error) => {
+                self.core.manager().tally().refuse(&error);
+                Err(error.into())
+            }
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use std::{
 /// }
 /// # }
 /// ```
+#[doc(alias = "Transaction")]
 pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
     pub(crate) conn: C,
     open: bool,

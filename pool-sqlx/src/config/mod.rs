@@ -49,6 +49,7 @@ pub(crate) use url::without_unread;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "PoolConfig")]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DatabaseSettings {
@@ -57,6 +58,7 @@ pub struct DatabaseSettings {
     /// Sizes, limits and habits of the pool. Its fields are keys of the same table of `Pool.toml`.
     pub pool: Settings,
     /// Longest a statement may run: the server ends it, or the client if the server has fallen silent. Default: 10 s. `None`: no limit.
+    #[doc(alias = "command_timeout")]
     pub statement_timeout: Option<Duration>,
     /// Longest a statement may wait for a lock. Default: none.
     pub lock_timeout: Option<Duration>,
@@ -65,6 +67,8 @@ pub struct DatabaseSettings {
     /// Name by which the server lists our connections. Default: the binary's file name.
     pub application_name: Option<String>,
     /// Prepared statements kept for each connection. Default: none, which is sqlx's own.
+    #[doc(alias = "statement_cache_capacity")]
+    #[doc(alias = "statement_cache_size")]
     pub statement_cache: Option<usize>,
     /// HTTP status of a statement timeout, 503 or 504. Default: 503, as for every other timeout.
     pub statement_timeout_status: u16,

@@ -25,6 +25,8 @@ use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 /// let failure = Failure::new(404).with_type("no-such-track").with_detail("there is no track 7");
 /// assert_eq!(failure.problem(), r#"{"detail":"there is no track 7","status":404,"title":"Not Found","type":"no-such-track"}"#);
 /// ```
+#[doc(alias = "503")]
+#[doc(alias = "problem+json")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     status: u16,
