@@ -58,7 +58,7 @@ pub use histogram::{Histogram, SiteTimings, Timings};
 pub use manager::{Condition, ErrorClass, Manager};
 pub use nested::Hold;
 pub use outbox::Observer;
-pub use pool::Pool;
+pub use pool::{Pool, WeakPool};
 pub use pooled::Pooled;
 pub use settings::{MaxOverflow, Nested, Pause, Settings, SettingsError, SettingsFault, Startup};
 pub use status::{CloseCounts, CloseReason, CloseReport, Health, Holder, Site, Status, Totals};

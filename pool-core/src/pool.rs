@@ -7,7 +7,11 @@ use crate::{
     shared::{self, Shared},
     state::{LOOK, State, Warmth, time},
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 /// A pool of connections. Cloning is cheap and gives another handle to the same pool.
 ///
@@ -303,6 +307,11 @@ impl<M: Manager> Pool<M> {
         self.shared.turn(|state, _, _| state.inject(verdict));
     }
 
+    /// A handle that does not keep the pool.
+    pub fn downgrade(&self) -> WeakPool<M> {
+        WeakPool(Arc::downgrade(&self.shared))
+    }
+
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
         self.shared.look(|state, _| state.is_closed())
@@ -345,6 +354,29 @@ impl<M: Manager> Pool<M> {
             still_held,
             abandoned: after.abandoned - before.abandoned,
         }
+    }
+}
+
+/// A handle that does not keep its pool: for what watches it.
+pub struct WeakPool<M: Manager>(Weak<Shared<M>>);
+
+impl<M: Manager> WeakPool<M> {
+    /// The pool, unless its last handle is gone.
+    pub fn upgrade(&self) -> Option<Pool<M>> {
+        let shared = self.0.upgrade()?;
+        shared.revive().then_some(Pool { shared })
+    }
+}
+
+impl<M: Manager> Clone for WeakPool<M> {
+    fn clone(&self) -> Self {
+        Self(Weak::clone(&self.0))
+    }
+}
+
+impl<M: Manager> fmt::Debug for WeakPool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.strong_count() == 0 { "WeakPool(gone)" } else { "WeakPool" })
     }
 }
 

@@ -175,6 +175,12 @@ impl<M: Manager> Shared<M> {
         self.handles.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts one more handle, unless the last is gone.
+    pub(crate) fn revive(&self) -> bool {
+        let more = |handles| (handles > 0).then_some(handles + 1);
+        self.handles.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
     /// Forgets one handle; says whether it was the last.
     pub(crate) fn drop_handle(&self) -> bool {
         self.handles.fetch_sub(1, Ordering::AcqRel) == 1

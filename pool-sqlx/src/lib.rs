@@ -49,6 +49,7 @@ mod listener;
 mod pool;
 mod transaction;
 mod tx;
+mod watch;
 // What others call.
 #[doc(hidden)]
 #[allow(missing_docs)]
@@ -67,11 +68,12 @@ pub use listener::{ListenEvent, Listener};
 pub use pool::Pool;
 pub use pool_core::{
     AcquireError, CloseCounts, CloseReason, CloseReport, ConnectError, Event, Health, Histogram, Hold, Holder,
-    MaxOverflow, Moment, Nested, Observer, Pause, Settings, Site, Startup, Status, Step, Timings, Totals, Verdict,
+    MaxOverflow, Moment, Nested, Observer, Pause, Settings, Site, SiteTimings, Startup, Status, Step, Timings, Totals, Verdict,
 };
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
 pub use transaction::{Isolation, TxOptions};
 pub use tx::Tx;
+pub use watch::{Place, Refusal, StatementTimeouts, Watchable, Watched};
 pub use web::Failure;
 
 // The macros' output names these.

@@ -2,8 +2,9 @@
 
 use crate::{
     DatabaseSettings, Error, Pooler, Reset, TxOptions,
-    backend::{Backend, Class, Control, Keeper, Options},
+    backend::{Backend, Class, Control, Keeper, Options, error_type},
     executor::Track,
+    watch::Tally,
 };
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
@@ -24,6 +25,8 @@ pub(crate) struct Sqlx<DB: Backend> {
     control: Control<DB>,
     /// That the statement timeout was swallowed is said once.
     told: Once,
+    /// What is counted here, for those who watch.
+    tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
     closing: watch::Sender<bool>,
 }
@@ -35,6 +38,7 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) track: Track,
     pub(crate) limits: Limits,
     pub(crate) settings: Arc<DatabaseSettings>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// What a statement is allowed.
@@ -53,6 +57,7 @@ impl<DB: Backend> Sqlx<DB> {
         let options = DB::configure(&settings, settings.statement_timeout)?;
         Ok(Self {
             control: Control::new(options.clone()),
+            tally: Arc::new(Tally::new(DB::place(&options), DB::SYSTEM)),
             options,
             settings: Arc::new(settings),
             anchor: Mutex::new(None),
@@ -68,6 +73,10 @@ impl<DB: Backend> Sqlx<DB> {
 
     pub(crate) fn options(&self) -> &Options<DB> {
         &self.options
+    }
+
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// Whether sqlx's own connection may be handed out.
@@ -132,6 +141,33 @@ impl<DB: Backend> Sqlx<DB> {
         Ok(DB::with_password(options, password.expose()).unwrap_or_else(|| options.clone()))
     }
 
+    async fn dial(&self) -> Result<Link<DB>, sqlx::Error> {
+        self.ensure_anchor().await?;
+        let options = self.fresh(&self.options).await?;
+        let mut raw = DB::Connection::connect_with(&options).await?;
+        let state = DB::on_connect(&mut raw, &self.settings).await?;
+        self.tally.set_system(DB::system(&state));
+        if DB::is_swallowed(&state) {
+            self.told.call_once(|| {
+                let (name, limit) = (&self.settings.pool.name, self.settings.statement_timeout.unwrap_or_default());
+                tracing::warn!(
+                    target: "pool",
+                    "pool {name}: the server did not take statement_timeout = {limit:?}; is there a pooler in between? set pooler, or it \
+                     will mix statements up; until then the limit is kept by the client, and nothing is cancelled on the server"
+                );
+            });
+        }
+        let limits = self.limits(&state);
+        Ok(Link {
+            raw,
+            state,
+            track: Track::default(),
+            limits,
+            settings: Arc::clone(&self.settings),
+            tally: Arc::clone(&self.tally),
+        })
+    }
+
     async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
         if DB::is_volatile(&self.settings) {
             let mut anchor = self.anchor.lock().await;
@@ -161,27 +197,38 @@ impl<DB: Backend> Link<DB> {
     }
 }
 
+/// A connect under way. Dropped, it was given up for want of time.
+struct Attempt<'a> {
+    tally: &'a Tally,
+    closing: &'a watch::Sender<bool>,
+}
+
+impl Attempt<'_> {
+    fn ended(self, error: Option<&sqlx::Error>) {
+        if let Some(error) = error {
+            self.tally.connect_failed(&error_type(error));
+        }
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !*self.closing.borrow() {
+            self.tally.connect_failed("connect_timeout");
+        }
+    }
+}
+
 impl<DB: Backend> Manager for Sqlx<DB> {
     type Conn = Link<DB>;
     type Error = sqlx::Error;
 
     async fn connect(&self) -> Result<Link<DB>, sqlx::Error> {
-        self.ensure_anchor().await?;
-        let options = self.fresh(&self.options).await?;
-        let mut raw = DB::Connection::connect_with(&options).await?;
-        let state = DB::on_connect(&mut raw, &self.settings).await?;
-        if DB::is_swallowed(&state) {
-            self.told.call_once(|| {
-                let (name, limit) = (&self.settings.pool.name, self.settings.statement_timeout.unwrap_or_default());
-                tracing::warn!(
-                    target: "pool",
-                    "pool {name}: the server did not take statement_timeout = {limit:?}; is there a pooler in between? set pooler, or it \
-                     will mix statements up; until then the limit is kept by the client, and nothing is cancelled on the server"
-                );
-            });
-        }
-        let limits = self.limits(&state);
-        Ok(Link { raw, state, track: Track::default(), limits, settings: Arc::clone(&self.settings) })
+        let attempt = Attempt { tally: &self.tally, closing: &self.closing };
+        let link = self.dial().await;
+        attempt.ended(link.as_ref().err());
+        link
     }
 
     async fn ping(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {

@@ -2,7 +2,7 @@
 
 use crate::{ms, once, pool, secs, settings, settled};
 use pool_core::{
-    ErrorClass, Event, Step,
+    ErrorClass, Event, Site, Step,
     testing::{Call, Reply},
 };
 use std::time::Duration;
@@ -170,4 +170,35 @@ async fn a_slow_acquire_is_told_with_its_story() {
     let slow: Vec<_> = told.iter().filter(|event| matches!(event, Event::SlowAcquire { .. })).collect();
     let [Event::SlowAcquire { waited, timeline, .. }] = &slow[..] else { panic!("{slow:?}") };
     assert_eq!((*waited, timeline.len()), (secs(3), 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sites_are_told_how_long_they_held() {
+    let (_, pool) = pool(settings(2, 0));
+    for (name, held) in [("quick", 1), ("slow", 5), ("slow", 7)] {
+        let conn = pool.acquire_at(Site::nowhere(name), None).await.unwrap();
+        sleep(secs(held)).await;
+        drop(conn);
+    }
+    let told: Vec<_> = pool.sites().iter().map(|s| (s.site.name().unwrap(), s.hold.count(), s.hold.sum())).collect();
+    assert_eq!(told, [("slow", 2, secs(12)), ("quick", 1, secs(1))]);
+    assert_eq!(pool.timings().hold.sum(), secs(13));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weak_handle_neither_keeps_a_pool_nor_brings_it_back() {
+    let (script, pool) = pool(settings(1, 0));
+    let weak = pool.downgrade();
+    drop(pool.acquire().await.unwrap());
+    let again = weak.upgrade().expect("there is a handle");
+    drop(pool);
+    drop(again.acquire().await.unwrap());
+    let conn = again.acquire().await.unwrap();
+    drop(again);
+    assert!(weak.upgrade().is_none(), "a guard is no handle");
+    drop(conn);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(script.calls().last(), Some(Call::Close(_))), "{:?}", script.calls());
 }

@@ -23,6 +23,7 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
             }
         }
     });
+    let watched = fields.iter().map(|field| &field.name);
     let names = fields.iter().map(|field| &field.name);
     let configure = quote_spanned! {Span::mixed_site()=>
         impl #impl_generics #name #type_generics #bounds {
@@ -41,6 +42,12 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
             #close
             #ready
             #status
+        }
+        impl #impl_generics #krate::Watchable for #name #type_generics #bounds {
+            fn watched(&self) -> ::std::vec::Vec<#krate::Watched> {
+                let pools: [::std::vec::Vec<#krate::Watched>; _] = [#(#krate::Watchable::watched(&self.#watched)),*];
+                ::core::iter::Iterator::collect(::core::iter::Iterator::flatten(::core::iter::IntoIterator::into_iter(pools)))
+            }
         }
         #krate::__if_axum! { #(#from_ref)* }
         #krate::__if_actix! { #configure }

@@ -18,11 +18,11 @@ mod sqlite;
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 use crate::ConfigError;
-use crate::{DatabaseSettings, Error, Reset, TxOptions, executor::Prepared};
+use crate::{DatabaseSettings, Error, Place, Reset, TxOptions, executor::Prepared};
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
-use std::{error::Error as StdError, future::Future, io, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, future::Future, io, time::Duration};
 
 /// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::MySql`] with
 /// feature `mysql` (MariaDB too), [`sqlx::Sqlite`] with feature `sqlite`.
@@ -32,6 +32,20 @@ pub trait Backend: Database + sealed::Sealed {
     /// What is kept with each connection beside sqlx's own.
     #[doc(hidden)]
     type State: Send + Sync + 'static;
+
+    /// The database as OpenTelemetry names it.
+    #[doc(hidden)]
+    const SYSTEM: &'static str;
+
+    /// The same, known better once connected.
+    #[doc(hidden)]
+    fn system(_: &Self::State) -> &'static str {
+        Self::SYSTEM
+    }
+
+    /// Where the database is.
+    #[doc(hidden)]
+    fn place(options: &Options<Self>) -> Place;
 
     /// Settles what was left open in the settings.
     #[doc(hidden)]
@@ -289,6 +303,27 @@ impl Class {
         let _ = error;
         Self::Query
     }
+}
+
+/// What OpenTelemetry calls `error.type`: the server's own code where there is one, else a word of a short list.
+pub(crate) fn error_type(error: &sqlx::Error) -> Cow<'_, str> {
+    let word = match error {
+        sqlx::Error::Database(error) => return error.code().unwrap_or(Cow::Borrowed("_OTHER")),
+        sqlx::Error::Io(error) => match error.get_ref().and_then(|inner| Error::find(inner)) {
+            Some(ours) => return Cow::Owned(ours.kind().code().replace('-', "_")),
+            None => match error.kind() {
+                io::ErrorKind::ConnectionRefused => "connection_refused",
+                io::ErrorKind::ConnectionReset => "connection_reset",
+                io::ErrorKind::BrokenPipe => "broken_pipe",
+                io::ErrorKind::TimedOut => "timeout",
+                _ => "io",
+            },
+        },
+        sqlx::Error::Tls(_) => "tls",
+        sqlx::Error::Protocol(_) => "protocol",
+        _ => "_OTHER",
+    };
+    Cow::Borrowed(word)
 }
 
 /// Refuses the settings that were made for this very database although it cannot honour them.

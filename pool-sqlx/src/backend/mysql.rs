@@ -1,7 +1,7 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
-use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions, config::without_unread};
+use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, config::without_unread};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
@@ -25,6 +25,22 @@ enum Flavour {
 
 impl Backend for MySql {
     type State = Session;
+
+    const SYSTEM: &'static str = "mysql";
+
+    fn system(session: &Session) -> &'static str {
+        match session.flavour {
+            Flavour::MySql => Self::SYSTEM,
+            Flavour::MariaDb => "mariadb",
+        }
+    }
+
+    fn place(options: &MySqlConnectOptions) -> Place {
+        let socket = options.get_socket().map(|path| path.display().to_string());
+        let port = socket.is_none().then(|| options.get_port());
+        let host = Some(socket.unwrap_or_else(|| options.get_host().to_owned()));
+        Place { host, port, database: options.get_database().map(str::to_owned) }
+    }
 
     fn adapt(_: &mut DatabaseSettings) {}
 

@@ -1,7 +1,7 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler};
-use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions, config::without_unread};
+use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, config::without_unread};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
@@ -28,6 +28,17 @@ pub struct Session {
 
 impl Backend for Postgres {
     type State = Session;
+
+    const SYSTEM: &'static str = "postgresql";
+
+    fn place(options: &PgConnectOptions) -> Place {
+        let socket = options.get_socket().map(|path| path.display().to_string());
+        let port = socket.is_none().then(|| options.get_port());
+        let host = Some(socket.unwrap_or_else(|| options.get_host().to_owned()));
+        // Without a name it is the user's.
+        let database = Some(options.get_database().unwrap_or(options.get_username()).to_owned());
+        Place { host, port, database }
+    }
 
     fn adapt(settings: &mut DatabaseSettings) {
         if settings.explicit("pooler").is_none()

@@ -1,7 +1,7 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
-use crate::{DatabaseSettings, Error, Pooler, Reset, TxOptions};
+use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions};
 use sqlx::{
     Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
@@ -27,6 +27,12 @@ pub struct Deadline {
 
 impl Backend for Sqlite {
     type State = Deadline;
+
+    const SYSTEM: &'static str = "sqlite";
+
+    fn place(options: &SqliteConnectOptions) -> Place {
+        Place { database: Some(options.get_filename().display().to_string()), ..Place::default() }
+    }
 
     fn adapt(_: &mut DatabaseSettings) {}
 

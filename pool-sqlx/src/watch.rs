@@ -1,0 +1,359 @@
+//! Pools seen from outside: what metrics, the status page and advice are made from.
+
+use crate::{
+    Backend, Event, Holder, Observer, Pool, Settings, Site, SiteTimings, Status, Timings, Verdict, manager::Sqlx,
+};
+use pool_core::{AcquireError, WeakPool};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+/// What has pools that can be watched: a [`Pool`], a struct with `#[derive(Pools)]`, or several of them in a list.
+pub trait Watchable {
+    /// A handle to each pool.
+    fn watched(&self) -> Vec<Watched>;
+}
+
+impl<DB: Backend, Key> Watchable for Pool<DB, Key> {
+    fn watched(&self) -> Vec<Watched> {
+        vec![Watched { pool: Arc::new(self.core().clone()) }]
+    }
+}
+
+impl Watchable for Watched {
+    fn watched(&self) -> Vec<Watched> {
+        vec![self.clone()]
+    }
+}
+
+impl<W: Watchable> Watchable for [W] {
+    fn watched(&self) -> Vec<Watched> {
+        self.iter().flat_map(Watchable::watched).collect()
+    }
+}
+
+impl<W: Watchable> Watchable for Vec<W> {
+    fn watched(&self) -> Vec<Watched> {
+        self.as_slice().watched()
+    }
+}
+
+/// A pool whose type of database and key are forgotten. Like a [`Pool`], it keeps the pool.
+///
+/// # Example
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_sqlx::{DatabaseSettings, SqlitePool, Watchable};
+///
+/// let pool = SqlitePool::connect_lazy(DatabaseSettings::new("sqlite::memory:")?)?;
+/// for watched in pool.watched() {
+///     println!("{}: {}", watched.place(), watched.status()); // sqlite: in use 0 of 15, idle 0, waiting 0
+/// }
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "sqlite"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+pub struct Watched {
+    pool: Arc<dyn Watch>,
+}
+
+impl Watched {
+    /// Name of the pool: the section of the configuration, or `main`.
+    pub fn name(&self) -> String {
+        self.pool.status().name
+    }
+
+    /// Where its database is.
+    pub fn place(&self) -> &Place {
+        &self.pool.tally().place
+    }
+
+    /// The database as OpenTelemetry names it: `postgresql`, `mysql`, `mariadb` or `sqlite`. Until the first connect MariaDB passes for
+    /// `mysql`.
+    pub fn system(&self) -> &'static str {
+        self.pool.tally().system()
+    }
+
+    /// As [`Pool::status`].
+    pub fn status(&self) -> Status {
+        self.pool.status()
+    }
+
+    /// As [`Pool::holders`].
+    pub fn holders(&self) -> Vec<Holder> {
+        self.pool.holders()
+    }
+
+    /// As [`Pool::timings`].
+    pub fn timings(&self) -> Timings {
+        self.pool.timings()
+    }
+
+    /// As [`Pool::sites`].
+    pub fn sites(&self) -> Vec<SiteTimings> {
+        self.pool.sites()
+    }
+
+    /// As [`Pool::settings`].
+    pub fn settings(&self) -> Settings {
+        self.pool.settings()
+    }
+
+    /// As [`Pool::observe`].
+    pub fn observe(&self, observer: impl Observer) {
+        self.pool.observe(Box::new(observer));
+    }
+
+    /// How many acquires ended with each verdict, timed out or turned away.
+    pub fn refused(&self) -> Vec<(Verdict, u64)> {
+        self.pool.tally().refused()
+    }
+
+    /// The latest acquires that ended with an error, 32 at most, the newest last.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.pool.tally().refusals()
+    }
+
+    /// Connects that failed, by what OpenTelemetry calls `error.type`: the database's own code, or a word of ours.
+    pub fn connect_errors(&self) -> BTreeMap<String, u64> {
+        self.pool.tally().connect_errors()
+    }
+
+    /// Statements that ran out of time: ended by the server's limit, and given up by ours. Watched ones only.
+    pub fn statement_timeouts(&self) -> StatementTimeouts {
+        self.pool.tally().statement_timeouts()
+    }
+
+    /// Notes what the telemetry of a statement needs.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        self.pool.tally()
+    }
+
+    /// A handle that does not keep the pool.
+    pub(crate) fn downgrade(&self) -> Box<dyn Fn() -> Option<Self> + Send + Sync> {
+        self.pool.downgrade()
+    }
+}
+
+/// Name and numbers; no URL.
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status();
+        write!(f, "Watched({}: {status})", status.name)
+    }
+}
+
+/// Where a database is. Nothing in it is secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// Host name or directory of the socket; `None` for a file.
+    pub host: Option<String>,
+    /// Port; `None` for a file or a socket.
+    pub port: Option<u16>,
+    /// Name of the database, or of its file.
+    pub database: Option<String>,
+}
+
+/// `db.example.com:5432/app`
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(host) = &self.host {
+            f.write_str(host)?;
+        }
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        match (&self.host, &self.database) {
+            (Some(_), Some(database)) => write!(f, "/{database}"),
+            (None, Some(database)) => f.write_str(database),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An acquire that ended with an error.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// When.
+    pub at: SystemTime,
+    /// Why.
+    pub verdict: Verdict,
+    /// Who asked.
+    pub site: Site,
+    /// How long it had waited.
+    pub waited: Duration,
+    /// The error's message.
+    pub message: String,
+}
+
+/// Statements that ran out of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatementTimeouts {
+    /// Ended by the server, or by SQLite's own thread.
+    pub server: u64,
+    /// Given up by us, because the server did not.
+    pub client: u64,
+}
+
+/// A pool as an object.
+trait Watch: Send + Sync {
+    fn status(&self) -> Status;
+    fn holders(&self) -> Vec<Holder>;
+    fn timings(&self) -> Timings;
+    fn sites(&self) -> Vec<SiteTimings>;
+    fn settings(&self) -> Settings;
+    fn observe(&self, observer: Box<dyn Observer>);
+    fn tally(&self) -> &Arc<Tally>;
+    fn downgrade(&self) -> Box<dyn Fn() -> Option<Watched> + Send + Sync>;
+}
+
+impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
+    fn status(&self) -> Status {
+        self.status()
+    }
+
+    fn holders(&self) -> Vec<Holder> {
+        self.holders()
+    }
+
+    fn timings(&self) -> Timings {
+        self.timings()
+    }
+
+    fn sites(&self) -> Vec<SiteTimings> {
+        self.sites()
+    }
+
+    fn settings(&self) -> Settings {
+        self.settings()
+    }
+
+    fn observe(&self, mut observer: Box<dyn Observer>) {
+        self.observe(move |event: &Event| observer.on_event(event));
+    }
+
+    fn tally(&self) -> &Arc<Tally> {
+        self.manager().tally()
+    }
+
+    fn downgrade(&self) -> Box<dyn Fn() -> Option<Watched> + Send + Sync> {
+        let weak: WeakPool<Sqlx<DB>> = self.downgrade();
+        Box::new(move || weak.upgrade().map(|pool| Watched { pool: Arc::new(pool) }))
+    }
+}
+
+/// What the adapter counts, beside what the pool does.
+pub(crate) struct Tally {
+    place: Place,
+    system: Mutex<&'static str>,
+    refused: [AtomicU64; VERDICTS.len()],
+    refusals: Mutex<VecDeque<Refusal>>,
+    connect_errors: Mutex<BTreeMap<String, u64>>,
+    by_server: AtomicU64,
+    by_client: AtomicU64,
+}
+
+/// Refusals that are kept.
+const KEPT: usize = 32;
+/// Types of connect errors that are told apart. Servers have a few dozen codes that can end a connect.
+const TYPES: usize = 32;
+
+const VERDICTS: [Verdict; 7] = [
+    Verdict::Exhausted,
+    Verdict::Leaking,
+    Verdict::Nested,
+    Verdict::Connecting,
+    Verdict::Refused,
+    Verdict::Paused,
+    Verdict::Closed,
+];
+
+impl Tally {
+    pub(crate) fn new(place: Place, system: &'static str) -> Self {
+        Self {
+            place,
+            system: Mutex::new(system),
+            refused: Default::default(),
+            refusals: Mutex::default(),
+            connect_errors: Mutex::default(),
+            by_server: AtomicU64::new(0),
+            by_client: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn system(&self) -> &'static str {
+        *lock(&self.system)
+    }
+
+    /// Which server it turned out to be.
+    pub(crate) fn set_system(&self, system: &'static str) {
+        *lock(&self.system) = system;
+    }
+
+    /// An acquire has ended with an error.
+    pub(crate) fn refuse(&self, error: &AcquireError<sqlx::Error>) {
+        if let Some(i) = VERDICTS.iter().position(|verdict| *verdict == error.verdict()) {
+            self.refused[i].fetch_add(1, Ordering::Relaxed);
+        }
+        let (verdict, site, waited) = (error.verdict(), error.site(), error.waited());
+        let refusal = Refusal { at: SystemTime::now(), verdict, site, waited, message: error.to_string() };
+        let mut refusals = lock(&self.refusals);
+        if refusals.len() == KEPT {
+            refusals.pop_front();
+        }
+        refusals.push_back(refusal);
+    }
+
+    /// A connect has failed.
+    pub(crate) fn connect_failed(&self, error_type: &str) {
+        let mut errors = lock(&self.connect_errors);
+        let known = errors.len() < TYPES || errors.contains_key(error_type);
+        *errors.entry(if known { error_type } else { "_OTHER" }.to_owned()).or_default() += 1;
+    }
+
+    /// The server has ended a statement that ran too long.
+    pub(crate) fn timed_out_by_server(&self) {
+        self.by_server.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// We have given up a statement that ran too long.
+    pub(crate) fn timed_out_by_client(&self) {
+        self.by_client.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn refused(&self) -> Vec<(Verdict, u64)> {
+        VERDICTS.into_iter().zip(self.refused.iter().map(|n| n.load(Ordering::Relaxed))).collect()
+    }
+
+    fn refusals(&self) -> Vec<Refusal> {
+        lock(&self.refusals).iter().cloned().collect()
+    }
+
+    fn connect_errors(&self) -> BTreeMap<String, u64> {
+        lock(&self.connect_errors).clone()
+    }
+
+    fn statement_timeouts(&self) -> StatementTimeouts {
+        let [server, client] = [&self.by_server, &self.by_client].map(|n| n.load(Ordering::Relaxed));
+        StatementTimeouts { server, client }
+    }
+}
+
+/// Nothing under these locks can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
