@@ -357,3 +357,63 @@ impl Tally {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+mod tests {
+    use super::*;
+    use crate::{DatabaseSettings, PgPool, SqlitePool};
+
+    fn settings(url: &str) -> DatabaseSettings {
+        DatabaseSettings::new(url).expect("a good url").with_connection_timeout(Duration::from_secs(1))
+    }
+
+    #[tokio::test]
+    async fn refusals_are_kept_with_their_reason_and_counted_by_verdict() {
+        let settings = settings("sqlite::memory:").with_pool_size(1).with_max_overflow(0);
+        let pool = SqlitePool::connect(settings).await.unwrap();
+        let _held = pool.acquire().await.unwrap();
+        for _ in 0..KEPT + 1 {
+            pool.acquire_timeout(Duration::ZERO).await.unwrap_err();
+        }
+        let watched = &pool.watched()[0];
+        let refused = watched.refused();
+        assert_eq!(refused[0], (Verdict::Exhausted, KEPT as u64 + 1));
+        assert!(refused[1..].iter().all(|(_, n)| *n == 0), "{refused:?}");
+        let refusals = watched.refusals();
+        assert_eq!((refusals.len(), refusals[0].verdict), (KEPT, Verdict::Exhausted));
+        assert!(refusals[0].site.file().ends_with("watch.rs"), "{}", refusals[0].site);
+        assert!(refusals[0].message.contains("in use 1 of 1"), "{}", refusals[0].message);
+    }
+
+    #[tokio::test]
+    async fn connect_errors_are_counted_by_type() {
+        let refusing = PgPool::connect_lazy(settings("postgres://app@127.0.0.1:1/app")).unwrap();
+        refusing.acquire().await.unwrap_err();
+        let counts = refusing.watched()[0].connect_errors();
+        assert_eq!(counts.keys().map(String::as_str).collect::<Vec<_>>(), ["connection_refused"]);
+
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://app@{}/app", silent.local_addr().unwrap());
+        let waiting = PgPool::connect_lazy(settings(&url).with_connection_timeout(Duration::from_millis(50))).unwrap();
+        waiting.acquire().await.unwrap_err();
+        assert_eq!(waiting.watched()[0].connect_errors().keys().collect::<Vec<_>>(), ["connect_timeout"]);
+    }
+
+    #[test]
+    fn types_of_errors_that_never_end_share_one_count() {
+        let tally = Tally::new(Place::default(), "sqlite");
+        (0..TYPES + 5).for_each(|i| tally.connect_failed(&format!("{i:05}")));
+        tally.connect_failed("00000");
+        let counts = tally.connect_errors();
+        assert_eq!((counts.len(), counts["00000"], counts["_OTHER"]), (TYPES + 1, 2, 5));
+    }
+
+    #[test]
+    fn places_hold_no_secret() {
+        let place = |url| PgPool::connect_lazy(settings(url)).unwrap().watched()[0].place().to_string();
+        assert_eq!(place("postgres://app:hunter2@db.example.com/tracks"), "db.example.com:5432/tracks");
+        assert_eq!(place("postgres://app:hunter2@localhost/tracks?host=/run/pg"), "/run/pg/tracks");
+        let file = SqlitePool::connect_lazy(settings("sqlite://music/tracks.db")).unwrap();
+        assert_eq!(file.watched()[0].place().to_string(), "music/tracks.db");
+    }
+}
