@@ -20,6 +20,9 @@ use std::{
 ///
 /// One pool may be used from several runtimes, one after the other or at once. Connections live on one of them; when that ends they are
 /// dropped, and the next caller's runtime takes over.
+#[doc(alias = "QueuePool")]
+#[doc(alias = "deadpool")]
+#[doc(alias = "bb8")]
 pub struct Pool<M: Manager> {
     shared: Arc<Shared<M>>,
 }
