@@ -37,7 +37,8 @@ pub struct Settings {
     #[doc(alias = "wait_timeout")]
     pub pool_timeout: Duration,
     /// Longest time to open one connection: name resolution, every address, TLS, authentication and retries. Default: 10 s, above
-    /// the 5 to 10 s that a suspended serverless database needs to wake.
+    /// the 5 to 10 s that a suspended serverless database needs to wake. After a fifth of it (1 s at least, and twice the usual) a connect
+    /// is late, and one more is begun beside it.
     #[doc(alias = "connect_timeout")]
     #[doc(alias = "create_timeout")]
     pub connection_timeout: Duration,
@@ -85,7 +86,8 @@ pub struct Settings {
     /// How long [`Pool::close`](crate::Pool::close) waits for connections in use. Default: 10 s.
     pub shutdown_grace: Duration,
     /// Connections that may be opening at once. Default: 4: enough for a cold start, too few for a
-    /// storm. After a failed connect it is 1 until one succeeds.
+    /// storm. After a failed connect it is 1 until one succeeds, or 2 while that one is late (see
+    /// [`connection_timeout`](Self::connection_timeout)).
     pub connect_concurrency: u32,
     /// What to do when a task that holds a connection asks the same pool for another. Default: warn.
     pub nested: Nested,

@@ -200,7 +200,10 @@ impl<C, E> State<C, E> {
         }
         if self.wants_connection(now) {
             fx.kick = true;
-        } else if self.short_of_connections() && self.pulse.not_before() > now && self.pulse.not_before() < self.armed {
+        } else if self.short_of_connections(now)
+            && self.pulse.not_before() > now
+            && self.pulse.not_before() < self.armed
+        {
             self.armed = self.pulse.not_before();
             fx.kick = true;
         }

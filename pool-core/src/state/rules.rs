@@ -11,6 +11,9 @@ use super::{
 use crate::{CloseReason, Event, Health, Nested, Site, error::ConnectError};
 use std::task::Waker;
 
+/// No connect that takes less is late; in the random walk, which counts in microseconds, hardly any.
+const LATE: Ns = if cfg!(test) { 5_000 } else { 1_000_000_000 };
+
 /// What an idle connection is good for.
 pub(super) enum Fitness {
     Lend,
@@ -53,10 +56,15 @@ impl<C, E> State<C, E> {
     }
 
     /// Whether callers wait, or idle ones lack, beyond what is on its way.
-    pub(super) fn short_of_connections(&self) -> bool {
+    pub(super) fn short_of_connections(&self, now: Ns) -> bool {
         let coming = self.slots.count(Phase::Opening);
         let pinging = self.slots.count(Phase::Pinging);
-        let callers = self.queue.len() > coming + pinging;
+        let callers = match self.queue.len() {
+            0 => false,
+            // One attempt more than there are callers, when one is late.
+            n if n == coming + pinging => self.is_connect_late(now),
+            n => n > coming + pinging,
+        };
         let spare =
             self.idle.len() + coming + pinging < self.settings.min_idle && self.slots.used() < self.settings.pool_size;
         let warm_up = self.slots.used() < self.warm;
@@ -68,9 +76,30 @@ impl<C, E> State<C, E> {
 
     /// Whether a connect may begin now. Asked again before each attempt.
     pub(super) fn wants_connection(&self, now: Ns) -> bool {
-        // One probe at a time tells when a database that refuses is back.
-        let at_once = if self.pulse.is_failing() { 1 } else { self.settings.connect_concurrency };
-        self.short_of_connections() && self.slots.count(Phase::Opening) < at_once && self.pulse.not_before() <= now
+        let opening = self.slots.count(Phase::Opening);
+        let at_once = match self.pulse.is_failing() {
+            // One probe at a time tells when a database that refuses is back; one that hangs tells nothing.
+            true if opening == 1 && self.is_connect_late(now) => self.settings.connect_concurrency.min(2),
+            true => 1,
+            false => self.settings.connect_concurrency,
+        };
+        self.short_of_connections(now) && opening < at_once && self.pulse.not_before() <= now
+    }
+
+    /// Whether a connect has been under way for so long that another attempt may well be quicker.
+    pub(super) fn is_connect_late(&self, now: Ns) -> bool {
+        let late = self.late();
+        self.slots.count(Phase::Opening) > 0
+            && self
+                .slots
+                .iter()
+                .any(|(_, slot)| slot.phase() == Phase::Opening && now.saturating_sub(slot.since) >= late)
+    }
+
+    /// How long a connect takes that is late: a fifth of its limit, a second at least, and twice what they have taken so far.
+    pub(super) fn late(&self) -> Ns {
+        let usual = self.timings.connect.mean().map_or(0, nanos);
+        (nanos(self.settings.connection_timeout) / 5).max(LATE).max(usual.saturating_mul(2))
     }
 
     /// Connections that callers in the queue may count on without anybody giving one back: all that nobody has.

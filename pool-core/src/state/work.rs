@@ -61,6 +61,7 @@ impl<C, E> State<C, E> {
         if self.wants_connection(now) {
             let slot = self.slots.open(self.epoch, now);
             self.journal.note(now, journal::Entry::ConnectBegan);
+            self.alarm(now.saturating_add(self.late()), fx);
             return Some(Job::Connect { slot, limit: self.connect_limit(now) });
         }
         None
@@ -325,11 +326,12 @@ impl<C, E> State<C, E> {
         if !self.queue.is_empty() && self.settings.nested != Nested::Allow && stuck > now {
             alarm = alarm.min(stuck);
         }
-        if self.short_of_connections() && self.pulse.not_before() > now {
+        if self.short_of_connections(now) && self.pulse.not_before() > now {
             alarm = alarm.min(self.pulse.not_before());
         }
         let (idle, leak) = (self.settings.idle_timeout.map(nanos), self.settings.leak_after.map(nanos));
         let surplus = self.idle.len() > self.settings.pool_size;
+        let late = self.late();
         for (id, slot) in self.slots.iter() {
             let keepalive = (slot.phase() == Phase::Idle).then(|| self.keepalive_at(id)).flatten();
             let ends = match slot.phase() {
@@ -337,6 +339,7 @@ impl<C, E> State<C, E> {
                     let linger = surplus.then(|| nanos(self.settings.overflow_linger));
                     idle.into_iter().chain(linger).min().map(|limit| slot.since.saturating_add(limit))
                 }
+                Phase::Opening => Some(slot.since.saturating_add(late)),
                 Phase::Lent if !slot.reported => leak.map(|limit| slot.since.saturating_add(limit)),
                 _ => None,
             };

@@ -65,6 +65,75 @@ async fn a_need_that_has_gone_opens_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connect_that_hangs_is_overtaken_by_a_second_one() {
+    let (script, pool) = pool(settings(10, 0));
+    script.on_connect([Reply::hang(), Reply::ok().after(ms(20))]);
+    let start = Instant::now();
+    let conn = pool.acquire().await.unwrap();
+    assert_eq!(start.elapsed(), ms(2_020)); // a fifth of connection_timeout
+    assert_eq!(pool.status().opening, 1, "the first attempt keeps its slot to its end");
+    drop(conn);
+    sleep(secs(8)).await;
+    settled(&pool).await;
+    let status = pool.status();
+    assert_eq!((status.opening, status.idle, status.totals.connect_errors), (0, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_connect_is_overtaken_by_one_other_not_by_many() {
+    let (script, pool) = pool(settings(10, 0));
+    script.always_connect(Reply::hang());
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    sleep(ms(1_999)).await;
+    assert_eq!(script.calls().len(), 1);
+    sleep(secs(7)).await;
+    assert_eq!((script.calls().len(), pool.status().opening), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn overtaking_a_late_connect_stays_within_the_limits() {
+    let (script, pool) = pool(settings(1, 0));
+    script.always_connect(Reply::hang());
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    sleep(secs(9)).await;
+    assert_eq!(script.calls().len(), 1, "there is one slot");
+
+    let (script, pool) = crate::pool(settings(10, 0).with_connect_concurrency(3));
+    script.always_connect(Reply::hang());
+    let mut callers: Vec<_> = (0..5).map(|_| pool.acquire()).collect();
+    for caller in &mut callers {
+        assert!(once(caller).await.is_pending());
+    }
+    sleep(secs(9)).await;
+    assert_eq!(script.calls().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_connects_always_take_long_they_are_not_late() {
+    let (script, pool) = pool(settings(10, 0));
+    script.always_connect(Reply::ok().after(secs(3)));
+    let first = pool.acquire().await.unwrap();
+    let tried = script.calls().len(); // nothing was known yet
+    let _second = pool.acquire().await.unwrap();
+    let _third = pool.acquire().await.unwrap();
+    let _fourth = pool.acquire().await.unwrap();
+    assert_eq!(tried, 2);
+    assert_eq!(script.calls().len(), 4, "one each, after the spare one was used");
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_hangs_does_not_hide_that_the_database_is_back() {
+    let (script, pool) = pool(settings(10, 0));
+    script.on_connect([Reply::fail(ErrorClass::Transient, "connection refused"), Reply::hang(), Reply::ok()]);
+    let start = Instant::now();
+    drop(pool.acquire().await.unwrap());
+    assert!(start.elapsed() < ms(2_600), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn transient_errors_are_retried_within_the_budget() {
     let (script, pool) = pool(settings(1, 0));
     script.on_connect((0..6).map(|_| Reply::fail(ErrorClass::Transient, "connection refused")));
