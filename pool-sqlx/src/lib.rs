@@ -40,6 +40,7 @@ mod config;
 mod error;
 // sqlx: what differs between databases, and what we watch.
 mod backend;
+mod dial;
 mod executor;
 mod manager;
 // What users hold.

@@ -4,6 +4,7 @@ use crate::{
     DatabaseSettings, Error, Pool, Pooler,
     backend::{Backend, Options},
     backoff::pause,
+    dial::explain,
 };
 use futures_core::Stream;
 use sqlx::{
@@ -177,7 +178,7 @@ impl Listening {
         let own = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let own = own.test_before_acquire(false).acquire_timeout(self.settings.pool.connection_timeout);
         let options = pool.manager().fresh(&self.options).await?;
-        let mut listener = PgListener::connect_with(&own.connect_lazy_with(options)).await?;
+        let mut listener = PgListener::connect_with(&own.connect_lazy_with(options)).await.map_err(explain)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
         listener.listen_all(self.channels.iter().map(String::as_str)).await?;

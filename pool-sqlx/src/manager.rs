@@ -3,6 +3,7 @@
 use crate::{
     DatabaseSettings, Error, Pooler, Reset, TxOptions,
     backend::{Backend, Class, Control, Keeper, Options, error_type},
+    dial::dial,
     executor::Track,
     watch::Tally,
 };
@@ -131,7 +132,7 @@ impl<DB: Backend> Sqlx<DB> {
             true => self.options.clone(),
             false => DB::configure(&direct, None)?,
         };
-        Ok(DB::Connection::connect_with(&self.fresh(&options).await?).await?)
+        Ok(dial::<DB>(&self.fresh(&options).await?).await?)
     }
 
     /// The options for a connect that begins now.
@@ -144,7 +145,7 @@ impl<DB: Backend> Sqlx<DB> {
     async fn dial(&self) -> Result<Link<DB>, sqlx::Error> {
         self.ensure_anchor().await?;
         let options = self.fresh(&self.options).await?;
-        let mut raw = DB::Connection::connect_with(&options).await?;
+        let mut raw = dial::<DB>(&options).await?;
         let state = DB::on_connect(&mut raw, &self.settings).await?;
         self.tally.set_system(DB::system(&state));
         if DB::is_swallowed(&state) {
@@ -172,7 +173,7 @@ impl<DB: Backend> Sqlx<DB> {
         if DB::is_volatile(&self.settings) {
             let mut anchor = self.anchor.lock().await;
             if anchor.is_none() {
-                *anchor = Some(DB::Connection::connect_with(&self.options).await?);
+                *anchor = Some(dial::<DB>(&self.options).await?);
             }
         }
         Ok(())

@@ -15,6 +15,8 @@ pub(crate) mod pooler;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod tls;
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 use crate::ConfigError;
@@ -380,6 +382,12 @@ pub(crate) mod hidden {
     /// Queues a rollback, to be sent with the next statement. Does not wait.
     pub(crate) fn start_rollback<DB: Database>(conn: &mut DB::Connection) {
         DB::TransactionManager::start_rollback(conn);
+    }
+
+    /// Whether a feature of ours or of sqlx's has switched TLS on.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(crate) fn has_tls() -> bool {
+        sqlx_core::net::tls::available()
     }
 
     /// Runs migrations on one connection, without the `Acquire` that no generic future can prove.

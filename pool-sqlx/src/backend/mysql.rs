@@ -1,11 +1,11 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
-use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
-use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, config::without_unread};
+use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse, tls};
+use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, config::without_unread, dial::dial};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
-    mysql::{MySqlConnectOptions, MySqlDatabaseError},
+    mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode},
 };
 use std::{str::FromStr, time::Duration};
 
@@ -53,6 +53,14 @@ impl Backend for MySql {
         }
         refuse(settings, "MySQL", &["idle_in_transaction_timeout", "application_name", "listen_url"])?;
         let mut options = MySqlConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
+        let asked = match options.get_ssl_mode() {
+            MySqlSslMode::Disabled | MySqlSslMode::Preferred => tls::Asked::Optional,
+            MySqlSslMode::Required => tls::Asked::Encrypted,
+            MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity => tls::Asked::Verified,
+        };
+        if (asked, tls::settle(settings, asked, &TLS)?) == (tls::Asked::Encrypted, tls::Asked::Verified) {
+            options = options.ssl_mode(MySqlSslMode::VerifyCa);
+        }
         if let Some(capacity) = settings.statement_cache {
             options = options.statement_cache_capacity(capacity);
         }
@@ -113,7 +121,7 @@ impl Backend for MySql {
     ) -> Result<(), sqlx::Error> {
         // A statement dropped in the middle of a packet breaks the connection for good, so it goes, and its statement with it.
         if let Some(turn) = control.turn(session.id).await {
-            let mut control = MySqlConnection::connect_with(turn.options()).await?;
+            let mut control = dial::<MySql>(turn.options()).await?;
             let sessions = turn.sessions();
             for session in &sessions {
                 // It may have ended by itself.
@@ -211,6 +219,10 @@ impl Flavour {
         }
     }
 }
+
+/// How sqlx spells the parameters of TLS that name files.
+const TLS: tls::Parameters =
+    tls::Parameters { authority: &["sslca", "ssl-ca"], own: &["sslcert", "ssl-cert", "sslkey", "ssl-key"] };
 
 /// Whether sqlx reads a parameter of the url. It would drop any other without a word.
 fn is_read(parameter: &str) -> bool {

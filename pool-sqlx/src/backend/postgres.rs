@@ -1,11 +1,11 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
-use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler};
-use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, config::without_unread};
+use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler, tls};
+use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, config::without_unread, dial::dial};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
-    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
+    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity, PgSslMode},
 };
 use std::{str::FromStr, time::Duration};
 
@@ -53,6 +53,14 @@ impl Backend for Postgres {
 
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<PgConnectOptions, Error> {
         let mut options = PgConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
+        let asked = match options.get_ssl_mode() {
+            PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => tls::Asked::Optional,
+            PgSslMode::Require => tls::Asked::Encrypted,
+            PgSslMode::VerifyCa | PgSslMode::VerifyFull => tls::Asked::Verified,
+        };
+        if (asked, tls::settle(settings, asked, &TLS)?) == (tls::Asked::Encrypted, tls::Asked::Verified) {
+            options = options.ssl_mode(PgSslMode::VerifyCa);
+        }
         if let Some(name) = &settings.application_name {
             options = options.application_name(name);
         }
@@ -156,7 +164,7 @@ impl Backend for Postgres {
             Err(_) => {}
         }
         let Some(turn) = control.turn(u64::from(pid.unsigned_abs())).await else { return Ok(()) };
-        let mut control = PgConnection::connect_with(turn.options()).await?;
+        let mut control = dial::<Postgres>(turn.options()).await?;
         let sessions = turn.sessions();
         let pids = sessions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
@@ -256,6 +264,12 @@ impl Backend for Postgres {
 
     executor_of_sqlx!();
 }
+
+/// How sqlx spells the parameters of TLS that name files.
+const TLS: tls::Parameters = tls::Parameters {
+    authority: &["sslrootcert", "ssl-root-cert", "ssl-ca"],
+    own: &["sslcert", "ssl-cert", "sslkey", "ssl-key"],
+};
 
 /// Whether sqlx reads a parameter of the url. It would log any other with its value.
 fn is_read(parameter: &str) -> bool {

@@ -9,7 +9,7 @@ use super::{Secret, reference::did_you_mean};
 
 const WANTED: &str = "a url such as postgres://app@db/app, mysql://app@db/app or sqlite://app.db";
 
-/// Brings a url into sqlx's form: SQLAlchemy's driver names go, and asyncpg's `ssl` becomes `sslmode`.
+/// Brings a url into sqlx's form: SQLAlchemy's driver names go, and what others say of TLS becomes what sqlx says.
 ///
 /// The error says what is wrong without quoting the text, which may hold a password anywhere.
 pub(super) fn normalise(url: &str) -> Result<String, String> {
@@ -31,7 +31,7 @@ pub(super) fn normalise(url: &str) -> Result<String, String> {
     if !rest.starts_with("//") {
         return Err(format!("expected {WANTED}; `//` is missing after the scheme"));
     }
-    let rest = if family == "postgres" { sslmode(rest) } else { Cow::Borrowed(rest) };
+    let rest = if family == "postgres" { tls(rest)? } else { tls_of_mysql(rest)? };
     let url = format!("{family}:{rest}");
     const ENCODE: &str = "percent-encode what is special in the password, such as %40 for @, %23 for # and %2F for /";
     match Url::parse(&url) {
@@ -88,23 +88,46 @@ fn sqlite(rest: &str, sqlalchemy: bool) -> String {
     }
 }
 
-/// asyncpg's `ssl=require` would be ignored by sqlx, and the connection might then go unencrypted without a word.
-fn sslmode(rest: &str) -> Cow<'_, str> {
-    let Some((before, query)) = rest.split_once('?') else { return rest.into() };
-    if query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode=")) {
-        return rest.into();
-    }
-    let pairs: Vec<Cow<'_, str>> = query
-        .split('&')
-        .map(|pair| match pair.strip_prefix("ssl=") {
-            Some("true" | "True" | "1") => "sslmode=require".into(),
-            Some(mode @ ("disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full")) => {
-                format!("sslmode={mode}").into()
+/// asyncpg's `ssl=require` would be ignored by sqlx, and the connection might then go unencrypted without a word; libpq's
+/// `sslrootcert=system`, the authorities that sqlx trusts without being told, would be taken for a file.
+fn tls(rest: &str) -> Result<Cow<'_, str>, String> {
+    let Some((before, query)) = rest.split_once('?') else { return Ok(rest.into()) };
+    let stated = query.split('&').find_map(|pair| pair.strip_prefix("sslmode=").or(pair.strip_prefix("ssl-mode=")));
+    let mut pairs: Vec<Cow<'_, str>> = Vec::new();
+    for pair in query.split('&') {
+        match (pair.split_once('='), stated) {
+            (Some(("ssl", "true" | "True" | "1")), None) => pairs.push("sslmode=require".into()),
+            (Some(("ssl", "false" | "False" | "0")), None) => pairs.push("sslmode=disable".into()),
+            (Some(("ssl", mode)), None) if SSLMODES.contains(&mode) => pairs.push(format!("sslmode={mode}").into()),
+            (Some(("ssl", _)), None) => {
+                return Err(format!("ssl in the url is none of true, false, {}", SSLMODES.join(", ")));
             }
-            _ => pair.into(),
-        })
-        .collect();
-    format!("{before}?{}", pairs.join("&")).into()
+            (Some(("sslrootcert", "system")), None) => pairs.push("sslmode=verify-full".into()),
+            (Some(("sslrootcert", "system")), Some("verify-full")) => {}
+            (Some(("sslrootcert", "system")), Some(_)) => {
+                return Err("sslrootcert=system in the url asks for sslmode=verify-full, and nothing less".to_owned());
+            }
+            _ => pairs.push(pair.into()),
+        }
+    }
+    Ok(format!("{before}?{}", pairs.join("&")).into())
+}
+
+const SSLMODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// PyMySQL's and mysqlclient's `ssl_ca=..` would be dropped, and the connection might then go unverified or unencrypted.
+fn tls_of_mysql(rest: &str) -> Result<Cow<'_, str>, String> {
+    let mut pairs = rest.split_once('?').map_or("", |(_, query)| query).split('&');
+    match pairs.find_map(|pair| pair.split('=').next().filter(|key| *key == "ssl" || key.starts_with("ssl_"))) {
+        None => Ok(rest.into()),
+        Some(key) => {
+            let key = if key.len() <= 20 { key } else { "ssl_.." };
+            Err(format!(
+                "{key} in the url is of another driver; say ssl-mode=VERIFY_IDENTITY&ssl-ca=/path/to/ca.pem (and ssl-cert, ssl-key), or \
+                 ssl-mode=DISABLED"
+            ))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn ssl_of_asyncpg_becomes_sslmode() {
+    fn ssl_of_asyncpg_and_system_of_libpq_become_sslmode() {
         fn check(query: &str, expected: &str) {
             let url = normalise(&format!("postgresql+asyncpg://app@db/app?{query}"));
             assert_eq!(url, Ok(format!("postgres://app@db/app?{expected}")));
@@ -148,9 +171,25 @@ mod tests {
         check("ssl=require", "sslmode=require");
         check("ssl=true&options=x", "sslmode=require&options=x");
         check("ssl=verify-full", "sslmode=verify-full");
-        check("ssl=whatever", "ssl=whatever");
+        check("ssl=False", "sslmode=disable");
         check("ssl=require&sslmode=verify-ca", "ssl=require&sslmode=verify-ca");
         check("prepared_statement_cache_size=0", "prepared_statement_cache_size=0");
+        // libpq's.
+        check("sslrootcert=system", "sslmode=verify-full");
+        check("sslmode=verify-full&sslrootcert=system&x=1", "sslmode=verify-full&x=1");
+        check("sslmode=require&sslrootcert=/etc/ca.pem", "sslmode=require&sslrootcert=/etc/ca.pem");
+    }
+
+    #[test]
+    fn what_is_said_of_tls_in_another_way_is_refused_and_not_dropped() {
+        fn check(url: &str, hint: &str) {
+            let problem = normalise(url).expect_err(url);
+            assert!(problem.contains(hint) && !problem.contains("secret"), "{url}: {problem}");
+        }
+        check("postgres://app@db/app?ssl=secret", "verify-full");
+        check("postgres://app@db/app?sslrootcert=system&sslmode=require", "sslmode=verify-full");
+        check("mysql+pymysql://app@db/app?charset=utf8&ssl_ca=/secret.pem", "ssl_ca in the url");
+        check("mysql://app@db/app?ssl=true", "ssl-mode=VERIFY_IDENTITY");
     }
 
     #[test]

@@ -47,6 +47,7 @@ const FEATURES: &[(&str, &str)] = &[
     ("pool-sqlx", "sqlite axum migrate"),
     ("pool-sqlx", "postgres actix"),
     ("pool-sqlx", "mysql tonic testing"),
+    ("pool-sqlx", "postgres tls-rustls tls-rustls-ring tls-rustls-ring-webpki tls-rustls-ring-native-roots"),
 ];
 
 fn combinations() -> Outcome {

@@ -1,0 +1,76 @@
+//! Opens connections, and says what to do where TLS stands in the way.
+
+use crate::backend::{Backend, Options};
+use sqlx::{Connection, Error};
+use std::io;
+
+/// Opens one connection. Whoever calls bounds the time.
+pub(crate) async fn dial<DB: Backend>(options: &Options<DB>) -> Result<DB::Connection, Error> {
+    DB::Connection::connect_with(options).await.map_err(explain)
+}
+
+/// The error of a connect, with the way out where it is about TLS.
+///
+/// sqlx passes what rustls finds in the handshake on as an error of the network, which would be tried again and again.
+pub(crate) fn explain(error: Error) -> Error {
+    let said = match &error {
+        Error::Tls(said) => said.to_string(),
+        Error::Io(said) if said.kind() == io::ErrorKind::InvalidData => said.to_string(),
+        _ => return error,
+    };
+    match advice(&said) {
+        Some(advice) => Error::Tls(format!("{said}; {advice}").into()),
+        None => Error::Tls(said.into()),
+    }
+}
+
+/// What to do about it, by the words of rustls and of sqlx.
+fn advice(said: &str) -> Option<&'static str> {
+    const ADVICE: [(&str, &str); 8] = [
+        (
+            "not valid for name",
+            "connect by a name that the certificate is for; sslmode=verify-ca (MySQL: ssl-mode=VERIFY_CA) does not compare it",
+        ),
+        (
+            "UnknownIssuer",
+            "name the authority that signed the server's certificate: sslrootcert=/path/to/ca.pem in the url (MySQL: ssl-ca)",
+        ),
+        (
+            "CaUsedAsEndEntity",
+            "the server shows the certificate of an authority as its own: give it one that the authority has signed",
+        ),
+        ("UnsupportedCertVersion", "give the server a certificate of version 3, with its names as subjectAltName"),
+        ("expired", "the server needs a new certificate, or one of the two clocks is wrong"),
+        (
+            "received fatal alert",
+            "the server refuses: perhaps it wants a certificate of the client: sslcert and sslkey in the url (MySQL: ssl-cert, ssl-key)",
+        ),
+        (
+            "does not support TLS",
+            "switch TLS on at the server (PostgreSQL has none on a Unix socket), or ask for less: sslmode=prefer or disable",
+        ),
+        ("invalid dns name", "the host of the url is no name that a certificate could be for"),
+    ];
+    ADVICE.iter().find(|(words, _)| said.contains(words)).map(|(_, advice)| *advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Class;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_final_and_names_the_way_out() {
+        let rustls = |said: &str| Error::Io(io::Error::new(io::ErrorKind::InvalidData, said.to_owned()));
+        let explained = explain(rustls("invalid peer certificate: UnknownIssuer"));
+        assert_eq!(Class::of(&explained), Class::Denied);
+        assert!(explained.to_string().contains("sslrootcert="), "{explained}");
+        assert_eq!(Class::of(&explain(rustls("something new"))), Class::Denied);
+    }
+
+    #[test]
+    fn a_peer_that_goes_away_in_the_handshake_is_tried_again() {
+        let gone = Error::Io(io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(Class::of(&explain(gone)), Class::Lost);
+    }
+}
