@@ -24,6 +24,12 @@ pub struct Status {
     /// Lent, or granted to a caller that is about to collect.
     #[doc(alias = "checkedout")]
     pub in_use: u32,
+    /// The most that were ever in use at once.
+    pub peak: u32,
+    /// For how long, in all, as many were in use as there may be.
+    pub full: Duration,
+    /// How long ago the pool was made.
+    pub age: Duration,
     /// Connection attempts under way.
     pub opening: u32,
     /// Being tested before they are lent.

@@ -64,6 +64,7 @@ impl<C, E> State<C, E> {
         self.idle.set_lifo(settings.pool_use_lifo);
         self.settings = settings;
         self.admitted = self.settings.cap().unwrap_or(u32::MAX).max(self.slots.used());
+        self.slots.set_cap(self.settings.cap(), now);
         let cap = self.settings.cap().unwrap_or(u32::MAX);
         while self.idle.len() > self.settings.pool_size || (self.staying() > cap && self.idle.len() > 0) {
             let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");

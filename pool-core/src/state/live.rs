@@ -90,11 +90,59 @@ pub(crate) struct Slots<C> {
     slots: Vec<Slot<C>>,
     vacant: Vec<SlotId>,
     counts: [u32; PHASES],
+    usage: Usage,
+}
+
+/// How much of the pool is in use, and was.
+struct Usage {
+    /// In use at once, from which on the pool is full.
+    cap: u32,
+    peak: u32,
+    /// Since when the pool has been full, if it is.
+    since: Option<Ns>,
+    /// How long it was full before.
+    full: Ns,
+}
+
+impl Usage {
+    fn note(&mut self, in_use: u32, now: Ns) {
+        self.peak = self.peak.max(in_use);
+        match self.since {
+            None if in_use >= self.cap => self.since = Some(now),
+            Some(since) if in_use < self.cap => {
+                self.full = self.full.saturating_add(now.saturating_sub(since));
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
 }
 
 impl<C> Slots<C> {
-    pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), vacant: Vec::new(), counts: [0; PHASES] }
+    pub(crate) fn new(cap: Option<u32>) -> Self {
+        let usage = Usage { cap: cap.unwrap_or(u32::MAX), peak: 0, since: None, full: 0 };
+        Self { slots: Vec::new(), vacant: Vec::new(), counts: [0; PHASES], usage }
+    }
+
+    /// Changes how many make the pool full.
+    pub(crate) fn set_cap(&mut self, cap: Option<u32>, now: Ns) {
+        self.usage.cap = cap.unwrap_or(u32::MAX);
+        self.usage.note(self.in_use(), now);
+    }
+
+    /// Lent, or granted to a caller that is about to collect.
+    pub(crate) fn in_use(&self) -> u32 {
+        self.count(Phase::Lent) + self.count(Phase::Granted)
+    }
+
+    /// The most that were ever in use at once.
+    pub(crate) fn peak(&self) -> u32 {
+        self.usage.peak
+    }
+
+    /// For how long as many have been in use as there may be, in all.
+    pub(crate) fn full(&self, now: Ns) -> Ns {
+        self.usage.full.saturating_add(self.usage.since.map_or(0, |since| now.saturating_sub(since)))
     }
 
     /// Takes a slot for a connection that is about to be opened.
@@ -141,6 +189,7 @@ impl<C> Slots<C> {
             debug_assert!(slot.conn.is_none(), "BUG: a freed slot still holds its connection");
             self.vacant.push(id);
         }
+        self.usage.note(self.counts[Phase::Lent.index()] + self.counts[Phase::Granted.index()], now);
     }
 
     /// Takes the connection out of a slot that holds one: idle, granted, or with work to do.

@@ -140,7 +140,7 @@ pub(crate) struct State<C, E> {
 impl<C, E> State<C, E> {
     pub(crate) fn new(settings: Settings, seed: u64) -> Self {
         Self {
-            slots: Slots::new(),
+            slots: Slots::new(settings.cap()),
             idle: Idle::new(settings.pool_use_lifo),
             queue: Queue::new(),
             pulse: Pulse::new(),

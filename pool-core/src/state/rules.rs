@@ -104,7 +104,7 @@ impl<C, E> State<C, E> {
 
     /// Connections that callers in the queue may count on without anybody giving one back: all that nobody has.
     pub(super) fn supply(&self) -> u32 {
-        let taken = self.slots.count(Phase::Lent) + self.slots.count(Phase::Granted);
+        let taken = self.slots.in_use();
         match self.paused {
             Some(_) => 0,
             None => self.settings.cap().map_or(u32::MAX, |cap| cap.saturating_sub(taken)),

@@ -124,9 +124,7 @@ impl<C, E> State<C, E> {
             // Each caller gets the answer to an attempt of its own, so the next one need not pause.
             self.pulse.forget_pause();
             self.fail_first(error, fx);
-        } else if self.slots.count(Phase::Lent) + self.slots.count(Phase::Granted) + self.slots.count(Phase::Resetting)
-            == 0
-        {
+        } else if self.slots.in_use() + self.slots.count(Phase::Resetting) == 0 {
             // Nothing can come home, so whoever has seen a whole connection_timeout of failures need not wait on.
             let limit = nanos(self.settings.connection_timeout);
             while self.queue.first().is_some_and(|(_, w)| self.pulse.failing_for(w.arrived.at, now) >= limit) {

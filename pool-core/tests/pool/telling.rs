@@ -202,3 +202,22 @@ async fn a_weak_handle_neither_keeps_a_pool_nor_brings_it_back() {
     }
     assert!(matches!(script.calls().last(), Some(Call::Close(_))), "{:?}", script.calls());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_knows_how_long_it_was_full_and_how_many_were_in_use_at_most() {
+    let (_, pool) = pool(settings(2, 1));
+    let begin = pool.status().age;
+    let one = pool.acquire().await.unwrap();
+    sleep(secs(10)).await;
+    let (two, three) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    sleep(secs(4)).await;
+    assert_eq!(pool.status().full, secs(4), "it counts while it lasts");
+    drop((two, three));
+    sleep(secs(5)).await;
+    pool.reconfigure(pool.settings().with_pool_size(1).with_max_overflow(0)).unwrap();
+    sleep(secs(1)).await;
+    drop(one);
+    sleep(secs(1)).await;
+    let status = pool.status();
+    assert_eq!((status.peak, status.full, status.age - begin), (3, secs(5), secs(21)));
+}
