@@ -8,6 +8,8 @@ use crate::{
     backend::{Answer, Backend, Class, Keeper, Rows, hidden, pooler},
     conn::Seen,
     manager::{Limits, Link},
+    telemetry::{Watch, Within},
+    watch::Tally,
 };
 use pool_core::Site;
 use sqlx::{Database, Execute, Executor, SqlStr, error::BoxDynError};
@@ -248,22 +250,34 @@ impl Clock {
 }
 
 impl<DB: Backend> Link<DB> {
+    /// Tells telemetry of a statement that is about to be sent.
+    fn watch(&self, sql: &str) -> Watch {
+        Watch::begin::<DB>(&self.tally, &self.settings.pool.name, sql)
+    }
+
     /// Runs a statement to its end.
     async fn watched<'e, T>(
         &'e mut self,
         tidy: bool,
+        watch: &mut Watch,
         run: impl FnOnce(&'e mut DB::Connection) -> Answer<'e, T>,
     ) -> Result<T, sqlx::Error> {
-        let Link { raw, state, track, limits, .. } = self;
+        let Link { raw, state, track, limits, tally, .. } = self;
         let mut clock = Clock::new(limits);
         track.start(tidy);
-        match clock.wait::<DB, _>(state, run(raw)).await {
+        match clock.wait::<DB, _>(state, run(raw).within(watch)).await {
             Ok(Ok(value)) => {
                 track.finish();
                 Ok(value)
             }
-            Ok(Err(error)) => Err(judge(error, track, &clock, limits.statement_timeout_status)),
-            Err(Silent) => Err(silent(track, &clock, limits.statement_timeout_status)),
+            Ok(Err(error)) => {
+                watch.failed(&error);
+                Err(judge(error, track, &clock, limits, tally))
+            }
+            Err(Silent) => {
+                watch.given_up();
+                Err(silent(track, &clock, limits, tally))
+            }
         }
     }
 
@@ -341,23 +355,31 @@ impl<DB: Backend> Link<DB> {
 
     fn fetch_many_bare(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
         Box::pin(async_stream::stream! {
-            let Link { raw, state, track, limits, .. } = self;
+            let mut watch = self.watch(query.sql.as_str());
+            let Link { raw, state, track, limits, tally, .. } = self;
             let mut clock = Clock::new(limits);
             track.start(query.is_tidy());
             let mut rows = DB::fetch_many(raw, query);
             loop {
-                match clock.wait::<DB, _>(state, poll_fn(|cx| rows.as_mut().poll_next(cx))).await {
-                    Ok(Some(Ok(row))) => yield Ok(row),
+                match clock.wait::<DB, _>(state, poll_fn(|cx| watch.within(|| rows.as_mut().poll_next(cx)))).await {
+                    Ok(Some(Ok(row))) => {
+                        watch.rows(usize::from(row.is_right()));
+                        yield Ok(row);
+                    }
+                    // Before the error is told: who hears of it does not ask for more.
                     Ok(Some(Err(error))) => {
-                        yield Err(judge(error, track, &clock, limits.statement_timeout_status));
+                        watch.failed(&error);
+                        yield Err(judge(error, track, &clock, limits, tally));
                         break;
                     }
                     Ok(None) => {
                         track.finish();
+                        watch.done();
                         break;
                     }
                     Err(Silent) => {
-                        yield Err(silent(track, &clock, limits.statement_timeout_status));
+                        watch.given_up();
+                        yield Err(silent(track, &clock, limits, tally));
                         break;
                     }
                 }
@@ -369,18 +391,25 @@ impl<DB: Backend> Link<DB> {
         if let Err(refused) = self.admit(&mut query) {
             return Box::pin(std::future::ready(Err(refused)));
         }
-        let tidy = query.is_tidy();
         if !self.is_wrapped() {
-            return Box::pin(self.watched(tidy, |raw| DB::fetch_optional(raw, query)));
+            return Box::pin(self.fetch_optional_bare(query));
         }
         Box::pin(async move {
             self.enclose().await?;
-            let row = self.watched(tidy, |raw| DB::fetch_optional(raw, query)).await;
+            let row = self.fetch_optional_bare(query).await;
             let done = self.conclude(row.is_ok()).await;
             let row = row?;
             done.map_err(Error::of_commit)?;
             Ok(row)
         })
+    }
+
+    async fn fetch_optional_bare(&mut self, query: Prepared<DB>) -> Result<Option<DB::Row>, sqlx::Error> {
+        let mut watch = self.watch(query.sql.as_str());
+        let row = self.watched(query.is_tidy(), &mut watch, |raw| DB::fetch_optional(raw, query)).await?;
+        watch.rows(row.iter().len());
+        watch.done();
+        Ok(row)
     }
 
     /// Refuses what leaves a named statement behind.
@@ -396,14 +425,14 @@ impl<DB: Backend> Link<DB> {
 
     fn prepare_with<'e>(&'e mut self, sql: SqlStr, parameters: &'e [DB::TypeInfo]) -> Answer<'e, DB::Statement> {
         match self.admit_prepare() {
-            Ok(()) => Box::pin(self.watched(true, |raw| DB::prepare_with(raw, sql, parameters))),
+            Ok(()) => Box::pin(self.ask(|raw| DB::prepare_with(raw, sql, parameters))),
             Err(refused) => Box::pin(std::future::ready(Err(refused))),
         }
     }
 
     fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
         match self.admit_prepare() {
-            Ok(()) => Box::pin(self.watched(true, |raw| DB::describe(raw, sql))),
+            Ok(()) => Box::pin(self.ask(|raw| DB::describe(raw, sql))),
             Err(refused) => Box::pin(std::future::ready(Err(refused))),
         }
     }
@@ -416,7 +445,7 @@ impl<DB: Backend> Link<DB> {
     where
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'e,
     {
-        self.watched(true, |raw| Box::pin(run(raw))).await
+        self.watched(true, &mut Watch::none(), |raw| Box::pin(run(raw))).await
     }
 
     /// Another `statement_timeout` than the pool's, until the connection goes back.
@@ -434,7 +463,7 @@ impl<DB: Backend> Link<DB> {
             return Ok(());
         }
         self.track.changed();
-        let Link { raw, state, track, limits, .. } = self;
+        let Link { raw, state, track, limits, tally, .. } = self;
         track.start(true);
         let mut clock = Clock::new(limits);
         match clock.wait::<DB, _>(state, DB::limit(raw, state, limit)).await {
@@ -442,8 +471,8 @@ impl<DB: Backend> Link<DB> {
                 track.finish();
                 Ok(())
             }
-            Ok(Err(error)) => Err(judge(error, track, &clock, limits.statement_timeout_status)),
-            Err(Silent) => Err(silent(track, &clock, limits.statement_timeout_status)),
+            Ok(Err(error)) => Err(judge(error, track, &clock, limits, tally)),
+            Err(Silent) => Err(silent(track, &clock, limits, tally)),
         }
     }
 
@@ -471,17 +500,18 @@ impl<DB: Backend> Link<DB> {
 }
 
 /// Notes what an error says of the connection, and names the one that is ours to name.
-fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, status: u16) -> sqlx::Error {
+fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
     // An error is the end of a statement: sqlx reads on to the next one's beginning by itself.
     track.finish();
     track.doubtful = true;
     let class = Class::of(&error);
     track.conflict |= class == Class::Conflict;
+    // PostgreSQL says the same of its own limit and of a cancellation by somebody, but for the text, which is translated.
+    let is_timeout = class == Class::StatementTimeout || (class == Class::Cancelled && clock.is_up());
     match (class, clock.limit) {
-        (Class::StatementTimeout, Some(limit)) => return Error::statement_timeout(limit, status, Some(error)).into(),
-        // PostgreSQL says the same of its own limit and of a cancellation by somebody, but for the text, which is translated.
-        (Class::Cancelled, Some(limit)) if clock.is_up() => {
-            return Error::statement_timeout(limit, status, Some(error)).into();
+        (_, Some(limit)) if is_timeout => {
+            tally.timed_out_by_server();
+            return Error::statement_timeout(limit, limits.statement_timeout_status, Some(error)).into();
         }
         (Class::Lost, _) => track.lost = true,
         (Class::Protocol, _) => track.garbled = true,
@@ -493,7 +523,9 @@ fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, status: u16) -> s
 }
 
 /// No word from the server within the limit and the margin: whatever comes later belongs to nobody.
-fn silent(track: &mut Track, clock: &Clock, status: u16) -> sqlx::Error {
+fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
+    tally.timed_out_by_client();
+    let status = limits.statement_timeout_status;
     let limit = clock.limit.expect("BUG: only a limit can run out");
     if clock.margin.is_zero() {
         // The server knows nothing of this limit. What still runs is cancelled when the connection goes back.

@@ -27,7 +27,7 @@
 //! # Features
 //!
 //! None is on by default: `postgres`, `mysql` and `sqlite` choose databases, `axum` and `actix` make pools extractors and errors responses,
-//! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `testing` opens `pool_core::testing`.
+//! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `otel-0-33` and `otel-0-32` metrics for that version of OpenTelemetry, `testing` opens `pool_core::testing`.
 //! Whoever uses a database of sqlx that is not named here beside this crate needs sqlx's `macros` feature on as well: we turn
 //! sqlx-core's `offline` on, and a driver without it does not compile.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -48,6 +48,7 @@ mod conn;
 #[cfg(feature = "postgres")]
 mod listener;
 mod pool;
+mod telemetry;
 mod transaction;
 mod tx;
 mod watch;
@@ -72,6 +73,14 @@ pub use pool_core::{
     MaxOverflow, Moment, Nested, Observer, Pause, Settings, Site, SiteTimings, Startup, Status, Step, Timings, Totals, Verdict,
 };
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
+#[cfg(feature = "otel-0-32")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-32")))]
+pub use telemetry::otel_0_32;
+#[cfg(feature = "otel-0-33")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-33")))]
+pub use telemetry::otel_0_33;
+#[doc(hidden)]
+pub use telemetry::{METRICS, Metric, MetricKind};
 pub use transaction::{Isolation, TxOptions};
 pub use tx::Tx;
 pub use watch::{Place, Refusal, StatementTimeouts, Watchable, Watched};

@@ -67,7 +67,6 @@ impl<DB: Backend> Sqlx<DB> {
         })
     }
 
-    #[cfg(feature = "postgres")]
     pub(crate) fn settings(&self) -> &DatabaseSettings {
         &self.settings
     }

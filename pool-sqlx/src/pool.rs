@@ -4,7 +4,7 @@
 use crate::Verdict;
 use crate::{
     Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings, Site,
-    SiteTimings, Status, Timings, Tx, TxOptions, manager::Sqlx,
+    SiteTimings, Status, Timings, Tx, TxOptions, manager::Sqlx, telemetry::waiting,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -325,7 +325,8 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     }
 
     pub(crate) async fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Result<Conn<DB>, Error> {
-        match self.core.acquire_at(site, limit).await {
+        let name = &self.core.manager().settings().pool.name;
+        match waiting(name, site, self.core.acquire_at(site, limit)).await {
             Ok(pooled) => Ok(Conn::new(pooled)),
             Err(error) => {
                 self.core.manager().tally().refuse(&error);

@@ -2,6 +2,7 @@
 
 use crate::{
     Backend, Event, Holder, Observer, Pool, Settings, Site, SiteTimings, Status, Timings, Verdict, manager::Sqlx,
+    telemetry::Recorders,
 };
 use pool_core::{AcquireError, WeakPool};
 use std::{
@@ -265,6 +266,7 @@ pub(crate) struct Tally {
     connect_errors: Mutex<BTreeMap<String, u64>>,
     by_server: AtomicU64,
     by_client: AtomicU64,
+    recorders: Recorders,
 }
 
 /// Refusals that are kept.
@@ -292,7 +294,17 @@ impl Tally {
             connect_errors: Mutex::default(),
             by_server: AtomicU64::new(0),
             by_client: AtomicU64::new(0),
+            recorders: Recorders::default(),
         }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Who is told when a statement has ended.
+    pub(crate) fn recorders(&self) -> &Recorders {
+        &self.recorders
     }
 
     pub(crate) fn system(&self) -> &'static str {

@@ -1,0 +1,605 @@
+//! What a statement's text tells others: what it does to which table, and how it reads without its values.
+//!
+//! No parser of SQL, and it need not be one: where the text is not understood, less is told.
+
+use std::fmt::Write;
+
+/// How long a text may get that is told to others.
+const LONGEST_TEXT: usize = 4096;
+
+/// The convention's own limit of a summary.
+const LONGEST_SUMMARY: usize = 255;
+
+/// What quotes and comments mean, where databases differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Postgres,
+    MySql,
+    Sqlite,
+}
+
+impl Dialect {
+    /// The dialect of a database, by sqlx's name of it.
+    pub(crate) fn of(database: &str) -> Self {
+        match database {
+            "MySQL" => Self::MySql,
+            "SQLite" => Self::Sqlite,
+            _ => Self::Postgres,
+        }
+    }
+}
+
+/// What a statement does to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Its operations and tables in the order of the text: `INSERT orders SELECT carts`. Empty if nothing was recognised.
+    pub(crate) summary: String,
+    /// The first word of the one statement, as it is written.
+    pub(crate) operation: Option<String>,
+    /// The table, if there is only one.
+    pub(crate) collection: Option<String>,
+}
+
+impl Shape {
+    pub(crate) fn known_summary(&self) -> Option<&str> {
+        Some(&*self.summary).filter(|summary| !summary.is_empty())
+    }
+
+    /// Whether the statement is of a kind that is always answered with rows, be it none.
+    pub(crate) fn is_question(&self) -> bool {
+        let asks = |operation: &str| {
+            ["select", "values", "show", "table"].iter().any(|known| known.eq_ignore_ascii_case(operation))
+        };
+        self.operation.as_deref().is_some_and(asks)
+    }
+}
+
+/// The statement without values: each literal is a `?`, comments are gone, white space is single. `None` where that is not certain.
+pub(crate) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
+    let mut text = String::with_capacity(sql.len().min(LONGEST_TEXT));
+    let mut space = false;
+    for token in Tokens::new(sql, dialect) {
+        let part = match token? {
+            Token::Space => {
+                space = !text.is_empty();
+                continue;
+            }
+            Token::Value => "?",
+            Token::Word(part) | Token::Quoted(part) | Token::Sign(part) => part,
+        };
+        if std::mem::take(&mut space) {
+            text.push(' ');
+        }
+        if text.len() + part.len() > LONGEST_TEXT {
+            text.push('…');
+            break;
+        }
+        text.push_str(part);
+    }
+    Some(text)
+}
+
+/// What the statement does, as far as its words tell.
+pub(crate) fn shape(sql: &str, dialect: Dialect) -> Shape {
+    let mut reader = Reader::default();
+    for token in Tokens::new(sql, dialect) {
+        match token {
+            Some(Token::Space) => {}
+            Some(token) => reader.read(token),
+            None => return Shape::default(),
+        }
+    }
+    reader.finish()
+}
+
+/// Collects operations and tables, token by token.
+#[derive(Default)]
+struct Reader<'a> {
+    summary: String,
+    operation: Option<String>,
+    tables: Vec<String>,
+    /// Names that `with` gave to parts of the statement.
+    named: Vec<&'a str>,
+    /// The statement, and in it the brackets that are open.
+    levels: Vec<Level>,
+    expect: Expect,
+    /// A name that goes on after a dot.
+    path: Option<String>,
+    last: Option<Token<'a>>,
+    statements: usize,
+}
+
+/// One statement, or what stands in brackets in one.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    /// Any word was seen.
+    begun: bool,
+    with: bool,
+    /// It selects or deletes, so a FROM in it is followed by tables (and not by the text of `trim(both from …)`).
+    reads: bool,
+    /// A list of tables is open: after a comma comes another.
+    tables: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Expect {
+    #[default]
+    Nothing,
+    /// A table that is read: a name with a bracket after it is a function.
+    Table,
+    /// A table that is written: a name with a bracket after it has its columns in there.
+    Target,
+    /// The kind of thing that is created, altered or dropped.
+    Kind,
+}
+
+impl<'a> Reader<'a> {
+    fn read(&mut self, token: Token<'a>) {
+        if self.levels.is_empty() {
+            self.levels.push(Level::default());
+            self.statements += 1;
+        }
+        match token {
+            Token::Sign(".") if self.path.is_some() => self.path.as_mut().expect("BUG: just looked").push('.'),
+            Token::Word(name) | Token::Quoted(name) if self.path.as_ref().is_some_and(|path| path.ends_with('.')) => {
+                self.path.as_mut().expect("BUG: just looked").push_str(unquoted(name));
+            }
+            _ => {
+                self.end_of_name(token);
+                match token {
+                    Token::Word(word) => self.word(word),
+                    Token::Quoted(name) => self.name(name),
+                    Token::Sign(sign) => self.sign(sign),
+                    Token::Value | Token::Space => self.expect = Expect::Nothing,
+                }
+            }
+        }
+        self.last = Some(token);
+    }
+
+    fn word(&mut self, word: &'a str) {
+        let upper = word.to_ascii_uppercase();
+        let at_start = self.is_at_start();
+        let level = self.levels.last_mut().expect("BUG: a statement is open");
+        level.begun = true;
+        match &*upper {
+            "WITH" if at_start => level.with = true,
+            "EXPLAIN" if at_start => {
+                level.begun = false;
+                self.operation(word);
+            }
+            "ANALYZE" | "VERBOSE" if at_start && self.operation.is_some() => level.begun = false,
+            "SELECT" | "DELETE" if upper == "SELECT" || at_start => {
+                (level.reads, level.tables) = (true, false);
+                self.operation(word);
+            }
+            "INSERT" | "REPLACE" | "MERGE" if at_start => self.operation(word),
+            "UPDATE" if at_start => {
+                self.operation(word);
+                self.expect = Expect::Target;
+            }
+            "CREATE" | "ALTER" | "DROP" | "TRUNCATE" if at_start => {
+                self.operation(word);
+                self.expect = Expect::Kind;
+            }
+            "TABLE" if at_start => {
+                self.operation(word);
+                self.expect = Expect::Table;
+            }
+            _ if self.expect == Expect::Kind => self.kind(word, &upper),
+            _ if at_start && (self.levels.len() == 1) && self.operation.is_none() && !self.in_with() => {
+                self.operation(word);
+            }
+            "INTO" => self.expect = Expect::Target,
+            "FROM" | "JOIN" | "USING" if self.levels.last().is_some_and(|level| level.reads || upper == "JOIN") => {
+                self.expect = Expect::Table;
+                self.levels.last_mut().expect("BUG: a statement is open").tables = upper == "FROM";
+            }
+            "ONLY" | "LATERAL" | "IF" | "NOT" | "EXISTS" if self.expect != Expect::Nothing => {}
+            "LOW_PRIORITY" | "QUICK" | "IGNORE" | "OR" | "ROLLBACK" | "ABORT" | "FAIL"
+                if self.expect == Expect::Target => {}
+            "WHERE" | "GROUP" | "HAVING" | "ORDER" | "LIMIT" | "OFFSET" | "UNION" | "EXCEPT" | "INTERSECT"
+            | "RETURNING" | "WINDOW" | "FOR" | "SET" | "ON" | "FETCH" => {
+                self.expect = Expect::Nothing;
+                let level = self.levels.last_mut().expect("BUG: a statement is open");
+                // The condition of a join may be followed by another table.
+                level.tables &= upper == "ON";
+            }
+            _ => self.name(word),
+        }
+    }
+
+    /// `create unique index concurrently if not exists …`: the kind is the noun.
+    fn kind(&mut self, word: &'a str, upper: &str) {
+        match upper {
+            "TABLE" | "INDEX" | "VIEW" | "SEQUENCE" | "SCHEMA" | "TYPE" | "FUNCTION" | "TRIGGER" | "DATABASE"
+            | "ROLE" | "EXTENSION" | "PROCEDURE" | "USER" => {
+                if let Some(operation) = self.operation.as_mut().filter(|_| self.levels.len() == 1) {
+                    operation.push(' ');
+                    operation.push_str(word);
+                }
+                self.tell(word);
+                // What else is created has no place among the tables.
+                self.expect = if matches!(upper, "TABLE" | "VIEW") { Expect::Target } else { Expect::Nothing };
+            }
+            "OR" | "REPLACE" | "TEMP" | "TEMPORARY" | "UNIQUE" | "UNLOGGED" | "MATERIALIZED" | "GLOBAL" | "LOCAL"
+            | "VIRTUAL" | "RECURSIVE" | "FOREIGN" => {}
+            // `truncate tracks`
+            _ => {
+                self.expect = Expect::Target;
+                self.name(word);
+            }
+        }
+    }
+
+    fn name(&mut self, name: &'a str) {
+        let level = self.levels.last_mut().expect("BUG: a statement is open");
+        level.begun = true;
+        if self.expect == Expect::Nothing {
+            // `with recent as (`, `, older (id) as (`
+            if level.with && !level.reads {
+                self.named.push(unquoted(name));
+            }
+            return;
+        }
+        self.path = Some(unquoted(name).to_owned());
+    }
+
+    /// A name is complete when something else follows than a dot.
+    fn end_of_name(&mut self, next: Token<'a>) {
+        let Some(name) = self.path.take() else { return };
+        let is_call = self.expect == Expect::Table && next == Token::Sign("(");
+        self.expect = Expect::Nothing;
+        if is_call || self.named.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            return;
+        }
+        self.tell(&name);
+        if !self.tables.contains(&name) {
+            self.tables.push(name);
+        }
+    }
+
+    fn sign(&mut self, sign: &str) {
+        match sign {
+            "(" => {
+                // `from (a join b)` has tables in it, and `from (select` has not: the word after it tells.
+                let columns = matches!(self.last, Some(Token::Word(word)) if word.eq_ignore_ascii_case("using"));
+                let inherits = self.expect == Expect::Table && !columns;
+                if !inherits {
+                    self.expect = Expect::Nothing;
+                }
+                self.levels.push(Level { reads: inherits, ..Level::default() });
+            }
+            ")" => {
+                if self.levels.len() > 1 {
+                    self.levels.pop();
+                }
+                self.expect = Expect::Nothing;
+            }
+            "," if self.levels.last().is_some_and(|level| level.tables) => self.expect = Expect::Table,
+            ";" => self.levels.clear(),
+            _ => self.expect = Expect::Nothing,
+        }
+    }
+
+    /// Whether a statement may begin here.
+    fn is_at_start(&self) -> bool {
+        let Some(level) = self.levels.last() else { return true };
+        !level.begun || (level.with && !level.reads && self.last == Some(Token::Sign(")")))
+    }
+
+    fn in_with(&self) -> bool {
+        self.levels.first().is_some_and(|level| level.with)
+    }
+
+    fn operation(&mut self, word: &str) {
+        self.expect = Expect::Nothing;
+        if self.levels.len() == 1 {
+            // The statement's own, and not a part of it.
+            self.levels[0].with = false;
+            self.operation.get_or_insert_with(|| word.to_owned());
+        }
+        self.tell(word);
+    }
+
+    fn tell(&mut self, part: &str) {
+        let space = if self.summary.is_empty() { "" } else { " " };
+        if self.summary.len() + space.len() + part.len() <= LONGEST_SUMMARY {
+            write!(self.summary, "{space}{part}").expect("BUG: a string takes everything");
+        }
+    }
+
+    fn finish(mut self) -> Shape {
+        self.end_of_name(Token::Space);
+        let single = self.statements == 1;
+        let collection = self.tables.pop().filter(|_| single && self.tables.is_empty());
+        Shape { operation: self.operation.filter(|_| single), collection, summary: self.summary }
+    }
+}
+
+fn unquoted(name: &str) -> &str {
+    let quotes = ['"', '`', '[', ']'];
+    name.strip_prefix(quotes).and_then(|name| name.strip_suffix(quotes)).unwrap_or(name)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Token<'a> {
+    /// A keyword, or a name without quotes.
+    Word(&'a str),
+    /// A name in quotes, with them.
+    Quoted(&'a str),
+    /// A string or a number.
+    Value,
+    /// A single sign, or a placeholder.
+    Sign(&'a str),
+    /// White space, or a comment.
+    Space,
+}
+
+/// The parts of a text. `None` among them: from here on it is not certain what is a value.
+struct Tokens<'a> {
+    rest: &'a str,
+    dialect: Dialect,
+}
+
+impl<'a> Tokens<'a> {
+    fn new(sql: &'a str, dialect: Dialect) -> Self {
+        Self { rest: sql, dialect }
+    }
+
+    fn take(&mut self, length: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        taken
+    }
+
+    /// Takes what matches from here on.
+    fn take_while(&mut self, mut matches: impl FnMut(char) -> bool) -> &'a str {
+        let end = self.rest.find(|c| !matches(c)).unwrap_or(self.rest.len());
+        self.take(end)
+    }
+
+    /// The length of what stands in quotes of this kind at the start, with them: a doubled quote does not end it.
+    fn quoted(&self, quote: char, backslash: bool) -> Option<usize> {
+        let mut chars = self.rest.char_indices().skip(1).peekable();
+        while let Some((at, c)) = chars.next() {
+            if c == '\\' && backslash {
+                chars.next();
+            } else if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
+                return Some(at + c.len_utf8());
+            }
+        }
+        None
+    }
+
+    fn string(&mut self, backslash: bool) -> Option<Token<'a>> {
+        let quote = self.rest.chars().next()?;
+        let length = self.quoted(quote, backslash)?;
+        self.take(length);
+        Some(Token::Value)
+    }
+
+    fn word(&mut self) -> Option<Token<'a>> {
+        let word = self.take_while(|c| c == '_' || c == '$' || c.is_alphanumeric());
+        let prefixes = match self.dialect {
+            Dialect::Postgres => ["e", "b", "x", "n"].as_slice(),
+            Dialect::MySql => &["b", "x", "n"],
+            Dialect::Sqlite => &["x"],
+        };
+        if self.rest.starts_with('\'') {
+            let prefix = prefixes.iter().find(|prefix| prefix.eq_ignore_ascii_case(word));
+            if let Some(prefix) = prefix {
+                return self.string(*prefix == "e" || self.dialect == Dialect::MySql);
+            }
+        }
+        Some(Token::Word(word))
+    }
+
+    fn block_comment(&mut self) -> Option<Token<'a>> {
+        let (mut depth, mut at) = (0, 0);
+        loop {
+            let rest = self.rest.get(at..)?;
+            if rest.starts_with("/*") && (depth == 0 || self.dialect == Dialect::Postgres) {
+                (depth, at) = (depth + 1, at + 2);
+            } else if rest.starts_with("*/") {
+                (depth, at) = (depth - 1, at + 2);
+            } else {
+                at += rest.chars().next()?.len_utf8();
+            }
+            if depth == 0 {
+                self.take(at);
+                return Some(Token::Space);
+            }
+        }
+    }
+
+    /// `$$text$$`, `$tag$text$tag$`, `$1`, `$name`.
+    fn dollar(&mut self) -> Option<Token<'a>> {
+        let name = self.rest[1..].find(|c: char| !(c == '_' || c.is_alphanumeric())).map(|end| end + 1);
+        let is_tag = |end: usize| {
+            self.rest[end..].starts_with('$') && !self.rest[1..end].starts_with(|c: char| c.is_ascii_digit())
+        };
+        match name.filter(|end| self.dialect == Dialect::Postgres && is_tag(*end)) {
+            Some(end) => {
+                let tag = self.take(end + 1);
+                let length = self.rest.find(tag)?;
+                self.take(length + tag.len());
+                Some(Token::Value)
+            }
+            None => {
+                let length = name.unwrap_or(self.rest.len());
+                Some(Token::Sign(self.take(length)))
+            }
+        }
+    }
+
+    fn double_quoted(&mut self) -> Option<Token<'a>> {
+        if self.dialect == Dialect::MySql {
+            return self.string(true);
+        }
+        let length = self.quoted('"', false)?;
+        let name = self.take(length);
+        // SQLite takes a name that it does not know for a string: what does not look like a name may be a value.
+        let looks_like_a_name = || unquoted(name).chars().all(|c| c == '_' || c == '.' || c.is_alphanumeric());
+        match self.dialect == Dialect::Sqlite && !looks_like_a_name() {
+            true => Some(Token::Value),
+            false => Some(Token::Quoted(name)),
+        }
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Option<Token<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut chars = self.rest.chars();
+        let (first, second) = (chars.next()?, chars.next());
+        let token = match (first, second) {
+            (c, _) if c.is_whitespace() => {
+                self.take_while(char::is_whitespace);
+                Some(Token::Space)
+            }
+            ('-', Some('-')) => {
+                self.take_while(|c| c != '\n');
+                Some(Token::Space)
+            }
+            ('#', _) if self.dialect == Dialect::MySql => {
+                self.take_while(|c| c != '\n');
+                Some(Token::Space)
+            }
+            ('/', Some('*')) => self.block_comment(),
+            ('\'', _) => self.string(self.dialect == Dialect::MySql),
+            ('"', _) => self.double_quoted(),
+            ('`', _) if self.dialect != Dialect::Postgres => {
+                self.quoted('`', false).map(|length| Token::Quoted(self.take(length)))
+            }
+            ('[', _) if self.dialect == Dialect::Sqlite => {
+                self.rest.find(']').map(|end| Token::Quoted(self.take(end + 1)))
+            }
+            ('$', _) => self.dollar(),
+            ('?' | '@' | ':', Some(c)) if c.is_alphanumeric() || c == '_' => {
+                let length = self.rest[1..].find(|c: char| !(c == '_' || c.is_alphanumeric()));
+                Some(Token::Sign(self.take(length.map_or(self.rest.len(), |end| end + 1))))
+            }
+            ('.', Some('0'..='9')) | ('0'..='9', _) => {
+                let mut exponent = false;
+                self.take_while(|c| {
+                    let sign = matches!(c, '+' | '-') && exponent;
+                    exponent = matches!(c, 'e' | 'E');
+                    c == '.' || c == '_' || c.is_ascii_alphanumeric() || sign
+                });
+                Some(Token::Value)
+            }
+            (c, _) if c == '_' || c.is_alphabetic() => self.word(),
+            (c, _) => Some(Token::Sign(self.take(c.len_utf8()))),
+        };
+        if token.is_none() {
+            self.rest = "";
+        }
+        Some(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Dialect::{MySql, Postgres, Sqlite};
+
+    #[test]
+    fn a_text_shows_no_value() {
+        #[track_caller]
+        fn check(dialect: Dialect, sql: &str, shown: &str) {
+            assert_eq!(masked(sql, dialect).as_deref(), Some(shown), "{sql}");
+        }
+        for dialect in [Postgres, MySql, Sqlite] {
+            check(dialect, "select * from t where a = 'secret' and b = 17", "select * from t where a = ? and b = ?");
+            check(dialect, "select 'it''s secret', -1.5e-3, .5, 0xFF, x'00'", "select ?, -?, ?, ?, ?");
+            check(dialect, "select 1 /* secret */ -- secret\n  from  t2", "select ? from t2");
+            check(dialect, "insert into t values (1, NULL, true)", "insert into t values (?, NULL, true)");
+        }
+        check(
+            Postgres,
+            "select * from t where id = $1 and b = $2::int4",
+            "select * from t where id = $1 and b = $2::int4",
+        );
+        check(Postgres, r"select E'it\'s secret', $$secret$$, $a$ $$secret $a$", "select ?, ?, ?");
+        check(Postgres, r"select '\', a /* /* secret */ secret */ from t", "select ?, a from t");
+        check(Postgres, r#"select "a b", "it""s" from "T""#, r#"select "a b", "it""s" from "T""#);
+        check(MySql, r#"select "secret", 'it\'s secret' from `t 1` # secret"#, "select ?, ? from `t 1`");
+        check(MySql, "select * from t where id = ?", "select * from t where id = ?");
+        check(Sqlite, "select ?1, :name, @name, $name from [a b]", "select ?1, :name, @name, $name from [a b]");
+        check(Sqlite, r#"select "name" from t where a = "a secret""#, r#"select "name" from t where a = ?"#);
+    }
+
+    #[test]
+    fn a_text_that_is_not_understood_is_not_shown() {
+        for sql in ["select 'secret", "select $$secret", "select /* secret", "select \"secret", "select '\\' secret'"] {
+            assert_eq!((masked(sql, Postgres), shape(sql, Postgres)), (None, Shape::default()), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        let long = format!("select {}", "a, ".repeat(10_000));
+        let text = masked(&long, Postgres).unwrap();
+        assert!(text.len() <= LONGEST_TEXT + '…'.len_utf8() && text.ends_with('…'), "{}", text.len());
+        assert!(shape(&format!("select 1 from {}t", "a, ".repeat(1000)), Postgres).summary.len() <= LONGEST_SUMMARY);
+    }
+
+    #[track_caller]
+    fn check(sql: &str, summary: &str, operation: Option<&str>, collection: Option<&str>) {
+        let shape = shape(sql, Postgres);
+        let found = (&*shape.summary, shape.operation.as_deref(), shape.collection.as_deref());
+        assert_eq!(found, (summary, operation, collection), "{sql}");
+    }
+
+    #[test]
+    fn a_statement_on_one_table_is_known_by_its_operation_and_its_table() {
+        check("select * from tracks where id = $1", "select tracks", Some("select"), Some("tracks"));
+        check("SELECT t.a FROM music.\"Tracks\" t", "SELECT music.Tracks", Some("SELECT"), Some("music.Tracks"));
+        check("insert into tracks (id) values ($1)", "insert tracks", Some("insert"), Some("tracks"));
+        check("insert or ignore into tracks(id) values (1)", "insert tracks", Some("insert"), Some("tracks"));
+        check("update only tracks set a = 1 from-- b\n where c", "update tracks", Some("update"), Some("tracks"));
+        check("delete from tracks where id in ($1, $2)", "delete tracks", Some("delete"), Some("tracks"));
+        check("select a, (select 1) from tracks for update", "select select tracks", Some("select"), Some("tracks"));
+        check(
+            "create table if not exists tracks (id int)",
+            "create table tracks",
+            Some("create table"),
+            Some("tracks"),
+        );
+        check("truncate tracks", "truncate tracks", Some("truncate"), Some("tracks"));
+        check("create unique index i on tracks (id)", "create index", Some("create index"), None);
+        check("explain analyze select 1 from tracks", "explain select tracks", Some("explain"), Some("tracks"));
+    }
+
+    #[test]
+    fn a_statement_without_a_table_has_none() {
+        check("select 1", "select", Some("select"), None);
+        check("select extract(year from born), trim(both from a)", "select", Some("select"), None);
+        check("select * from generate_series(1, 10) g", "select", Some("select"), None);
+        check("begin", "begin", Some("begin"), None);
+        check("show server_version", "show", Some("show"), None);
+        check("call p(1)", "call", Some("call"), None);
+        check("values (1, 2)", "values", Some("values"), None);
+        check("", "", None, None);
+    }
+
+    #[test]
+    fn a_statement_on_several_tables_has_a_summary_only() {
+        check("insert into orders select * from carts", "insert orders select carts", Some("insert"), None);
+        check("select * from a, b x, lateral (select 1 from c) y", "select a b select c", Some("select"), None);
+        check("select * from a join b on a.x = b.x left join c using (y)", "select a b c", Some("select"), None);
+        check("select * from (a join b on true)", "select a b", Some("select"), None);
+        check("select 1 from a; drop table b", "select a drop table b", None, None);
+    }
+
+    #[test]
+    fn a_part_with_a_name_is_no_table() {
+        let sql = "with recent as (select * from tracks), old (id) as (select 1 from recent) select * from recent, old";
+        check(sql, "select tracks select select", Some("select"), Some("tracks"));
+        let sql = "with gone as (delete from tracks returning *) insert into archive select * from gone";
+        check(sql, "delete tracks insert archive select", Some("insert"), None);
+        check("insert into a values (1) on conflict do update set b = 1", "insert a", Some("insert"), Some("a"));
+    }
+}

@@ -1,0 +1,243 @@
+//! A statement as telemetry sees it: a span while it runs, a measurement when it has ended.
+
+use super::{
+    names,
+    sql::{self, Dialect, Shape},
+};
+use crate::{
+    Backend,
+    backend::error_type,
+    watch::{Place, Tally},
+};
+use std::{
+    borrow::Cow,
+    future::Future,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+use tracing::{Instrument, Span, field::Empty, instrument::Instrumented};
+
+/// Who is told when a statement of a pool has ended.
+#[derive(Default)]
+pub(crate) struct Recorders {
+    /// So that nobody pays for what nobody wants.
+    any: AtomicBool,
+    all: RwLock<Vec<Arc<dyn Record>>>,
+}
+
+/// Is told when a statement has ended.
+pub(crate) trait Record: Send + Sync {
+    fn record(&self, ended: &Ended<'_>);
+}
+
+impl Recorders {
+    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
+    pub(crate) fn add(&self, recorder: Arc<dyn Record>) {
+        self.all.write().unwrap_or_else(PoisonError::into_inner).push(recorder);
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    fn record(&self, ended: &Ended<'_>) {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|recorder| recorder.record(ended));
+    }
+}
+
+/// A statement that has ended.
+#[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
+pub(crate) struct Ended<'a> {
+    pub(crate) system: &'static str,
+    pub(crate) port: Option<u16>,
+    pub(crate) took: Duration,
+    /// Rows that it returned, if it was one that returns rows and ended well.
+    pub(crate) rows: Option<u64>,
+    place: &'a Place,
+    shape: &'a Shape,
+    error_type: Option<&'a str>,
+    status_code: Option<&'a str>,
+}
+
+impl Ended<'_> {
+    /// The attributes that are text and known.
+    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
+    pub(crate) fn each(&self, mut tell: impl FnMut(&'static str, &str)) {
+        let known = [
+            (names::NAMESPACE, self.place.database.as_deref()),
+            (names::OPERATION, self.shape.operation.as_deref()),
+            (names::COLLECTION, self.shape.collection.as_deref()),
+            (names::SUMMARY, self.shape.known_summary()),
+            (names::STATUS_CODE, self.status_code),
+            (names::ERROR_TYPE, self.error_type),
+            (names::SERVER_ADDRESS, self.place.host.as_deref()),
+        ];
+        known.into_iter().for_each(|(key, value)| value.into_iter().for_each(|value| tell(key, value)));
+    }
+}
+
+/// A statement under way. Dropped before it has ended, it was cancelled. Costs two loads when nobody looks.
+#[must_use]
+pub(crate) struct Watch(Option<Box<Observed>>);
+
+struct Observed {
+    span: Span,
+    tally: Arc<Tally>,
+    shape: Shape,
+    begun: Instant,
+    rows: u64,
+}
+
+impl Watch {
+    /// Of what nobody should see.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Begins to watch a statement, as part of whatever span we are in.
+    pub(crate) fn begin<DB: Backend>(tally: &Arc<Tally>, pool: &str, sql: &str) -> Self {
+        let wants_span = tracing::span_enabled!(target: "pool::statement", tracing::Level::INFO, otel.name);
+        if !wants_span && !tally.recorders().any() {
+            return Self(None);
+        }
+        let dialect = Dialect::of(DB::NAME);
+        let shape = sql::shape(sql, dialect);
+        let span = match wants_span {
+            true => span_of(tally, pool, &shape, sql::masked(sql, dialect).as_deref()),
+            false => Span::none(),
+        };
+        Self(Some(Box::new(Observed { span, tally: Arc::clone(tally), shape, begun: Instant::now(), rows: 0 })))
+    }
+
+    /// Does something within the statement's span.
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Some(observed) => observed.span.in_scope(work),
+            None => work(),
+        }
+    }
+
+    /// Rows have come.
+    pub(crate) fn rows(&mut self, n: usize) {
+        if let Some(observed) = &mut self.0 {
+            observed.rows += n as u64;
+        }
+    }
+
+    /// It has ended well.
+    pub(crate) fn done(&mut self) {
+        self.end(None);
+    }
+
+    /// It has failed with an error of the database, or of the way there.
+    pub(crate) fn failed(&mut self, error: &sqlx::Error) {
+        if self.0.is_none() {
+            return;
+        }
+        let code = match error {
+            sqlx::Error::Database(_) => Some(error_type(error)),
+            _ => None,
+        };
+        self.end(Some(Failed { error_type: error_type(error), status_code: code.as_deref(), is_fault: true }));
+    }
+
+    /// We have given it up.
+    pub(crate) fn given_up(&mut self) {
+        self.end(Some(Failed { error_type: Cow::Borrowed("statement_timeout"), status_code: None, is_fault: true }));
+    }
+
+    fn end(&mut self, failed: Option<Failed<'_>>) {
+        let Some(observed) = self.0.take() else { return };
+        let Observed { span, tally, shape, begun, rows } = &*observed;
+        let (error_type, status_code) = match &failed {
+            Some(failed) => (Some(&*failed.error_type), failed.status_code),
+            None => (None, None),
+        };
+        let rows = Some(*rows).filter(|rows| failed.is_none() && (*rows > 0 || shape.is_question()));
+        if let Some(failed) = &failed {
+            span.record("error.type", error_type);
+            span.record("db.response.status_code", status_code);
+            if failed.is_fault {
+                span.record("otel.status_code", "ERROR");
+            }
+        }
+        if let Some(rows) = rows {
+            span.record("db.response.returned_rows", rows);
+        }
+        if tally.recorders().any() {
+            tally.recorders().record(&Ended {
+                system: tally.system(),
+                port: port(tally),
+                took: begun.elapsed(),
+                rows,
+                place: tally.place(),
+                shape,
+                error_type,
+                status_code,
+            });
+        }
+    }
+}
+
+/// Nobody waits for the statement any more.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.end(Some(Failed { error_type: Cow::Borrowed("cancelled"), status_code: None, is_fault: false }));
+        }
+    }
+}
+
+struct Failed<'a> {
+    error_type: Cow<'a, str>,
+    status_code: Option<&'a str>,
+    /// Whether it counts as an error of the trace. A caller who changed its mind does not.
+    is_fault: bool,
+}
+
+/// All that is known beforehand is set at once: samplers look at it. Never values.
+fn span_of(tally: &Tally, pool: &str, shape: &Shape, text: Option<&str>) -> Span {
+    let (place, system) = (tally.place(), tally.system());
+    tracing::info_span!(
+        target: "pool::statement",
+        "statement",
+        otel.name = shape.known_summary().unwrap_or(system),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        db.system.name = system,
+        db.namespace = place.database,
+        db.operation.name = shape.operation,
+        db.collection.name = shape.collection,
+        db.query.summary = shape.known_summary(),
+        db.query.text = text,
+        db.client.connection.pool.name = pool,
+        db.response.status_code = Empty,
+        db.response.returned_rows = Empty,
+        "error.type" = Empty,
+        server.address = place.host,
+        server.port = port(tally),
+    )
+}
+
+/// The port, unless it is the one that everybody expects.
+fn port(tally: &Tally) -> Option<u16> {
+    let expected = match tally.system() {
+        "postgresql" => 5432,
+        _ => 3306,
+    };
+    tally.place().port.filter(|port| *port != expected)
+}
+
+/// Has each poll of a future within the statement's span.
+pub(crate) trait Within: Future + Sized {
+    fn within(self, watch: &Watch) -> Instrumented<Self> {
+        self.instrument(watch.0.as_ref().map_or_else(Span::none, |observed| observed.span.clone()))
+    }
+}
+
+impl<F: Future> Within for F {}
