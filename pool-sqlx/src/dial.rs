@@ -26,7 +26,7 @@ pub(crate) fn explain(error: Error) -> Error {
 
 /// What to do about it, by the words of rustls and of sqlx.
 fn advice(said: &str) -> Option<&'static str> {
-    const ADVICE: [(&str, &str); 8] = [
+    const ADVICE: [(&str, &str); 9] = [
         (
             "not valid for name",
             "connect by a name that the certificate is for; sslmode=verify-ca (MySQL: ssl-mode=VERIFY_CA) does not compare it",
@@ -34,6 +34,10 @@ fn advice(said: &str) -> Option<&'static str> {
         (
             "UnknownIssuer",
             "name the authority that signed the server's certificate: sslrootcert=/path/to/ca.pem in the url (MySQL: ssl-ca)",
+        ),
+        (
+            "BadSignature",
+            "the authority in the url (sslrootcert, MySQL: ssl-ca) has the name of the one that signed the server's certificate, and not its key",
         ),
         (
             "CaUsedAsEndEntity",

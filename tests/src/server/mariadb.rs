@@ -51,6 +51,11 @@ impl MariaDb {
 
     /// Starts a server.
     pub fn start() -> Result<Self, Error> {
+        Self::start_with_files(&[], &[])
+    }
+
+    /// Starts a server with arguments of your choice and files of your choice in the directory of its data.
+    pub fn start_with_files(arguments: &[&str], files: &[(&str, &str)]) -> Result<Self, Error> {
         let programs = programs().ok_or_else(|| Error::new(format!("MariaDB is not installed; {INSTALL}")))?;
         let scratch = Scratch::new("mysql")?;
         let directory = scratch.path().to_owned();
@@ -58,9 +63,11 @@ impl MariaDb {
         let mut install = process::server(&programs.install, scratch.user(), Stop::Term);
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]);
         process::run(install)?;
+        files.iter().try_for_each(|(name, contents)| scratch.write(Path::new("data").join(name), contents))?;
         let mut command = process::server(&programs.server, scratch.user(), Stop::Term);
         command.args(["--no-defaults", "--skip-networking", "--max-connections=300"]);
         command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-bin", &data]);
+        command.args(arguments);
         command.arg(format!("--socket={}", directory.join("socket").display()));
         command.arg(format!("--pid-file={}", directory.join("pid").display()));
         let log = fs::File::create(directory.join("log")).map_err(Error::doing("create the log"))?;
@@ -108,6 +115,11 @@ impl MariaDb {
             client.arg(database);
         }
         process::run(client)
+    }
+
+    /// Where a file of [`start_with_files`](Self::start_with_files) is.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join("data").join(name)
     }
 
     /// Its directory, which is what [`SHARED`] holds.

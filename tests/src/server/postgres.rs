@@ -72,6 +72,11 @@ impl Postgres {
 
     /// Starts a cluster with server settings of your choice, such as `("max_connections", "20")`.
     pub fn start_with(listen: Listen, settings: &[(&str, &str)]) -> Result<Self, Error> {
+        Self::start_with_files(listen, settings, &[])
+    }
+
+    /// The same, with files of your choice in the directory of its data, such as `pg_hba.conf` or `server.key`.
+    pub fn start_with_files(listen: Listen, settings: &[(&str, &str)], files: &[(&str, &str)]) -> Result<Self, Error> {
         let binaries = binaries().ok_or_else(|| Error::new(format!("PostgreSQL is not installed; {INSTALL}")))?;
         let scratch = Scratch::new("postgres")?;
         let data = scratch.path().join("data");
@@ -79,6 +84,7 @@ impl Postgres {
         initdb.args(["-U", "postgres", "-A", "trust", "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C"]);
         initdb.arg("-D").arg(&data);
         process::run(initdb)?;
+        files.iter().try_for_each(|(name, contents)| scratch.write(Path::new("data").join(name), contents))?;
         // Another program may take the port between our asking for it and the server's.
         let mut attempts = match listen {
             Listen::Socket => 1,
@@ -141,6 +147,11 @@ impl Postgres {
     /// The URL of a database by TCP, if the cluster was started with [`Listen::Loopback`].
     pub fn tcp_url(&self, database: &str) -> Option<String> {
         self.port.map(|port| format!("postgres://postgres@127.0.0.1:{port}/{database}"))
+    }
+
+    /// Where a file of [`start_with_files`](Self::start_with_files) is.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.socket.join("data").join(name)
     }
 
     /// The directory of its Unix socket, which is what [`SHARED`] holds.

@@ -2,9 +2,9 @@
 
 use super::{Error, process};
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{self, DirBuilder, File, Permissions, TryLockError},
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, MetadataExt, chown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -68,6 +68,18 @@ impl Scratch {
 
     pub(super) fn user(&self) -> Option<User> {
         self.user
+    }
+
+    /// Writes a file below the directory that nobody but the server may read.
+    pub(super) fn write(&self, file: impl AsRef<Path>, contents: &str) -> Result<(), Error> {
+        let path = self.path.join(file);
+        let doing = || format!("write {}", path.display());
+        fs::write(&path, contents).map_err(Error::doing(doing()))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(Error::doing(doing()))?;
+        match self.user {
+            Some(User { uid, gid }) => chown(&path, Some(uid), Some(gid)).map_err(Error::doing(doing())),
+            None => Ok(()),
+        }
     }
 }
 
