@@ -27,7 +27,8 @@
 //! # Features
 //!
 //! None is on by default: `postgres`, `mysql` and `sqlite` choose databases, `axum` and `actix` make pools extractors and errors responses,
-//! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `otel-0-33` and `otel-0-32` metrics for that version of OpenTelemetry, `testing` opens `pool_core::testing`.
+//! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `otel-0-33` and `otel-0-32` metrics for that version of OpenTelemetry, `status-page` a page that shows the pools live, `testing` opens `pool_core::testing`.
+//! TLS is sqlx's, by features of the same names: `tls-rustls-ring-native-roots`, `tls-rustls-ring-webpki`.
 //! Whoever uses a database of sqlx that is not named here beside this crate needs sqlx's `macros` feature on as well: we turn
 //! sqlx-core's `offline` on, and a driver without it does not compile.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -24,6 +24,7 @@ chapters! {
     transactions: "guide/transactions.md"
     sleeping_database: "guide/sleeping-database.md"
     pgbouncer: "guide/pgbouncer.md"
+    tls: "guide/tls.md"
     administration: "guide/administration.md"
     testing_handlers: "guide/testing-handlers.md"
     from_sqlx_pool: "guide/from-sqlx-pool.md"
