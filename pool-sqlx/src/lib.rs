@@ -27,7 +27,8 @@
 //! # Features
 //!
 //! None is on by default: `postgres`, `mysql` and `sqlite` choose databases, `axum` and `actix` make pools extractors and errors responses,
-//! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `otel-0-33` and `otel-0-32` metrics for that version of OpenTelemetry, `status-page` a page that shows the pools live, `testing` opens `pool_core::testing`.
+//! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `otel-0-33` and `otel-0-32` metrics for that version of OpenTelemetry,
+//! `status-page` a page that shows the pools live, `testing` opens `pool_core::testing`.
 //! TLS is sqlx's, by features of the same names: `tls-rustls-ring-native-roots`, `tls-rustls-ring-webpki`.
 //! Whoever uses a database of sqlx that is not named here beside this crate needs sqlx's `macros` feature on as well: we turn
 //! sqlx-core's `offline` on, and a driver without it does not compile.
@@ -49,6 +50,8 @@ mod conn;
 #[cfg(feature = "postgres")]
 mod listener;
 mod pool;
+#[cfg(feature = "status-page")]
+mod status_page;
 mod telemetry;
 mod transaction;
 mod tx;
@@ -82,6 +85,9 @@ pub use telemetry::otel_0_32;
 pub use telemetry::otel_0_33;
 #[doc(hidden)]
 pub use telemetry::{METRICS, Metric, MetricKind};
+#[cfg(feature = "status-page")]
+#[cfg_attr(docsrs, doc(cfg(feature = "status-page")))]
+pub use status_page::StatusPage;
 pub use transaction::{Isolation, TxOptions};
 pub use tx::Tx;
 pub use watch::{Place, Refusal, StatementTimeouts, Watchable, Watched};

@@ -1,0 +1,213 @@
+//! The last minutes: a look at each pool once a second.
+
+use super::Pool;
+use crate::{Histogram, Status, Timings};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Time between two looks.
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+/// Looks that are kept: five minutes.
+const KEPT: usize = 300;
+/// Looks between two marks, and marks that are kept: a minute.
+const MARK_EVERY: u64 = 10;
+const MARKS: usize = 6;
+
+pub(super) struct History {
+    /// Number of the next look.
+    next: u64,
+    looks: VecDeque<Look>,
+    pools: Vec<PoolHistory>,
+}
+
+/// What each pool was like at one instant.
+pub(super) struct Look {
+    pub(super) at: Instant,
+    /// In the order of the pools.
+    pub(super) pools: Vec<Point>,
+}
+
+/// What a plot shows of one second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    pub(super) utilisation: f64,
+    /// What 95 of 100 of those who were served in this second waited at most, or what the first in the queue has waited so far, whichever is
+    /// longer; `None` if nobody was served and nobody waits.
+    pub(super) wait: Option<Duration>,
+    /// Acquires that ended with an error in this second.
+    pub(super) failed: u64,
+}
+
+struct PoolHistory {
+    last: Mark,
+    /// The oldest first.
+    marks: VecDeque<Mark>,
+}
+
+/// The counts of a pool at one instant, to tell what was added since.
+struct Mark {
+    at: Instant,
+    counts: Counts,
+    timings: Timings,
+}
+
+/// Of acquires, since the pool was made.
+#[derive(Clone, Copy)]
+struct Counts {
+    acquired: u64,
+    waited: u64,
+    failed: u64,
+}
+
+/// What was added lately.
+pub(super) struct Recent {
+    /// How lately: a minute, or since the page was made.
+    pub(super) span: Duration,
+    pub(super) acquired: u64,
+    pub(super) waited: u64,
+    pub(super) failed: u64,
+    pub(super) waits: Histogram,
+    pub(super) holds: Histogram,
+}
+
+impl History {
+    pub(super) fn new(pools: &[Pool], now: Instant) -> Self {
+        let begin = |pool: &Pool| {
+            let mark = || Mark::of(&pool.watched.status(), pool.watched.timings(), now);
+            PoolHistory { last: mark(), marks: VecDeque::from([mark()]) }
+        };
+        Self { next: 0, looks: VecDeque::new(), pools: pools.iter().map(begin).collect() }
+    }
+
+    /// Looks at each pool.
+    pub(super) fn look(&mut self, pools: &[Pool], now: Instant) {
+        let points = pools.iter().zip(&mut self.pools);
+        let points = points.map(|(pool, history)| history.look(&pool.watched.status(), pool.watched.timings(), now));
+        let look = Look { at: now, pools: points.collect() };
+        if self.looks.len() == KEPT {
+            self.looks.pop_front();
+        }
+        self.looks.push_back(look);
+        self.next += 1;
+        if self.next.is_multiple_of(MARK_EVERY) {
+            self.pools.iter_mut().for_each(PoolHistory::mark);
+        }
+    }
+
+    /// Number of the next look.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The looks from that number on, the oldest first; all, if the number is another page's.
+    pub(super) fn since(&self, number: u64) -> impl Iterator<Item = &Look> {
+        let number = if number > self.next { 0 } else { number };
+        let gone = self.next - self.looks.len() as u64;
+        self.looks.iter().skip(number.saturating_sub(gone) as usize)
+    }
+
+    /// What a pool has done in the last minute.
+    pub(super) fn recent(&self, pool: usize, status: &Status, timings: &Timings, now: Instant) -> Recent {
+        let then = self.pools[pool].marks.front().expect("BUG: there is a mark from the beginning on");
+        let counts = Counts::of(status);
+        Recent {
+            span: now.saturating_duration_since(then.at),
+            acquired: counts.acquired.saturating_sub(then.counts.acquired),
+            waited: counts.waited.saturating_sub(then.counts.waited),
+            failed: counts.failed.saturating_sub(then.counts.failed),
+            waits: timings.acquire_wait.since(&then.timings.acquire_wait),
+            holds: timings.hold.since(&then.timings.hold),
+        }
+    }
+}
+
+impl PoolHistory {
+    fn look(&mut self, status: &Status, timings: Timings, now: Instant) -> Point {
+        let seen = Mark::of(status, timings, now);
+        let served = seen.timings.acquire_wait.since(&self.last.timings.acquire_wait).quantile(0.95);
+        let failed = seen.counts.failed.saturating_sub(self.last.counts.failed);
+        self.last = seen;
+        Point { utilisation: status.utilisation(), wait: served.max(status.oldest_wait), failed }
+    }
+
+    /// Keeps what was seen last as a beginning.
+    fn mark(&mut self) {
+        if self.marks.len() == MARKS {
+            self.marks.pop_front();
+        }
+        let Mark { at, counts, timings } = &self.last;
+        self.marks.push_back(Mark { at: *at, counts: *counts, timings: timings.clone() });
+    }
+}
+
+impl Mark {
+    fn of(status: &Status, timings: Timings, now: Instant) -> Self {
+        Self { at: now, counts: Counts::of(status), timings }
+    }
+}
+
+impl Counts {
+    fn of(status: &Status) -> Self {
+        let totals = &status.totals;
+        let failed = totals.timeouts + totals.refused + totals.connect_failures + totals.rejected_closed;
+        Self { acquired: totals.acquired, waited: totals.waited, failed }
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::{DatabaseSettings, SqlitePool, Watchable};
+
+    async fn small() -> (SqlitePool, Vec<Pool>) {
+        let settings = DatabaseSettings::new("sqlite::memory:").unwrap();
+        let pool = SqlitePool::connect(settings.with_pool_size(2).with_max_overflow(0)).await.unwrap();
+        let watched = pool.watched().into_iter().map(Pool::new).collect();
+        (pool, watched)
+    }
+
+    #[tokio::test]
+    async fn a_look_sees_what_was_added_since_the_last_one() {
+        let (pool, pools) = small().await;
+        let begun = Instant::now();
+        let mut history = History::new(&pools, begun);
+        let at = |s| begun + SECOND * s;
+        let points = |history: &History| history.since(0).map(|look| look.pools[0]).collect::<Vec<_>>();
+
+        history.look(&pools, at(1));
+        assert_eq!(points(&history), [Point { utilisation: 0.0, wait: None, failed: 0 }]);
+
+        let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+        pool.acquire_timeout(Duration::ZERO).await.unwrap_err();
+        history.look(&pools, at(2));
+        assert_eq!(points(&history)[1], Point { utilisation: 1.0, wait: Some(Duration::ZERO), failed: 1 });
+
+        let waiting = pool.acquire();
+        tokio::pin!(waiting);
+        assert!(futures_util::future::poll_immediate(&mut waiting).await.is_none());
+        history.look(&pools, at(3));
+        let last = points(&history)[2];
+        assert!(last.wait.is_some() && last.failed == 0, "nobody was served, but one waits: {last:?}");
+
+        let recent = history.recent(0, &pool.status(), &pool.timings(), at(4));
+        assert_eq!((recent.span, recent.acquired, recent.waited, recent.failed), (SECOND * 4, 2, 0, 1));
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_minute_ends_and_five_minutes_are_kept() {
+        let (pool, pools) = small().await;
+        let begun = Instant::now();
+        let mut history = History::new(&pools, begun);
+        drop(pool.acquire().await.unwrap());
+        (1..=305).for_each(|s| history.look(&pools, begun + SECOND * s));
+        assert_eq!((history.next(), history.since(0).count()), (305, KEPT));
+        let recent = history.recent(0, &pool.status(), &pool.timings(), begun + SECOND * 305);
+        assert_eq!((recent.span, recent.acquired, recent.holds.count()), (SECOND * 55, 0, 0));
+        // What the asker has not seen, and everything if it asked another process before.
+        let since = |number| history.since(number).map(|look| (look.at - begun).as_secs()).collect::<Vec<_>>();
+        assert_eq!((since(303), since(305).len(), since(306).len()), (vec![304, 305], 0, KEPT));
+    }
+}
