@@ -298,7 +298,7 @@ impl fmt::Display for TryAcquireError {
 impl Error for TryAcquireError {}
 
 /// A duration as a reader wants it: `250ms`, `3.2s`, at most three figures.
-pub(crate) fn short(d: Duration) -> impl fmt::Display {
+pub fn short(d: Duration) -> impl fmt::Display {
     struct Short(Duration);
     impl fmt::Display for Short {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -53,6 +53,8 @@ pub mod testing;
 
 pub use acquire::Acquire;
 pub use error::{AcquireError, ConnectError, TryAcquireError, Verdict};
+#[doc(hidden)]
+pub use error::short;
 pub use event::Event;
 pub use histogram::{Histogram, SiteTimings, Timings};
 pub use manager::{Condition, ErrorClass, Manager};

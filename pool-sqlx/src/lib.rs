@@ -37,6 +37,7 @@
 #![cfg_attr(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")), allow(unused))]
 
 // Vocabulary: what a pool is told, and what can go wrong.
+mod advice;
 mod backoff;
 mod config;
 mod error;
@@ -62,6 +63,7 @@ mod watch;
 pub mod private;
 mod web;
 
+pub use advice::{Advice, Weight};
 pub use backend::Backend;
 pub use config::{ConfigError, ConfigFault, DatabaseSettings, Explained, Pooler, Reset, Secret};
 #[doc(hidden)]
@@ -77,6 +79,9 @@ pub use pool_core::{
     MaxOverflow, Moment, Nested, Observer, Pause, Settings, Site, SiteTimings, Startup, Status, Step, Timings, Totals, Verdict,
 };
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
+#[cfg(feature = "status-page")]
+#[cfg_attr(docsrs, doc(cfg(feature = "status-page")))]
+pub use status_page::StatusPage;
 #[cfg(feature = "otel-0-32")]
 #[cfg_attr(docsrs, doc(cfg(feature = "otel-0-32")))]
 pub use telemetry::otel_0_32;
@@ -85,9 +90,6 @@ pub use telemetry::otel_0_32;
 pub use telemetry::otel_0_33;
 #[doc(hidden)]
 pub use telemetry::{METRICS, Metric, MetricKind};
-#[cfg(feature = "status-page")]
-#[cfg_attr(docsrs, doc(cfg(feature = "status-page")))]
-pub use status_page::StatusPage;
 pub use transaction::{Isolation, TxOptions};
 pub use tx::Tx;
 pub use watch::{Place, Refusal, StatementTimeouts, Watchable, Watched};

@@ -10,10 +10,7 @@ use crate::{
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr, pool::PoolConnectionMetadata};
-use std::{
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{Mutex, watch};
 
 /// The manager of [`Pool`](crate::Pool).
@@ -24,8 +21,6 @@ pub(crate) struct Sqlx<DB: Backend> {
     anchor: Mutex<Option<DB::Connection>>,
     /// Ends what nobody waits for any more.
     control: Control<DB>,
-    /// That the statement timeout was swallowed is said once.
-    told: Once,
     /// What is counted here, for those who watch.
     tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
@@ -62,7 +57,6 @@ impl<DB: Backend> Sqlx<DB> {
             options,
             settings: Arc::new(settings),
             anchor: Mutex::new(None),
-            told: Once::new(),
             closing: watch::Sender::new(false),
         })
     }
@@ -147,15 +141,19 @@ impl<DB: Backend> Sqlx<DB> {
         let mut raw = dial::<DB>(&options).await?;
         let state = DB::on_connect(&mut raw, &self.settings).await?;
         self.tally.set_system(DB::system(&state));
-        if DB::is_swallowed(&state) {
-            self.told.call_once(|| {
-                let (name, limit) = (&self.settings.pool.name, self.settings.statement_timeout.unwrap_or_default());
-                tracing::warn!(
-                    target: "pool",
-                    "pool {name}: the server did not take statement_timeout = {limit:?}; is there a pooler in between? set pooler, or it \
-                     will mix statements up; until then the limit is kept by the client, and nothing is cancelled on the server"
-                );
-            });
+        if DB::is_swallowed(&state) && self.tally.swallowed() {
+            let (name, limit) = (&self.settings.pool.name, self.settings.statement_timeout.unwrap_or_default());
+            tracing::warn!(
+                target: "pool",
+                "pool {name}: the server did not take statement_timeout = {limit:?}; is there a pooler in between? set pooler, or it \
+                 will mix statements up; until then the limit is kept by the client, and nothing is cancelled on the server"
+            );
+        }
+        if self.settings.pooler == Pooler::Direct && self.tally.wants_server() {
+            // What cannot be asked gives no advice.
+            if let Ok(Some(server)) = DB::limits_of(&mut raw).await {
+                self.tally.set_server(server);
+            }
         }
         let limits = self.limits(&state);
         Ok(Link {

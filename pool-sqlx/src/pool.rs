@@ -3,8 +3,8 @@
 #[cfg(feature = "testing")]
 use crate::Verdict;
 use crate::{
-    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings, Site,
-    SiteTimings, Status, Timings, Tx, TxOptions, manager::Sqlx, telemetry::waiting,
+    Advice, Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings,
+    Site, SiteTimings, Status, Timings, Tx, TxOptions, Watchable, Watched, Weight, manager::Sqlx, telemetry::waiting,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -185,6 +185,34 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         self.core.sites()
     }
 
+    /// What should be looked at: settings that fight each other or the server, and what the waits measured so far say.
+    ///
+    /// Asks nobody: the server told of its limits at the first connect, and does so again with a connect ten minutes later. Empty if
+    /// there is nothing to say. [`connect`](Self::connect) logs what it finds.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use pool_sqlx::{DatabaseSettings, SqlitePool};
+    /// let settings = DatabaseSettings::new("sqlite::memory:")?.with_statement_timeout(None);
+    /// let pool = SqlitePool::connect(settings).await?;
+    /// assert_eq!(
+    ///     pool.advice()[0].to_string(),
+    ///     "statement_timeout: there is none; a statement that hangs holds its connection for ever; set one above the slowest \
+    ///      statement of a request, and give longer work a limit of its own",
+    /// );
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    pub fn advice(&self) -> Vec<Advice> {
+        self.watched().iter().flat_map(Watched::advice).collect()
+    }
+
     /// Has an observer told of everything that happens from now on, on a thread that is not in the pool's way.
     pub fn observe(&self, observer: impl Observer) {
         self.core.observe(observer);
@@ -286,7 +314,17 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     #[track_caller]
     pub(crate) fn open(&self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
         let connect = self.core.connect();
-        async { Ok(connect.await?) }
+        async {
+            connect.await?;
+            let name = self.status().name;
+            for advice in self.advice() {
+                match advice.weight {
+                    Weight::Warning => tracing::warn!(target: "pool", pool = name, "advice: {advice}"),
+                    Weight::Hint => tracing::info!(target: "pool", pool = name, "advice: {advice}"),
+                }
+            }
+            Ok(())
+        }
     }
 
     /// How long an acquire waits that does not say.

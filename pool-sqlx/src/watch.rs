@@ -1,7 +1,9 @@
 //! Pools seen from outside: what metrics, the status page and advice are made from.
 
 use crate::{
-    Backend, Event, Holder, Observer, Pool, Settings, Site, SiteTimings, Status, Timings, Verdict, manager::Sqlx,
+    Advice, Backend, Event, Holder, Observer, Pool, Settings, Site, SiteTimings, Status, Timings, Verdict,
+    advice::{Facts, Server, advice},
+    manager::Sqlx,
     telemetry::Recorders,
 };
 use pool_core::{AcquireError, WeakPool};
@@ -10,9 +12,9 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// What has pools that can be watched: a [`Pool`], a struct with `#[derive(Pools)]`, or several of them in a list.
@@ -136,6 +138,11 @@ impl Watched {
         self.pool.tally().statement_timeouts()
     }
 
+    /// As [`Pool::advice`].
+    pub fn advice(&self) -> Vec<Advice> {
+        self.pool.advice()
+    }
+
     /// Notes what the telemetry of a statement needs.
     pub(crate) fn tally(&self) -> &Arc<Tally> {
         self.pool.tally()
@@ -218,6 +225,7 @@ trait Watch: Send + Sync {
     fn sites(&self) -> Vec<SiteTimings>;
     fn settings(&self) -> Settings;
     fn observe(&self, observer: Box<dyn Observer>);
+    fn advice(&self) -> Vec<Advice>;
     fn tally(&self) -> &Arc<Tally>;
     fn downgrade(&self) -> Box<dyn Fn() -> Option<Watched> + Send + Sync>;
 }
@@ -247,6 +255,20 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
         self.observe(move |event: &Event| observer.on_event(event));
     }
 
+    fn advice(&self) -> Vec<Advice> {
+        let (settings, status, timings, sites) = (self.settings(), self.status(), self.timings(), self.sites());
+        let (database, tally) = (self.manager().settings(), self.manager().tally());
+        advice(&Facts {
+            database,
+            settings: &settings,
+            server: tally.server().as_ref(),
+            swallowed: tally.is_swallowed(),
+            status: &status,
+            timings: &timings,
+            sites: &sites,
+        })
+    }
+
     fn tally(&self) -> &Arc<Tally> {
         self.manager().tally()
     }
@@ -261,6 +283,9 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
 pub(crate) struct Tally {
     place: Place,
     system: Mutex<&'static str>,
+    /// What the server said of its limits, and when it was asked.
+    server: Mutex<(Option<Server>, Option<Instant>)>,
+    swallowed: AtomicBool,
     refused: [AtomicU64; VERDICTS.len()],
     refusals: Mutex<VecDeque<Refusal>>,
     connect_errors: Mutex<BTreeMap<String, u64>>,
@@ -269,6 +294,8 @@ pub(crate) struct Tally {
     recorders: Recorders,
 }
 
+/// How long what the server said of its limits counts as current.
+const CURRENT: Duration = Duration::from_secs(600);
 /// Refusals that are kept.
 const KEPT: usize = 32;
 /// Types of connect errors that are told apart. Servers have a few dozen codes that can end a connect.
@@ -289,6 +316,8 @@ impl Tally {
         Self {
             place,
             system: Mutex::new(system),
+            server: Mutex::default(),
+            swallowed: AtomicBool::new(false),
             refused: Default::default(),
             refusals: Mutex::default(),
             connect_errors: Mutex::default(),
@@ -314,6 +343,34 @@ impl Tally {
     /// Which server it turned out to be.
     pub(crate) fn set_system(&self, system: &'static str) {
         *lock(&self.system) = system;
+    }
+
+    /// Whether it is time to ask the server for its limits. Says so once for each answer that is wanted.
+    pub(crate) fn wants_server(&self) -> bool {
+        let mut server = lock(&self.server);
+        let due = server.1.is_none_or(|asked| asked.elapsed() >= CURRENT);
+        if due {
+            server.1 = Some(Instant::now());
+        }
+        due
+    }
+
+    /// What the server said of its limits.
+    pub(crate) fn set_server(&self, said: Server) {
+        lock(&self.server).0 = Some(said);
+    }
+
+    pub(crate) fn server(&self) -> Option<Server> {
+        lock(&self.server).0.clone()
+    }
+
+    /// The server did not take the statement timeout. Says whether that is news.
+    pub(crate) fn swallowed(&self) -> bool {
+        !self.swallowed.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_swallowed(&self) -> bool {
+        self.swallowed.load(Ordering::Relaxed)
     }
 
     /// An acquire has ended with an error.

@@ -20,7 +20,7 @@ mod tls;
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 use crate::ConfigError;
-use crate::{DatabaseSettings, Error, Place, Reset, TxOptions, executor::Prepared};
+use crate::{DatabaseSettings, Error, Place, Reset, TxOptions, advice::Server, executor::Prepared};
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
@@ -71,6 +71,10 @@ pub trait Backend: Database + sealed::Sealed {
         conn: &mut Self::Connection,
         settings: &DatabaseSettings,
     ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
+
+    /// Asks the server for its own limits, with one statement.
+    #[doc(hidden)]
+    fn limits_of(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<Server>, sqlx::Error>> + Send;
 
     /// Whether the server did not take the statement timeout that it was told.
     #[doc(hidden)]

@@ -1,7 +1,9 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse, tls};
-use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, config::without_unread, dial::dial};
+use crate::{
+    DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server, config::without_unread, dial::dial,
+};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
@@ -92,6 +94,19 @@ impl Backend for MySql {
             conn.execute(AssertSqlSafe(format!("SET SESSION {}", limits.join(", ")))).await?;
         }
         Ok(session)
+    }
+
+    async fn limits_of(conn: &mut MySqlConnection) -> Result<Option<Server>, sqlx::Error> {
+        let ask = "SELECT CAST(@@max_connections AS SIGNED), CAST(@@max_user_connections AS SIGNED), CAST(@@wait_timeout AS SIGNED)";
+        let row = conn.fetch_one(sqlx::raw_sql(ask)).await?;
+        let (all, user, idle): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        // 0 is no limit.
+        let limits = [(all, "max_connections of the server"), (user, "max_user_connections")];
+        let room = limits.into_iter().filter(|(n, _)| *n > 0);
+        let room = room.filter_map(|(n, what)| Some((u32::try_from(n).ok()?, what))).min();
+        let idle = u64::try_from(idle).ok().map(Duration::from_secs);
+        // Who else is connected is shown to privileged users only.
+        Ok(Some(Server { room, others: 0, instances: 1, idle_limit: idle.map(|limit| (limit, "wait_timeout")) }))
     }
 
     fn is_swallowed(_: &Session) -> bool {

@@ -1,7 +1,9 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler, tls};
-use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, config::without_unread, dial::dial};
+use crate::{
+    DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server, config::without_unread, dial::dial,
+};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
@@ -97,6 +99,39 @@ impl Backend for Postgres {
         let swallowed = settings.statement_timeout.is_some_and(|asked| i64::try_from(asked.as_millis()) != Ok(limit));
         // What does not pass start-up options on stands between us and the server, whose numbers are then not ours.
         Ok(Session { pid: if swallowed { 0 } else { pid }, swallowed })
+    }
+
+    async fn limits_of(conn: &mut PgConnection) -> Result<Option<Server>, sqlx::Error> {
+        // What another user's sessions are called is not shown to everybody; they count as others.
+        let row = conn
+            .fetch_one(sqlx::raw_sql(
+                "SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8 \
+                 - coalesce(current_setting('reserved_connections', true)::int8, 0), \
+                 (SELECT rolconnlimit::int8 FROM pg_roles WHERE rolname = current_user), \
+                 (SELECT datconnlimit::int8 FROM pg_database WHERE datname = current_database()), \
+                 coalesce(extract(epoch from current_setting('idle_session_timeout', true)::interval)::int8, 0), \
+                 count(*) FILTER (WHERE application_name IS DISTINCT FROM current_setting('application_name')), \
+                 count(DISTINCT coalesce(host(client_addr), '')) \
+                 FILTER (WHERE application_name = current_setting('application_name')) \
+                 FROM pg_stat_activity WHERE datid IS NOT NULL",
+            ))
+            .await?;
+        let number = |i: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(i)?.unwrap_or(-1));
+        let limits = [
+            (number(0)?, "max_connections of the server without its reserve"),
+            (number(1)?, "the role's connection limit"),
+            (number(2)?, "the database's connection limit"),
+        ];
+        // -1 is no limit.
+        let room = limits.into_iter().filter_map(|(n, what)| Some((u32::try_from(n).ok()?, what))).min();
+        let idle = u64::try_from(number(3)?).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        let (others, instances) = (number(4)?, number(5)?);
+        Ok(Some(Server {
+            room,
+            others: u32::try_from(others).unwrap_or(0),
+            instances: u32::try_from(instances).unwrap_or(1),
+            idle_limit: idle.map(|limit| (limit, "idle_session_timeout")),
+        }))
     }
 
     fn is_swallowed(session: &Session) -> bool {

@@ -1,7 +1,7 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
-use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions};
+use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server};
 use sqlx::{
     Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
@@ -102,6 +102,10 @@ impl Backend for Sqlite {
         // Each lock leaves a command in a bounded channel; without this the next ones could wait for each other for ever.
         conn.ping().await?;
         Ok(deadline)
+    }
+
+    async fn limits_of(_: &mut SqliteConnection) -> Result<Option<Server>, sqlx::Error> {
+        Ok(None)
     }
 
     fn is_swallowed(_: &Deadline) -> bool {

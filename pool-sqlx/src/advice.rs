@@ -1,0 +1,342 @@
+//! What should be looked at: settings that fight each other or the server, and what the measured waits say.
+//!
+//! One rule each, and no formula: a rule says what is so, why that matters, and what to do, with the numbers that it saw.
+
+use crate::{CloseReason, DatabaseSettings, MaxOverflow, Settings, SiteTimings, Status, Timings};
+use pool_core::short;
+use std::{fmt, time::Duration};
+
+/// Something about a pool that its owner should look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Advice {
+    /// How much it matters.
+    pub weight: Weight,
+    /// The setting that it is about.
+    pub setting: &'static str,
+    /// What is so, with the numbers.
+    pub finding: String,
+    /// Why that matters.
+    pub reason: String,
+    /// What to do.
+    pub cure: String,
+}
+
+/// How much a piece of advice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Weight {
+    /// Requests will be refused or hang, sooner or later.
+    Warning,
+    /// Something could be better, or may be meant so.
+    Hint,
+}
+
+impl Weight {
+    /// `warning` or `hint`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Hint => "hint",
+        }
+    }
+}
+
+/// `pool_recycle: <what is so>; <why that matters>; <what to do>`
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}; {}", self.setting, self.finding, self.reason, self.cure)
+    }
+}
+
+/// What the server said of its own limits at the first connect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Server {
+    /// Connections that this pool's user may have, and what limits them.
+    pub(crate) room: Option<(u32, &'static str)>,
+    /// Connections of others at that moment.
+    pub(crate) others: u32,
+    /// Places from which programs of our name were connected at that moment, this one included.
+    pub(crate) instances: u32,
+    /// After how long the server closes an idle connection, and the name of that limit.
+    pub(crate) idle_limit: Option<(Duration, &'static str)>,
+}
+
+/// What the rules look at.
+pub(crate) struct Facts<'a> {
+    pub(crate) database: &'a DatabaseSettings,
+    /// The pool's settings in force.
+    pub(crate) settings: &'a Settings,
+    /// `None` before the first connect, behind a pooler, and for SQLite.
+    pub(crate) server: Option<&'a Server>,
+    /// Whether the server did not take the statement timeout.
+    pub(crate) swallowed: bool,
+    pub(crate) status: &'a Status,
+    pub(crate) timings: &'a Timings,
+    pub(crate) sites: &'a [SiteTimings],
+}
+
+/// All advice that these facts give, the weightiest first.
+pub(crate) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
+    const RULES: [fn(&Facts<'_>) -> Option<Advice>; 13] = [
+        no_statement_timeout,
+        swallowed,
+        longer_than_proxies_wait,
+        reported_as_leak_within_its_limit,
+        unlimited,
+        lifo_without_idle_timeout,
+        untested_and_never_replaced,
+        asleep,
+        kept_awake,
+        no_room_at_the_server,
+        closed_by_the_server,
+        waits,
+        churn,
+    ];
+    let mut found: Vec<_> = RULES.iter().filter_map(|rule| rule(facts)).collect();
+    found.sort_by_key(|advice| advice.weight);
+    found
+}
+
+fn warning(
+    setting: &'static str,
+    finding: impl Into<String>,
+    reason: impl Into<String>,
+    cure: impl Into<String>,
+) -> Option<Advice> {
+    Some(Advice { weight: Weight::Warning, setting, finding: finding.into(), reason: reason.into(), cure: cure.into() })
+}
+
+fn hint(
+    setting: &'static str,
+    finding: impl Into<String>,
+    reason: impl Into<String>,
+    cure: impl Into<String>,
+) -> Option<Advice> {
+    Some(Advice { weight: Weight::Hint, ..warning(setting, finding, reason, cure)? })
+}
+
+fn no_statement_timeout(facts: &Facts<'_>) -> Option<Advice> {
+    if facts.database.statement_timeout.is_some() {
+        return None;
+    }
+    warning(
+        "statement_timeout",
+        "there is none",
+        "a statement that hangs holds its connection for ever",
+        "set one above the slowest statement of a request, and give longer work a limit of its own",
+    )
+}
+
+fn swallowed(facts: &Facts<'_>) -> Option<Advice> {
+    if !facts.swallowed {
+        return None;
+    }
+    let limit = facts.database.statement_timeout?;
+    warning(
+        "statement_timeout",
+        format!("the server did not take {}", short(limit)),
+        "something on the way drops it, most likely a pooler, which will mix prepared statements up",
+        "set pooler = \"unprepared\", or \"prepared\" if the pooler keeps prepared statements apart",
+    )
+}
+
+/// Heroku's router ends a request after 30 s (H12), nginx after 60 s (`proxy_read_timeout`), AWS's load balancers after 60 s (idle timeout).
+fn longer_than_proxies_wait(facts: &Facts<'_>) -> Option<Advice> {
+    const SHORTEST: Duration = Duration::from_secs(30);
+    let (wait, statement) = (facts.settings.pool_timeout, facts.database.statement_timeout?);
+    if wait + statement <= SHORTEST {
+        return None;
+    }
+    hint(
+        "pool_timeout",
+        format!("a request may wait {} for a connection and {} for a statement", short(wait), short(statement)),
+        "what stands before a service gives up earlier: Heroku's router after 30 s, nginx and AWS's load balancers after 60 s; its client is \
+         gone then, and the work is for nobody",
+        "let both together stay below the limit of whatever stands before this service",
+    )
+}
+
+fn reported_as_leak_within_its_limit(facts: &Facts<'_>) -> Option<Advice> {
+    let (leak, statement) = (facts.settings.leak_after?, facts.database.statement_timeout?);
+    if leak > statement {
+        return None;
+    }
+    hint(
+        "leak_after",
+        format!("it is {}, and a statement may take {}", short(leak), short(statement)),
+        "a slow statement within its limit is reported as a leak",
+        "set leak_after above the longest that a request may hold a connection",
+    )
+}
+
+fn unlimited(facts: &Facts<'_>) -> Option<Advice> {
+    if facts.settings.max_overflow != MaxOverflow::Unlimited {
+        return None;
+    }
+    let room = facts.server.and_then(|server| server.room);
+    let limit = room.map_or_else(|| "the server's limit".to_owned(), |(room, what)| format!("{what} ({room})"));
+    warning(
+        "max_overflow",
+        "it is unlimited",
+        format!("a burst opens connections up to {limit}, and then nobody else gets one either"),
+        "set a limit; callers beyond it wait their turn for pool_timeout",
+    )
+}
+
+fn lifo_without_idle_timeout(facts: &Facts<'_>) -> Option<Advice> {
+    let Settings { pool_use_lifo, idle_timeout, min_idle, pool_size, .. } = *facts.settings;
+    let keeps_all = facts.database.url.expose().starts_with("sqlite") || pool_size <= min_idle.max(1);
+    if !pool_use_lifo || idle_timeout.is_some() || keeps_all {
+        return None;
+    }
+    hint(
+        "idle_timeout",
+        format!("there is none, and pool_use_lifo lends the same few connections of {pool_size} first"),
+        "after a burst the others stay open unused, until pool_recycle replaces them",
+        "set idle_timeout (\"10m\") so that they are closed, unless they are to stay ready for the next burst",
+    )
+}
+
+fn untested_and_never_replaced(facts: &Facts<'_>) -> Option<Advice> {
+    let Settings { pool_pre_ping, pool_recycle, keepalive, .. } = *facts.settings;
+    let local = facts.database.url.expose().starts_with("sqlite");
+    if pool_pre_ping || pool_recycle.is_some() || keepalive.is_some() || local {
+        return None;
+    }
+    warning(
+        "pool_pre_ping",
+        "it is off, and there is neither pool_recycle nor keepalive",
+        "a connection that a firewall or the server has cut is found by the request that gets it",
+        "switch pool_pre_ping on: a connection used within pre_ping_after is not tested",
+    )
+}
+
+fn is_serverless(facts: &Facts<'_>) -> bool {
+    let url = sqlx_core::Url::parse(facts.database.url.expose());
+    url.is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with(".neon.tech")))
+}
+
+fn asleep(facts: &Facts<'_>) -> Option<Advice> {
+    const WAKING: Duration = Duration::from_secs(10);
+    let limit = facts.settings.connection_timeout.min(facts.settings.pool_timeout);
+    if !is_serverless(facts) || limit >= WAKING {
+        return None;
+    }
+    warning(
+        "connection_timeout",
+        format!("a request gives up after {}", short(limit)),
+        "a suspended database of this host needs up to 10 s to wake",
+        "set connection_timeout and pool_timeout to 10s or more, or keep the database from suspending",
+    )
+}
+
+fn kept_awake(facts: &Facts<'_>) -> Option<Advice> {
+    let every = facts.settings.keepalive.filter(|_| is_serverless(facts))?;
+    hint(
+        "keepalive",
+        format!("idle connections are pinged every {}", short(every)),
+        "a serverless database that is asked something never suspends, and its time is billed",
+        "leave keepalive out if the database may sleep, or switch suspending off at the host if it may not",
+    )
+}
+
+fn no_room_at_the_server(facts: &Facts<'_>) -> Option<Advice> {
+    let server = facts.server?;
+    let ((room, what), cap) = (server.room?, facts.settings.cap()?);
+    let (instances, others) = (server.instances.max(1), server.others);
+    let wanted = |instances: u32| instances.saturating_mul(cap).saturating_add(others);
+    let cure = "lower pool_size + max_overflow, raise the server's limit, or put a pooler in between";
+    let mut finding = format!("{instances} of this program with up to {cap} connections each");
+    if others > 0 {
+        finding = format!("{finding}, beside {others} of others,");
+    }
+    if wanted(instances) > room {
+        let reason = "when all are busy, the server refuses new connections to everybody";
+        warning("pool_size", format!("{finding} are more than {what} ({room})"), reason, cure)
+    } else if wanted(instances + 1) > room {
+        let reason = "a rolling deployment starts the next instance before it ends the last";
+        hint("pool_size", format!("{finding} leave no room for one more within {what} ({room})"), reason, cure)
+    } else {
+        None
+    }
+}
+
+fn closed_by_the_server(facts: &Facts<'_>) -> Option<Advice> {
+    let (limit, name) = facts.server?.idle_limit?;
+    let Settings { idle_timeout, pool_recycle, keepalive, .. } = *facts.settings;
+    let kept = [idle_timeout, pool_recycle].into_iter().flatten().min();
+    let kept_alive = keepalive.is_some_and(|every| every < limit);
+    if kept_alive || kept.is_some_and(|kept| kept < limit) {
+        return None;
+    }
+    let kept = kept.map_or_else(|| "for ever".to_owned(), |kept| format!("for {}", short(kept)));
+    warning(
+        "idle_timeout",
+        format!("the pool keeps an idle connection {kept}, the server for {} ({name})", short(limit)),
+        "the server closes it first, and a request finds out by a failed ping",
+        format!("set idle_timeout below {}", short(limit)),
+    )
+}
+
+/// Fewer acquires than this say nothing.
+const ENOUGH: u64 = 100;
+
+fn waits(facts: &Facts<'_>) -> Option<Advice> {
+    let Facts { status, timings, .. } = facts;
+    let totals = &status.totals;
+    if totals.acquired < ENOUGH || totals.waited * 100 < totals.acquired {
+        return None;
+    }
+    let mut finding = format!(
+        "{} of {} acquires waited, one in a hundred for {} or longer",
+        share(totals.waited as f64 / totals.acquired as f64),
+        totals.acquired,
+        short(timings.acquire_wait.quantile(0.99)?),
+    );
+    let full = status.full.as_secs_f64() / status.age.as_secs_f64().max(f64::MIN_POSITIVE);
+    if full < 0.01 && status.peak < facts.settings.cap().unwrap_or(u32::MAX) {
+        let connect = timings.connect.mean().map(short);
+        return hint(
+            "min_idle",
+            format!("{finding}; never more than {} connections were in use", status.peak),
+            connect.map_or("they waited for connects".to_owned(), |mean| {
+                format!("they waited for connects ({mean} each)")
+            }),
+            "keep more ready by min_idle, keep them longer by idle_timeout, or warm the pool up before the service is ready",
+        );
+    }
+    finding = format!("{finding}; all {} connections were in use for {} of the time", status.peak, share(full));
+    let whole = timings.hold.sum().as_secs_f64();
+    let most = facts.sites.first().filter(|_| whole > 0.0).map(|most| {
+        let part = share(most.hold.sum().as_secs_f64() / whole);
+        let mean = most.hold.mean().unwrap_or_default();
+        format!("{} took {part} of the time that connections were held ({} each)", most.site, short(mean))
+    });
+    let cure = "let that place hold its connection for less, or raise pool_size if the server has room for more";
+    let reason = most.unwrap_or_else(|| "there are more requests than connections".to_owned());
+    hint("pool_size", finding, reason, cure)
+}
+
+fn churn(facts: &Facts<'_>) -> Option<Advice> {
+    let totals = &facts.status.totals;
+    let closed = totals.closed_by.of(CloseReason::Overflow);
+    if closed < ENOUGH || closed * 100 < totals.acquired {
+        return None;
+    }
+    let each = facts.timings.connect.mean().map(|mean| format!(", {} each", short(mean))).unwrap_or_default();
+    hint(
+        "overflow_linger",
+        format!("{closed} connections above pool_size were opened and closed again for {} acquires", totals.acquired),
+        format!("whoever needs one waits for a connect{each}"),
+        "raise pool_size, or let them stay for a moment: overflow_linger = \"10s\"",
+    )
+}
+
+/// `7 %`, `0.4 %`
+fn share(part: f64) -> String {
+    match part * 100.0 {
+        percent if percent >= 1.0 => format!("{percent:.0} %"),
+        percent => format!("{percent:.1} %"),
+    }
+}
