@@ -340,3 +340,161 @@ fn share(part: f64) -> String {
         percent => format!("{percent:.1} %"),
     }
 }
+
+#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+mod tests {
+    use super::*;
+    use crate::{SqlitePool, Watchable};
+    use std::future::Future;
+
+    fn postgres(url: &str) -> DatabaseSettings {
+        // Nothing to say about these.
+        DatabaseSettings::new(url).expect("a good url").with_idle_timeout(Duration::from_secs(600))
+    }
+
+    async fn idle_pool() -> SqlitePool {
+        SqlitePool::connect(DatabaseSettings::new("sqlite::memory:").expect("a good url"))
+            .await
+            .expect("SQLite is there")
+    }
+
+    /// The advice that these settings, this server and this past give, each by its setting and its finding.
+    async fn given(database: DatabaseSettings, server: Option<Server>, past: impl FnOnce(&mut Status)) -> Vec<String> {
+        let pool = idle_pool().await;
+        let watched = &pool.watched()[0];
+        let (mut status, timings, sites) = (watched.status(), watched.timings(), watched.sites());
+        past(&mut status);
+        let facts = Facts {
+            database: &database,
+            settings: &database.pool,
+            server: server.as_ref(),
+            swallowed: false,
+            status: &status,
+            timings: &timings,
+            sites: &sites,
+        };
+        advice(&facts).iter().map(|a| format!("{} {}: {}", a.weight.as_str(), a.setting, a.finding)).collect()
+    }
+
+    async fn check(database: DatabaseSettings, server: Option<Server>, expected: &[&str]) {
+        assert_eq!(given(database, server, |_| {}).await, expected);
+    }
+
+    #[tokio::test]
+    async fn settings_that_get_along_give_no_advice() {
+        check(postgres("postgres://app@db/app"), None, &[]).await;
+        let roomy = Server { room: Some((100, "max_connections")), others: 10, instances: 2, idle_limit: None };
+        check(postgres("postgres://app@db/app"), Some(roomy), &[]).await;
+        check(DatabaseSettings::new("sqlite::memory:").unwrap(), None, &[]).await;
+    }
+
+    #[tokio::test]
+    async fn settings_that_fight_each_other_are_told_with_their_numbers() {
+        let secs = Duration::from_secs;
+        let app = || postgres("postgres://app@db/app");
+        check(
+            DatabaseSettings::new("postgres://app@db/app").unwrap(),
+            None,
+            &["hint idle_timeout: there is none, and pool_use_lifo lends the same few connections of 10 first"],
+        )
+        .await;
+        check(app().with_statement_timeout(None), None, &["warning statement_timeout: there is none"]).await;
+        check(
+            app().with_pool_timeout(secs(45)),
+            None,
+            &["hint pool_timeout: a request may wait 45s for a connection and 10s for a statement"],
+        )
+        .await;
+        check(app().with_leak_after(secs(5)), None, &["hint leak_after: it is 5s, and a statement may take 10s"]).await;
+        check(app().with_max_overflow(MaxOverflow::Unlimited), None, &["warning max_overflow: it is unlimited"]).await;
+        check(
+            app().with_pool_pre_ping(false).with_pool_recycle(None),
+            None,
+            &["warning pool_pre_ping: it is off, and there is neither pool_recycle nor keepalive"],
+        )
+        .await;
+        let neon = || postgres("postgres://app@ep-x.eu-central-1.aws.neon.tech/app");
+        check(neon(), None, &[]).await;
+        check(
+            neon().with_connection_timeout(secs(3)).with_keepalive(secs(60)),
+            None,
+            &[
+                "warning connection_timeout: a request gives up after 3s",
+                "hint keepalive: idle connections are pinged every 60s",
+            ],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_too_small_or_too_quick_is_told() {
+        let app = || postgres("postgres://app@db/app");
+        let server = |room, others, instances| {
+            Some(Server { room: Some((room, "the role's connection limit")), others, instances, idle_limit: None })
+        };
+        check(
+            app(),
+            server(14, 0, 1),
+            &["warning pool_size: 1 of this program with up to 15 connections each are more than the role's connection limit (14)"],
+        )
+        .await;
+        check(
+            app(),
+            server(50, 6, 3),
+            &["warning pool_size: 3 of this program with up to 15 connections each, beside 6 of others, are more than the role's \
+               connection limit (50)"],
+        )
+        .await;
+        check(
+            app(),
+            server(29, 0, 1),
+            &["hint pool_size: 1 of this program with up to 15 connections each leave no room for one more within the role's \
+               connection limit (29)"],
+        )
+        .await;
+        check(app(), server(30, 0, 1), &[]).await;
+
+        let hasty =
+            Some(Server { idle_limit: Some((Duration::from_secs(300), "idle_session_timeout")), ..Server::default() });
+        let finding = "warning idle_timeout: the pool keeps an idle connection for 600s, the server for 300s (idle_session_timeout)";
+        check(app(), hasty.clone(), &[finding]).await;
+        check(app().with_idle_timeout(Duration::from_secs(240)), hasty.clone(), &[]).await;
+        check(app().with_keepalive(Duration::from_secs(120)), hasty, &[]).await;
+    }
+
+    #[tokio::test]
+    async fn waits_are_told_only_when_there_are_enough_to_tell_of() {
+        let app = || postgres("postgres://app@db/app");
+        let past = |acquired, waited, full: u64, peak| {
+            move |status: &mut Status| {
+                (status.totals.acquired, status.totals.waited) = (acquired, waited);
+                (status.age, status.full, status.peak) = (Duration::from_secs(1000), Duration::from_secs(full), peak);
+            }
+        };
+        assert_eq!(given(app(), None, past(99, 99, 500, 15)).await, [""; 0]);
+        assert_eq!(given(app(), None, past(1000, 9, 500, 15)).await, [""; 0]);
+        // This pool has measured no waits of its own, so the quantile is missing; a real one follows.
+        let pool = SqlitePool::connect(
+            DatabaseSettings::new("sqlite::memory:").unwrap().with_pool_size(1).with_max_overflow(0),
+        )
+        .await
+        .unwrap();
+        for _ in 0..100 {
+            let held = pool.acquire().await.unwrap();
+            let mut waiter = Box::pin(pool.acquire());
+            assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(waiter.as_mut().poll(cx).is_pending())).await);
+            drop(held);
+            drop(waiter.await.unwrap());
+        }
+        let advice = pool.advice();
+        let [waits] = &advice[..] else { panic!("{advice:?}") };
+        assert!(waits.finding.starts_with("50 % of 200 acquires waited, one in a hundred for "), "{waits}");
+        assert!(waits.finding.contains("all 1 connections were in use for"), "{waits}");
+        assert!(waits.reason.contains("advice.rs:"), "it names the place: {waits}");
+    }
+
+    #[test]
+    fn small_shares_keep_a_digit() {
+        assert_eq!([share(0.071), share(0.0042), share(1.0)], ["7 %", "0.4 %", "100 %"]);
+    }
+}
