@@ -255,3 +255,15 @@ async fn cancelled_requests_leave_no_transaction_and_no_statement_behind() {
     }
     assert_eq!((active(&database), pool.close().await.still_held.len()), ("0".to_owned(), 0));
 }
+
+#[tokio::test]
+async fn what_the_server_says_of_its_limits_becomes_advice() {
+    let database = database();
+    let greedy = settings(&database).with_pool_size(5000u32).with_pool_recycle(Duration::from_secs(90_000));
+    let pool = MySqlPool::connect_lazy(greedy).unwrap();
+    drop(pool.acquire().await.unwrap());
+    let advice: Vec<_> = pool.advice().iter().map(ToString::to_string).collect();
+    let told = |what: &str| advice.iter().any(|advice| advice.contains(what));
+    assert!(told("are more than max_connections of the server ("), "{advice:?}");
+    assert!(told("the pool keeps an idle connection for 90000s, the server for 28800s (wait_timeout)"), "{advice:?}");
+}

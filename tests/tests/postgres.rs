@@ -521,3 +521,23 @@ async fn a_thousand_cancelled_requests_leave_nothing_behind() {
     // The server needs a moment to see a goodbye.
     while database.backends().unwrap() > 0 {}
 }
+
+#[tokio::test]
+async fn what_the_server_says_of_its_limits_becomes_advice() {
+    let database = Postgres::shared().database().unwrap();
+    let role = format!("modest_{}", database.name());
+    database.psql(&format!("create role {role} login connection limit 7")).unwrap();
+    database.psql(&format!("alter role {role} set idle_session_timeout = '5min'")).unwrap();
+    let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
+    let modest = DatabaseSettings::new(url).unwrap().with_application_name(role.as_str());
+    let pool = PgPool::connect_lazy(modest.with_idle_timeout(Duration::from_secs(900))).unwrap();
+    assert_eq!(pool.advice(), [], "nothing is known before the first connect");
+    drop(pool.acquire().await.unwrap());
+    let advice: Vec<_> = pool.advice().iter().map(ToString::to_string).collect();
+    let [room, idle] = &advice[..] else { panic!("{advice:?}") };
+    assert!(room.starts_with("pool_size: 1 of this program with up to 15 connections each"), "{room}");
+    assert!(room.contains("are more than the role's connection limit (7)"), "{room}");
+    assert!(idle.contains("keeps an idle connection for 900s, the server for 300s (idle_session_timeout)"), "{idle}");
+    let _ = pool.close().await;
+    database.psql(&format!("drop role {role}")).unwrap();
+}
