@@ -21,7 +21,7 @@ use std::{
 ///
 /// Call it once for each provider, after it was built. Pools that are dropped are told of no more; the provider does not keep them, so shut it
 /// down before they are dropped if the last interval matters. If nobody reads the metrics, one warning says what may be the matter.
-pub fn install(provider: &dyn MeterProvider, pools: &impl Watchable) {
+pub fn install(provider: &dyn MeterProvider, pools: &(impl Watchable + ?Sized)) {
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"));
     let scope = scope.with_version(env!("CARGO_PKG_VERSION")).with_schema_url(names::SCHEMA_URL).build();
     let meter = provider.meter_with_scope(scope);
@@ -37,7 +37,7 @@ pub fn install(provider: &dyn MeterProvider, pools: &impl Watchable) {
 /// As [`install`], for the provider that is the global one at this moment.
 ///
 /// One that is set later does not get anything: set it first.
-pub fn install_global(pools: &impl Watchable) {
+pub fn install_global(pools: &(impl Watchable + ?Sized)) {
     install(&*otel::global::meter_provider(), pools);
 }
 

@@ -82,7 +82,7 @@ fn warn_unless_read(read: Arc<AtomicBool>, version: &'static str) {
 
 /// Names for the pools, each one once: of two pools with one name the second is `main#2`.
 #[cfg(any(feature = "otel-0-33", feature = "otel-0-32"))]
-fn unique_names(pools: &impl Watchable) -> Vec<(String, crate::Watched)> {
+fn unique_names(pools: &(impl Watchable + ?Sized)) -> Vec<(String, crate::Watched)> {
     let mut named: Vec<(String, crate::Watched)> = Vec::new();
     for pool in pools.watched() {
         let name = pool.name();

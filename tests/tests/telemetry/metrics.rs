@@ -1,0 +1,384 @@
+//! The metrics: every row of the conventions' table, and the numbers in it.
+
+use crate::collector::{self, Collector, Kind, Metric, Point};
+use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_sdk::metrics::{
+    InMemoryMetricExporter, PeriodicReader, SdkMeterProvider, Temporality,
+    in_memory_exporter::InMemoryMetricExporterBuilder,
+};
+use pool_sqlx::{DatabaseSettings, METRICS, MetricKind, PgPool, SqlitePool, Watchable, otel_0_33};
+use std::time::Duration;
+use tests::Postgres;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A provider whose reader is this program.
+struct Reader {
+    provider: SdkMeterProvider,
+    exporter: InMemoryMetricExporter,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let exporter = InMemoryMetricExporter::default();
+        Self { provider: SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build(), exporter }
+    }
+
+    /// What it reads now.
+    fn read(&self) -> Vec<Metric> {
+        self.exporter.reset();
+        self.provider.force_flush().unwrap();
+        latest(&self.exporter)
+    }
+}
+
+fn latest(exporter: &InMemoryMetricExporter) -> Vec<Metric> {
+    let found = exporter.get_finished_metrics().unwrap();
+    found.last().map(|found| collector::metrics(ExportMetricsServiceRequest::from(found))).unwrap_or_default()
+}
+
+fn points<'m>(metrics: &'m [Metric], name: &str) -> &'m [Point] {
+    metrics.iter().find(|metric| metric.name == name).map_or(&[], |metric| &metric.points)
+}
+
+/// The number of the one series that has this attribute, of any if there is none to choose by.
+#[track_caller]
+fn value(metrics: &[Metric], name: &str, by: Option<(&str, &str)>) -> f64 {
+    let is_meant =
+        |point: &&Point| by.is_none_or(|(key, value)| point.attributes.get(key).is_some_and(|is| is == value));
+    let found: Vec<_> = points(metrics, name).iter().filter(is_meant).collect();
+    let [point] = found[..] else { panic!("{name} {by:?} has {} series: {found:#?}", found.len()) };
+    point.value
+}
+
+fn sqlite(pool_size: u32, max_overflow: u32) -> DatabaseSettings {
+    let settings = DatabaseSettings::new("sqlite::memory:").unwrap().with_name("primary");
+    settings.with_pool_size(pool_size).with_max_overflow(max_overflow)
+}
+
+/// The table of the conventions for database clients, version 1.42.0.
+const POOL: &[&str] = &["db.client.connection.pool.name"];
+const CONVENTIONS: &[(&str, Kind, &str, &[&str])] = &[
+    (
+        "db.client.connection.count",
+        Kind::UpDownCounter,
+        "{connection}",
+        &["db.client.connection.pool.name", "db.client.connection.state"],
+    ),
+    ("db.client.connection.idle.max", Kind::UpDownCounter, "{connection}", POOL),
+    ("db.client.connection.idle.min", Kind::UpDownCounter, "{connection}", POOL),
+    ("db.client.connection.max", Kind::UpDownCounter, "{connection}", POOL),
+    ("db.client.connection.pending_requests", Kind::UpDownCounter, "{request}", POOL),
+    ("db.client.connection.timeouts", Kind::Counter, "{timeout}", POOL),
+    ("db.client.connection.create_time", Kind::Histogram, "s", POOL),
+    ("db.client.connection.wait_time", Kind::Histogram, "s", POOL),
+    ("db.client.connection.use_time", Kind::Histogram, "s", POOL),
+    (
+        "db.client.operation.duration",
+        Kind::Histogram,
+        "s",
+        &[
+            "db.system.name",
+            "db.namespace",
+            "db.operation.name",
+            "db.collection.name",
+            "db.query.summary",
+            "server.address",
+        ],
+    ),
+    (
+        "db.client.response.returned_rows",
+        Kind::Histogram,
+        "{row}",
+        &[
+            "db.system.name",
+            "db.namespace",
+            "db.operation.name",
+            "db.collection.name",
+            "db.query.summary",
+            "server.address",
+        ],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_of_the_conventions_arrives_at_a_collector() {
+    let collector = Collector::start().await;
+    crate::choose_tls();
+    let exporter = MetricExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
+    let exporter = exporter.with_endpoint(format!("{}/v1/metrics", collector.url)).build().unwrap();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter).build();
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table tracks (id integer primary key); insert into tracks values (1), (2)").unwrap();
+    let pool = PgPool::connect(DatabaseSettings::new(database.url()).unwrap().with_name("primary")).await.unwrap();
+    otel_0_33::install(&provider, &pool);
+
+    let rows = sqlx::query("select id from tracks where id > $1").bind(0).fetch_all(&pool).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    sqlx::query("insert into tracks values (1)").execute(&pool).await.unwrap_err();
+    let flushed = provider.clone();
+    tokio::task::spawn_blocking(move || flushed.force_flush()).await.unwrap().unwrap();
+
+    let metrics = collector.metric(|metrics| (!metrics.is_empty()).then(|| metrics.to_vec())).await;
+    for (name, kind, unit, attributes) in CONVENTIONS {
+        let metric = metrics.iter().find(|metric| metric.name == *name);
+        let metric = metric.unwrap_or_else(|| panic!("{name} did not arrive"));
+        assert_eq!((metric.kind, &*metric.unit), (*kind, *unit), "{name}");
+        assert!(!metric.description.is_empty(), "{name} has no description");
+        assert!(metric.scope.starts_with("pool-sqlx ") && metric.scope.ends_with("/1.42.0"), "{}", metric.scope);
+        let keys = |point: &Point| point.attributes.keys().cloned().collect::<Vec<_>>();
+        let mut expected = attributes.to_vec();
+        expected.sort_unstable();
+        assert!(metric.points.iter().any(|point| keys(point) == expected), "{name} has {:#?}", metric.points);
+    }
+    // What only a failure has.
+    let failed = points(&metrics, "db.client.operation.duration").iter();
+    let failed: Vec<_> = failed.filter(|point| point.attributes.contains_key("error.type")).collect();
+    let [failed] = failed[..] else { panic!("{failed:#?}") };
+    let said = |key: &str| failed.attributes.get(key).map(String::as_str);
+    assert_eq!((said("error.type"), said("db.response.status_code")), (Some("23505"), Some("23505")));
+    assert_eq!((said("db.system.name"), said("db.query.summary")), (Some("postgresql"), Some("insert tracks")));
+    assert_eq!(said("db.namespace"), Some(database.name()));
+    // And nothing beside what the reference page lists.
+    for metric in &metrics {
+        let row = METRICS.iter().find(|row| row.name == metric.name).unwrap();
+        let kind = match row.kind {
+            MetricKind::UpDownCounter => Kind::UpDownCounter,
+            MetricKind::Counter => Kind::Counter,
+            _ => Kind::Histogram,
+        };
+        assert_eq!(
+            (metric.kind, &*metric.unit, &*metric.description),
+            (kind, row.unit, row.description),
+            "{}",
+            row.name
+        );
+        let keys = metric.points.iter().flat_map(|point| point.attributes.keys());
+        keys.for_each(|key| assert!(row.attributes.contains(&&**key), "{} has {key}", row.name));
+    }
+    assert_eq!(metrics.len(), METRICS.len());
+}
+
+#[test]
+fn names_are_those_of_the_conventions() {
+    use opentelemetry_semantic_conventions::{SCHEMA_URL, attribute as a, metric as m};
+    let metrics = [
+        m::DB_CLIENT_CONNECTION_COUNT,
+        m::DB_CLIENT_CONNECTION_MAX,
+        m::DB_CLIENT_CONNECTION_IDLE_MAX,
+        m::DB_CLIENT_CONNECTION_IDLE_MIN,
+        m::DB_CLIENT_CONNECTION_PENDING_REQUESTS,
+        m::DB_CLIENT_CONNECTION_TIMEOUTS,
+        m::DB_CLIENT_CONNECTION_WAIT_TIME,
+        m::DB_CLIENT_CONNECTION_USE_TIME,
+        m::DB_CLIENT_CONNECTION_CREATE_TIME,
+        m::DB_CLIENT_OPERATION_DURATION,
+        m::DB_CLIENT_RESPONSE_RETURNED_ROWS,
+    ];
+    let attributes = [
+        a::DB_CLIENT_CONNECTION_POOL_NAME,
+        a::DB_CLIENT_CONNECTION_STATE,
+        a::DB_SYSTEM_NAME,
+        a::DB_NAMESPACE,
+        a::DB_OPERATION_NAME,
+        a::DB_COLLECTION_NAME,
+        a::DB_QUERY_SUMMARY,
+        a::DB_RESPONSE_STATUS_CODE,
+        a::ERROR_TYPE,
+        a::SERVER_ADDRESS,
+        a::SERVER_PORT,
+    ];
+    for metric in METRICS {
+        assert!(metrics.contains(&metric.name) || metric.name.starts_with("pool."), "{}", metric.name);
+        for key in metric.attributes {
+            let ours = ["outcome", "reason", "source", "pool.site"];
+            assert!(attributes.contains(key) || ours.contains(key), "{key} of {}", metric.name);
+        }
+    }
+    let ours = METRICS.iter().filter(|metric| metric.name.starts_with("db.")).count();
+    assert_eq!((ours, SCHEMA_URL), (metrics.len(), "https://opentelemetry.io/schemas/1.42.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_pool_does_is_what_the_metrics_say() {
+    let reader = Reader::new();
+    let pool = SqlitePool::connect(sqlite(2, 1).with_min_idle(1)).await.unwrap();
+    otel_0_33::install(&reader.provider, &pool);
+    let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    pool.acquire_timeout(Duration::ZERO).await.unwrap_err();
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.acquire().await.map(drop) }
+    });
+    while pool.status().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    let metrics = reader.read();
+    let is = |name: &str, by| value(&metrics, name, by);
+    let state = |state| Some(("db.client.connection.state", state));
+    assert_eq!(
+        (is("db.client.connection.count", state("used")), is("db.client.connection.count", state("idle"))),
+        (3., 0.)
+    );
+    assert_eq!((is("db.client.connection.max", None), is("pool.size", None)), (3., 2.));
+    assert_eq!((is("db.client.connection.idle.max", None), is("db.client.connection.idle.min", None)), (2., 1.));
+    assert_eq!(
+        (is("db.client.connection.pending_requests", None), is("db.client.connection.timeouts", None)),
+        (1., 1.)
+    );
+    let outcomes = ["immediate", "waited", "timeout", "refused", "connect_error", "cancelled", "closed"];
+    let outcome = |metrics: &[Metric], outcome| value(metrics, "pool.acquires", Some(("outcome", outcome)));
+    assert_eq!(outcomes.map(|one| outcome(&metrics, one)), [2., 1., 1., 0., 0., 0., 0.]);
+
+    drop(held);
+    waiting.await.unwrap().unwrap();
+    while pool.status().open > 2 {
+        tokio::task::yield_now().await;
+    }
+    let metrics = reader.read();
+    assert_eq!(outcomes.map(|one| outcome(&metrics, one)), [2., 2., 1., 0., 0., 0., 0.]);
+    let closed = |reason| value(&metrics, "pool.connections.closed", Some(("reason", reason)));
+    assert_eq!((closed("overflow"), closed("broken")), (1., 0.));
+    let site = points(&metrics, "pool.site.use_time").iter().map(|point| &point.attributes["pool.site"]);
+    assert!(site.clone().all(|site| site.contains("metrics.rs:")), "{:?}", site.collect::<Vec<_>>());
+    assert!(points(&metrics, "db.client.connection.count").iter().all(|point| point.attributes[POOL[0]] == "primary"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_arrive_as_the_pool_measured_them_at_every_reader() {
+    let (total, news) = (InMemoryMetricExporter::default(), InMemoryMetricExporterBuilder::new());
+    let news = news.with_temporality(Temporality::Delta).build();
+    let provider = SdkMeterProvider::builder()
+        .with_reader(PeriodicReader::builder(total.clone()).with_interval(600 * SECOND).build())
+        .with_reader(PeriodicReader::builder(news.clone()).with_interval(600 * SECOND).build())
+        .build();
+    let pool = SqlitePool::connect(sqlite(1, 0)).await.unwrap();
+    otel_0_33::install(&provider, &pool);
+    let mut told = 0;
+    for (round, holds) in [(1, 40), (2, 25)] {
+        for n in 0..holds {
+            let conn = pool.acquire().await.unwrap();
+            tokio::time::sleep(Duration::from_micros(50 * n)).await;
+            drop(conn);
+        }
+        total.reset();
+        news.reset();
+        provider.force_flush().unwrap();
+        let timings = pool.timings();
+        for (exporter, is_total) in [(&total, true), (&news, false)] {
+            let metrics = latest(exporter);
+            for (name, kept) in [
+                ("db.client.connection.use_time", &timings.hold),
+                ("db.client.connection.wait_time", &timings.acquire_wait),
+            ] {
+                let [point] = points(&metrics, name) else { panic!("{name} in round {round}") };
+                let expected = if is_total { kept.count() } else { kept.count() - told };
+                assert_eq!((point.count, point.is_cumulative), (expected, is_total), "{name} in round {round}");
+                if is_total {
+                    let off = (point.value - kept.sum().as_secs_f64()).abs();
+                    assert!(off <= 1e-6 * kept.sum().as_secs_f64() + 1e-9, "{name}: the sums differ by {off}");
+                    let mut below = 0;
+                    for (bound, n) in point.bounds.iter().zip(&point.buckets) {
+                        below += n;
+                        let exact = kept.buckets().filter(|(top, _)| top.as_secs_f64() <= *bound);
+                        assert_eq!(below, exact.map(|(_, n)| n).sum::<u64>(), "{name} up to {bound}");
+                    }
+                }
+            }
+        }
+        told = timings.hold.count();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_gone_is_told_of_no_more_and_is_not_kept() {
+    let reader = Reader::new();
+    let pool = SqlitePool::connect(sqlite(2, 0)).await.unwrap();
+    let kept = SqlitePool::connect(sqlite(2, 0).with_name("kept")).await.unwrap();
+    otel_0_33::install(&reader.provider, &[pool.watched(), kept.watched()].concat()[..]);
+    let names = |metrics: &[Metric]| -> Vec<String> {
+        let mut names: Vec<_> =
+            points(metrics, "pool.size").iter().map(|point| point.attributes[POOL[0]].clone()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&reader.read()), ["kept", "primary"]);
+    drop(pool);
+    assert_eq!(names(&reader.read()), ["kept"]);
+}
+
+#[tokio::test]
+async fn two_pools_of_one_name_are_told_apart() {
+    let reader = Reader::new();
+    let pools = [SqlitePool::connect_lazy(sqlite(1, 0)).unwrap(), SqlitePool::connect_lazy(sqlite(2, 0)).unwrap()];
+    otel_0_33::install(&reader.provider, &pools[..]);
+    let metrics = reader.read();
+    let size = |pool| value(&metrics, "pool.size", Some((POOL[0], pool)));
+    assert_eq!((size("primary"), size("primary#2")), (1., 2.));
+}
+
+#[tokio::test]
+async fn pools_may_be_installed_one_by_one() {
+    let reader = Reader::new();
+    let pools = ["one", "two"].map(|name| SqlitePool::connect_lazy(sqlite(1, 0).with_name(name)).unwrap());
+    pools.iter().for_each(|pool| otel_0_33::install(&reader.provider, pool));
+    for pool in &pools {
+        sqlx::query("select 1").execute(pool).await.unwrap();
+    }
+    let metrics = reader.read();
+    assert_eq!(metrics.iter().filter(|metric| metric.name == "pool.size").count(), 1);
+    assert_eq!(points(&metrics, "pool.size").len(), 2);
+    let statements = points(&metrics, "db.client.operation.duration").iter().map(|point| point.count).sum::<u64>();
+    assert_eq!(statements, 2);
+}
+
+#[tokio::test]
+async fn a_pool_without_a_limit_has_no_maximum() {
+    let reader = Reader::new();
+    let settings = sqlite(1, 0).with_max_overflow(pool_sqlx::MaxOverflow::Unlimited);
+    let pool = SqlitePool::connect_lazy(settings).unwrap();
+    otel_0_33::install(&reader.provider, &pool);
+    let metrics = reader.read();
+    assert!(points(&metrics, "db.client.connection.max").is_empty());
+    assert_eq!(value(&metrics, "pool.size", None), 1.);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_are_measured_by_how_they_ended() {
+    let reader = Reader::new();
+    let database = Postgres::shared().database().unwrap();
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_statement_timeout(Duration::from_millis(200));
+    let pool = PgPool::connect(settings).await.unwrap();
+    otel_0_33::install(&reader.provider, &pool);
+
+    sqlx::query("select pg_sleep(10)").execute(&pool).await.unwrap_err();
+    let sleep = sqlx::query("select pg_sleep(0.1), 1").execute(&pool);
+    tokio::time::timeout(Duration::from_millis(10), sleep).await.unwrap_err();
+    sqlx::query("select").execute(&pool).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    sqlx::query("select 1 from pg_class").execute(conn.raw()).await.unwrap(); // not seen
+    drop(conn);
+
+    let metrics = reader.read();
+    let durations = points(&metrics, "db.client.operation.duration");
+    let mut ends: Vec<_> = durations.iter().map(|point| point.attributes.get("error.type").cloned()).collect();
+    ends.sort();
+    assert_eq!(ends, [None, Some("57014".into()), Some("cancelled".into())]);
+    let timeouts = |source| value(&metrics, "pool.statement.timeouts", Some(("source", source)));
+    assert_eq!((timeouts("server"), timeouts("client")), (1., 0.));
+    let rows: Vec<_> = points(&metrics, "db.client.response.returned_rows").iter().map(|point| point.value).collect();
+    assert_eq!(rows, [1.], "`select` without columns returns one row, and what failed none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_connects_are_counted_by_type_and_start_at_zero() {
+    let reader = Reader::new();
+    let settings = DatabaseSettings::new("postgres://app@127.0.0.1:1/app").unwrap().with_pool_timeout(SECOND / 2);
+    let pool = PgPool::connect_lazy(settings.with_connection_timeout(SECOND / 2)).unwrap();
+    otel_0_33::install(&reader.provider, &pool);
+    let errors = |of| value(&reader.read(), "pool.connection.errors", Some(("error.type", of)));
+    assert_eq!((errors("connection_refused"), errors("connect_timeout")), (0., 0.));
+    pool.acquire().await.unwrap_err();
+    assert!(errors("connection_refused") >= 1.);
+}
