@@ -26,11 +26,12 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use pool_sqlx::{DatabaseSettings, figment::providers::Serialized};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::io::IsTerminal;
 use tokio::net::TcpListener;
+
+#[path = "common/mod.rs"]
+mod common;
 
 /// The handlers on SQLite.
 #[path = "tracks"]
@@ -130,20 +131,13 @@ impl IntoResponse for Fault {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,sqlx=warn".into());
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-
+    common::log();
     // Under everything that is configured: a file that need not exist.
-    let file = std::env::var("TRACKS_DB").map_or_else(|_| std::env::temp_dir().join("tracks.db"), Into::into);
-    let url = Serialized::default("databases.primary.url", format!("sqlite://{}", file.display()));
-    let figment = DatabaseSettings::figment_for(&["primary"]).join(url);
-    let settings = DatabaseSettings::from(&figment, "primary")?;
-
-    let address = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".into());
-    let listener = TcpListener::bind(&address).await?;
-    tracing::info!("database {}", settings.url);
-    match settings.url.expose().starts_with("postgres") {
+    let file =
+        std::env::var("TRACKS_DB").map_or_else(|_| common::sqlite("tracks.db"), |file| format!("sqlite://{file}"));
+    let figment = common::figment(&[("primary", file)]);
+    let listener = TcpListener::bind(common::address()).await?;
+    match common::is_postgres(&figment)? {
         true => postgres::service::run(&figment, listener).await?,
         false => sqlite::service::run(&figment, listener).await?,
     }
@@ -153,21 +147,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Serves until SIGINT or SIGTERM, then finishes what it has begun.
 async fn serve(service: Router, listener: TcpListener) -> std::io::Result<()> {
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, service).with_graceful_shutdown(asked_to_stop()).await
-}
-
-async fn asked_to_stop() {
-    let interrupt = async { tokio::signal::ctrl_c().await.expect("the signal handler can be set") };
-    #[cfg(unix)]
-    let terminate = async {
-        let kind = tokio::signal::unix::SignalKind::terminate();
-        tokio::signal::unix::signal(kind).expect("the signal handler can be set").recv().await
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        _ = terminate => {}
-    }
-    tracing::info!("stopping");
+    axum::serve(listener, service).with_graceful_shutdown(common::asked_to_stop()).await
 }

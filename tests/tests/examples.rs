@@ -1,0 +1,249 @@
+//! The examples as their readers start them: the programs that cargo has built, on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+use tests::Postgres;
+
+/// How long an example may take to end after it was asked to.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A program that cargo builds with the workspace's tests.
+///
+/// # Panics
+/// If it is missing or older than one of its sources, as happens when this file is tested alone.
+fn program(example: &str) -> PathBuf {
+    let built = std::env::current_exe().unwrap();
+    let program = built.parent().and_then(Path::parent).unwrap().join("examples").join(example);
+    // Beside it, cargo lists what it was made of: `program: source source ..`.
+    let sources = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let changed = |path: &str| fs::metadata(path).and_then(|file| file.modified());
+    let is_current = changed(&program.to_string_lossy()).is_ok_and(|made| {
+        let sources = sources.replace("\\ ", "\0"); // a space in a path
+        let mut sources = sources.split_whitespace().skip(1).map(|source| source.replace('\0', " "));
+        sources.all(|source| changed(&source).is_ok_and(|changed| changed <= made))
+    });
+    assert!(is_current, "{} is missing or stale: `cargo build -p pool-sqlx --examples` makes it", program.display());
+    program
+}
+
+/// A directory for SQLite files, gone when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("pool-examples-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn url(&self, file: &str) -> String {
+        format!("sqlite://{}", self.0.join(file).display())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The command that starts an example, with nothing of the caller's settings.
+fn example(name: &str, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program(name));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("DATABASE_") || name.starts_with("POOL_") || name == "RUST_LOG" {
+            command.env_remove(&*name);
+        }
+    }
+    command.env("ADDR", "127.0.0.1:0").envs(settings.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+}
+
+/// An example that serves; killed when dropped.
+struct Service {
+    child: Child,
+    address: String,
+}
+
+impl Service {
+    fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        let mut child = example(name, settings).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let address = first.trim().strip_prefix("listening on http://").map(str::to_owned);
+        let mut service = Self { child, address: String::new() };
+        service.address = address.unwrap_or_else(|| panic!("{name} does not listen: {first:?}"));
+        service
+    }
+
+    /// The status and the whole answer, headers in lower case.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, format!("{}\r\n\r\n{body}", head.to_lowercase()))
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path, "")
+    }
+
+    /// Asks it to end, as a supervisor would.
+    fn stop(mut self) -> ExitStatus {
+        Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status().unwrap();
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < STOP_LIMIT, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn answers(seen: (u16, String), status: u16, part: &str) {
+    assert!(seen.0 == status && seen.1.contains(part), "wanted {status} with {part}, got {seen:?}");
+}
+
+fn tracks(url: &str) {
+    let service = Service::start("tracks", &[("DATABASE_URL", url)]);
+    answers(service.get("/tracks/1"), 200, r#""title":"So What""#);
+    answers(service.ask("POST", "/tracks", r#"{"title":"Naima","artist":"John Coltrane"}"#), 201, r#""id":4"#);
+    answers(service.ask("POST", "/tracks", r#"{"title":" ","artist":"John Coltrane"}"#), 422, "title: 1 to 200");
+    answers(service.ask("POST", "/tracks/1/like", ""), 200, r#""likes":1"#);
+    answers(service.get("/stats"), 200, r#"{"tracks":4,"likes":1}"#);
+    answers(service.get("/tracks/99"), 404, "No such track");
+    answers(service.get("/health/ready"), 200, "ready");
+    answers(service.get("/stats/pool"), 200, r#""pool_size":10"#);
+    assert!(service.stop().success());
+}
+
+#[test]
+fn tracks_answers_on_sqlite() {
+    tracks(&Scratch::new().url("tracks.db"));
+}
+
+#[test]
+fn tracks_answers_on_postgresql() {
+    tracks(&Postgres::shared().database().unwrap().url());
+}
+
+#[test]
+fn a_full_pool_is_a_503_that_says_when_to_come_back() {
+    let scratch = Scratch::new();
+    let url = scratch.url("tracks.db");
+    let small = [("DATABASE_POOL_SIZE", "1"), ("DATABASE_MAX_OVERFLOW", "0"), ("DATABASE_POOL_TIMEOUT", "0.2")];
+    let service = Service::start("tracks", &[&small[..], &[("DATABASE_URL", &url)]].concat());
+    thread::scope(|scope| {
+        let listener = scope.spawn(|| service.get("/tracks/1/listen?ms=3000"));
+        while !service.get("/stats/pool").1.contains(r#""in_use":1"#) {}
+        let refused = service.get("/tracks/1");
+        answers(refused.clone(), 503, "urn:pool:exhausted");
+        answers(refused, 503, "retry-after: 1\r\n");
+        answers(listener.join().unwrap(), 200, "So What");
+    });
+}
+
+fn jobs(url: &str) {
+    let output = example("jobs", &[("DATABASE_URL", url)]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && said.starts_with("20 jobs done by 8 workers over 3 connections at most"),
+        "{said}"
+    );
+}
+
+#[test]
+fn jobs_are_done_on_sqlite() {
+    jobs(&Scratch::new().url("jobs.db"));
+}
+
+#[test]
+fn jobs_are_done_on_postgresql_and_none_is_left() {
+    let database = Postgres::shared().database().unwrap();
+    jobs(&database.url());
+    assert_eq!(database.psql("select count(*) from jobs").unwrap(), "0");
+}
+
+fn actix(url: &str) {
+    let service = Service::start("actix", &[("DATABASE_URL", url)]);
+    let milk = r#"{"title":"milk","text":"two bottles"}"#;
+    answers(service.ask("POST", "/notes", milk), 201, milk);
+    answers(service.ask("POST", "/notes", milk), 409, "application/problem+json");
+    answers(service.get("/notes/milk"), 200, milk);
+    answers(service.get("/notes/bread"), 404, r#""detail":"there is no note bread""#);
+    answers(service.get("/ready"), 200, "ready");
+    assert!(service.stop().success());
+}
+
+#[test]
+fn actix_answers_on_sqlite() {
+    actix(&Scratch::new().url("notes.db"));
+}
+
+#[test]
+fn actix_answers_on_postgresql() {
+    actix(&Postgres::shared().database().unwrap().url());
+}
+
+#[test]
+fn a_replica_answers_what_reads_and_the_primary_while_it_is_away() {
+    let scratch = Scratch::new();
+    let (url, readable) = (scratch.url("titles.db"), scratch.url("titles.db?mode=ro"));
+    let service = Service::start("replica", &[("DATABASE_URL", &url), ("DATABASE_REPLICA_URL", &readable)]);
+    answers(service.ask("POST", "/titles", "So What"), 200, "added");
+    let listed = service.get("/titles");
+    answers(listed.clone(), 200, r#"["So What"]"#);
+    answers(listed, 200, "x-from: replica\r\n");
+    answers(service.get("/pools"), 200, "replica: in use 0 of 15, idle 1");
+    assert!(service.stop().success());
+
+    let away = scratch.url("nowhere/titles.db?mode=ro");
+    let service = Service::start("replica", &[("DATABASE_URL", &url), ("DATABASE_REPLICA_URL", &away)]);
+    let listed = service.get("/titles");
+    answers(listed.clone(), 200, r#"["So What"]"#);
+    answers(listed, 200, "x-from: primary\r\n");
+}
+
+#[test]
+fn a_replica_of_postgresql_that_refuses_is_replaced_by_the_primary() {
+    let database = Postgres::shared().database().unwrap();
+    let url = database.url();
+    let settings = [("DATABASE_URL", &*url), ("DATABASE_REPLICA_URL", "postgres://app@127.0.0.1:1/app")];
+    let service = Service::start("replica", &settings);
+    answers(service.ask("POST", "/titles", "So What"), 200, "added");
+    let listed = service.get("/titles");
+    answers(listed.clone(), 200, r#"["So What"]"#);
+    answers(listed, 200, "x-from: primary\r\n");
+}
