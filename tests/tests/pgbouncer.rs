@@ -14,12 +14,12 @@ struct Through {
     bouncer: PgBouncer,
 }
 
-fn through() -> Through {
+fn through(settings: &[(&str, &str)]) -> Through {
     let cluster = Postgres::shared();
     let database = cluster.database().unwrap();
     database.psql("create table t (n bigint primary key, word text)").unwrap();
     database.psql("insert into t select n, 'word ' || n from generate_series(0, 3000) n").unwrap();
-    Through { database, bouncer: PgBouncer::start(cluster, 2, &[]).unwrap() }
+    Through { database, bouncer: PgBouncer::start(cluster, 2, settings).unwrap() }
 }
 
 impl Through {
@@ -64,10 +64,8 @@ async fn ask(pool: &PgPool, client: i64, n: i64) -> Result<(), Error> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn twenty_clients_on_two_server_connections_get_their_own_answers_without_prepared_statements() {
-    let through = through();
-    let pool = through.pool().await;
+/// Has all clients ask at once, over two server connections.
+async fn all_ask(through: &Through, pool: &PgPool) {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let pool = pool.clone();
@@ -87,9 +85,37 @@ async fn twenty_clients_on_two_server_connections_get_their_own_answers_without_
     assert_eq!(pool.status().totals.resets, 0, "every transaction of ours was acknowledged");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_clients_on_two_server_connections_get_their_own_answers_without_prepared_statements() {
+    let through = through(&[]);
+    all_ask(&through, &through.pool().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PgBouncer of 1.21 or later first on PATH; Debian 12 has 1.18"]
+async fn twenty_clients_on_two_server_connections_get_their_own_answers_with_prepared_statements() {
+    assert!(PgBouncer::version() >= Some((1, 21)), "{:?} keeps no prepared statements", PgBouncer::version());
+    let through = through(&[("max_prepared_statements", "100")]);
+    let settings = through.settings(Pooler::Prepared).with_pool_size(20u32).with_max_overflow(0u32);
+    let pool = PgPool::connect(settings.with_statement_timeout(Duration::from_secs(5))).await.unwrap();
+    all_ask(&through, &pool).await;
+    // sqlx's own connection is as good there, a transaction too, and a failed statement spoils nothing.
+    let mut conn = pool.acquire().await.unwrap();
+    let raw: i64 = sqlx::query_scalar("select $1::bigint + 1").bind(1_i64).fetch_one(conn.raw()).await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    let tracked: i64 = sqlx::query_scalar("select $1::bigint + 2").bind(1_i64).fetch_one(&mut tx).await.unwrap();
+    let failed = sqlx::query_scalar::<_, i64>("select 1 / $1").bind(0_i64).fetch_one(&mut tx).await;
+    assert_eq!((raw, tracked, failed.map_err(Error::from).unwrap_err().kind()), (2, 3, ErrorKind::Database));
+    drop(tx);
+    drop(conn);
+    ask(&pool, 1, 1).await.unwrap();
+    let open = format!("pg_stat_activity where datname = '{}' and state like 'idle in%'", through.database.name());
+    assert_eq!(through.count(&open), 0);
+}
+
 #[tokio::test]
 async fn writes_and_transactions_work_without_prepared_statements() {
-    let through = through();
+    let through = through(&[]);
     let pool = through.pool().await;
     let inserted =
         sqlx::query("insert into t values ($1, $2)").bind(5000_i64).bind("five").execute(&pool).await.unwrap();
@@ -108,7 +134,7 @@ async fn writes_and_transactions_work_without_prepared_statements() {
 
 #[tokio::test]
 async fn limits_hold_and_stay_with_their_statement() {
-    let through = through();
+    let through = through(&[]);
     let limits = through
         .settings(Pooler::Unprepared)
         .with_statement_timeout(Duration::from_millis(200))
@@ -128,7 +154,7 @@ async fn limits_hold_and_stay_with_their_statement() {
 
 #[tokio::test]
 async fn what_needs_a_session_is_refused_with_the_way_out() {
-    let through = through();
+    let through = through(&[]);
     let pool = through.pool().await;
     for (sql, way_out) in [
         ("listen tracks", "listen_url"),
@@ -148,14 +174,14 @@ async fn what_needs_a_session_is_refused_with_the_way_out() {
 #[tokio::test]
 #[should_panic(expected = "would return wrong rows with pooler = \"unprepared\"")]
 async fn sqlx_s_own_connection_is_not_handed_out() {
-    let through = through();
+    let through = through(&[]);
     let mut conn = through.pool().await.acquire().await.unwrap();
     let _ = conn.raw();
 }
 
 #[tokio::test]
 async fn a_statement_nobody_waits_for_is_no_other_client_s_concern() {
-    let through = through();
+    let through = through(&[]);
     let pool = through.pool().await;
     let sleep = sqlx::query("select pg_sleep($1)").bind(0.3).execute(&pool);
     tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
@@ -165,10 +191,10 @@ async fn a_statement_nobody_waits_for_is_no_other_client_s_concern() {
     assert_eq!(pool.close().await.still_held, []);
 }
 
-/// The rest of that mode needs a PgBouncer of at least 1.21, which Debian 12 does not have.
+/// As far as that mode goes with any PgBouncer.
 #[tokio::test]
 async fn prepared_mode_connects_without_start_up_parameters_and_keeps_limits_in_transactions() {
-    let through = through();
+    let through = through(&[]);
     let settings = through.settings(Pooler::Prepared).with_pool_size(1u32).with_max_overflow(0u32);
     let pool = PgPool::connect(settings.with_statement_timeout(Duration::from_millis(200))).await.unwrap();
     let mut tx = pool.begin().await.unwrap();
@@ -199,7 +225,7 @@ async fn a_limit_that_a_pooler_swallows_is_kept_by_the_client() {
 
 #[tokio::test]
 async fn a_direct_pool_is_told_that_it_faces_a_pooler() {
-    let through = through();
+    let through = through(&[]);
     let asked = Instant::now();
     let error = PgPool::connect(through.settings(Pooler::Direct)).await.unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
