@@ -217,6 +217,46 @@ async fn a_server_that_falls_silent_in_mid_statement_is_given_up_within_a_second
 }
 
 #[tokio::test]
+async fn a_peer_that_vanished_while_nobody_asked_is_found_by_keepalive_or_by_the_next_caller() {
+    let database = Postgres::shared().database().unwrap();
+    let limit = Duration::from_millis(200);
+    for keepalive in [Some(Duration::from_millis(300)), None] {
+        let proxy = Proxy::start(&database.url()).unwrap();
+        let url = proxy.url(&database.url());
+        let limits = settings(url).with_keepalive(keepalive).with_pre_ping_after(Duration::ZERO);
+        let limits = limits.with_ping_timeout(limit).with_pool_timeout(limit * 20).with_connection_timeout(limit * 2);
+        let pool = PgPool::connect(limits).await.unwrap();
+        let closed = || pool.status().totals.closed();
+        proxy.set(Mode::Silent);
+        let found = async {
+            while closed() == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::pin!(found);
+        let unasked = tokio::time::timeout(Duration::from_millis(1500), &mut found).await.is_ok();
+        assert_eq!(unasked, keepalive.is_some(), "nobody has asked for a connection");
+        if !unasked {
+            let _ = pool.acquire_timeout(limit * 2).await;
+            tokio::time::timeout(limit, found).await.expect("the next caller's ping finds it");
+        }
+        proxy.set(Mode::Pass);
+        sqlx::query("select 1").execute(&pool).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_host_with_several_addresses_costs_one_connection_by_whichever_answers() {
+    let cluster = Postgres::start_with(Listen::Loopback, &[]).unwrap();
+    // `localhost` is often ::1 as well, where nobody listens.
+    let url = cluster.tcp_url("postgres").unwrap().replace("127.0.0.1", "localhost");
+    let pool = PgPool::connect(settings(url + "?sslmode=disable")).await.unwrap();
+    let by: String = sqlx::query_scalar("select host(inet_server_addr())").fetch_one(&pool).await.unwrap();
+    assert_eq!((by.as_str(), pool.status().totals.connect_errors), ("127.0.0.1", 0));
+    assert_eq!(cluster.psql("postgres", "select count(*) from pg_stat_activity where client_port > 0").unwrap(), "1");
+}
+
+#[tokio::test]
 async fn a_slow_reader_of_a_stream_is_not_the_server_s_fault() {
     let database = Postgres::shared().database().unwrap();
     let pool =

@@ -24,7 +24,7 @@ use crate::{DatabaseSettings, Error, Place, Reset, TxOptions, advice::Server, ex
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
-use std::{borrow::Cow, error::Error as StdError, future::Future, io, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, future::Future, io, net::IpAddr, time::Duration};
 
 /// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::MySql`] with
 /// feature `mysql` (MariaDB too), [`sqlx::Sqlite`] with feature `sqlite`.
@@ -83,6 +83,14 @@ pub trait Backend: Database + sealed::Sealed {
     /// The options with another password. `None`: there are no passwords.
     #[doc(hidden)]
     fn with_password(options: &Options<Self>, password: &str) -> Option<Options<Self>>;
+
+    /// Host and port, where one of the host's addresses will do: no socket, and no TLS, which is asked for by name.
+    #[doc(hidden)]
+    fn host(options: &Options<Self>) -> Option<(&str, u16)>;
+
+    /// The options with this address in the place of the host.
+    #[doc(hidden)]
+    fn at(options: &Options<Self>, address: IpAddr) -> Options<Self>;
 
     /// Drains what is left of earlier statements and ends whatever transaction is open, however it was begun.
     #[doc(hidden)]
@@ -341,6 +349,12 @@ fn refuse(settings: &DatabaseSettings, database: &str, keys: &[&str]) -> Result<
         Some(error) => Err(error.into()),
         None => Ok(()),
     }
+}
+
+/// An address of IPv6 as sqlx can use it: it takes the url's brackets for a part of a name.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn without_brackets(host: &str) -> Option<String> {
+    Some(host.strip_prefix('[')?.strip_suffix(']')?.to_owned())
 }
 
 /// What sqlx has but does not promise to keep: `sqlx-core`'s traits and methods hidden from its documentation.

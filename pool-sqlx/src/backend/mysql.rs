@@ -1,6 +1,6 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
-use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse, tls};
+use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse, tls, without_brackets};
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server, config::without_unread, dial::dial,
 };
@@ -9,7 +9,7 @@ use sqlx::{
     error::DatabaseError,
     mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode},
 };
-use std::{str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 /// Which server it is, and the number by which another connection can end this one.
 pub struct Session {
@@ -63,6 +63,9 @@ impl Backend for MySql {
         if (asked, tls::settle(settings, asked, &TLS)?) == (tls::Asked::Encrypted, tls::Asked::Verified) {
             options = options.ssl_mode(MySqlSslMode::VerifyCa);
         }
+        if let Some(address) = without_brackets(options.get_host()) {
+            options = options.host(&address);
+        }
         if let Some(capacity) = settings.statement_cache {
             options = options.statement_cache_capacity(capacity);
         }
@@ -115,6 +118,19 @@ impl Backend for MySql {
 
     fn with_password(options: &MySqlConnectOptions, password: &str) -> Option<MySqlConnectOptions> {
         Some(options.clone().password(password))
+    }
+
+    fn host(options: &MySqlConnectOptions) -> Option<(&str, u16)> {
+        let is_plain = match options.get_ssl_mode() {
+            MySqlSslMode::Disabled => true,
+            MySqlSslMode::Preferred => !hidden::has_tls(),
+            MySqlSslMode::Required | MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity => false,
+        };
+        (is_plain && options.get_socket().is_none()).then(|| (options.get_host(), options.get_port()))
+    }
+
+    fn at(options: &MySqlConnectOptions, address: IpAddr) -> MySqlConnectOptions {
+        options.clone().host(&address.to_string())
     }
 
     async fn probe(conn: &mut MySqlConnection) -> Result<(), sqlx::Error> {

@@ -1,6 +1,6 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
-use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler, tls};
+use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler, tls, without_brackets};
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server, config::without_unread, dial::dial,
 };
@@ -9,7 +9,7 @@ use sqlx::{
     error::DatabaseError,
     postgres::{PgConnectOptions, PgDatabaseError, PgSeverity, PgSslMode},
 };
-use std::{str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 /// How long a statement that its caller dropped may still answer before it is cancelled on the server.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -62,6 +62,9 @@ impl Backend for Postgres {
         };
         if (asked, tls::settle(settings, asked, &TLS)?) == (tls::Asked::Encrypted, tls::Asked::Verified) {
             options = options.ssl_mode(PgSslMode::VerifyCa);
+        }
+        if let Some(address) = without_brackets(options.get_host()) {
+            options = options.host(&address);
         }
         if let Some(name) = &settings.application_name {
             options = options.application_name(name);
@@ -140,6 +143,21 @@ impl Backend for Postgres {
 
     fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {
         Some(options.clone().password(password))
+    }
+
+    fn host(options: &PgConnectOptions) -> Option<(&str, u16)> {
+        let is_plain = match options.get_ssl_mode() {
+            PgSslMode::Disable | PgSslMode::Allow => true,
+            PgSslMode::Prefer => !hidden::has_tls(),
+            PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => false,
+        };
+        let host = options.get_host();
+        let is_remote = options.get_socket().is_none() && !host.starts_with('/');
+        (is_plain && is_remote).then(|| (host, options.get_port()))
+    }
+
+    fn at(options: &PgConnectOptions, address: IpAddr) -> PgConnectOptions {
+        options.clone().host(&address.to_string())
     }
 
     async fn probe(conn: &mut PgConnection) -> Result<(), sqlx::Error> {

@@ -8,6 +8,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 use std::{
+    net::IpAddr,
     str::FromStr,
     sync::{
         Arc,
@@ -114,6 +115,14 @@ impl Backend for Sqlite {
 
     fn with_password(_: &SqliteConnectOptions, _: &str) -> Option<SqliteConnectOptions> {
         None
+    }
+
+    fn host(_: &SqliteConnectOptions) -> Option<(&str, u16)> {
+        None
+    }
+
+    fn at(options: &SqliteConnectOptions, _: IpAddr) -> SqliteConnectOptions {
+        options.clone()
     }
 
     async fn probe(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
