@@ -17,6 +17,7 @@ pub mod server;
 #[cfg(feature = "proxy")]
 pub use proxy::{Mode, Proxy, Traffic};
 pub use server::{
+    chromium::Chromium,
     mariadb::MariaDb,
     pgbouncer::PgBouncer,
     postgres::{Database, Postgres},

@@ -4,7 +4,7 @@ use crate::Verdict;
 use ::tests::{
     MariaDb, Postgres,
     server::{
-        mariadb, pgbouncer,
+        chromium, mariadb, pgbouncer,
         postgres::{self, SHARED},
     },
 };
@@ -47,6 +47,15 @@ pub(crate) fn pgbouncer() -> Result<(), Box<dyn Error>> {
     }
     ensure_may_install("PgBouncer", pgbouncer::INSTALL)?;
     install("PgBouncer", &["pgbouncer"])
+}
+
+/// Sees to it that the tests find a Chromium. Each starts its own.
+pub(crate) fn chromium() -> Result<(), Box<dyn Error>> {
+    if chromium::program().is_some() {
+        return Ok(());
+    }
+    ensure_may_install("Chromium", chromium::INSTALL)?;
+    install("Chromium", &["chromium"])
 }
 
 /// `cargo xtask postgres`: keeps a cluster until standard input has a line or ends.

@@ -17,6 +17,7 @@ pub(crate) fn run(arguments: &[&str]) -> Verdict {
     let cluster = is_missing(postgres::SHARED).then(servers::postgres).transpose()?;
     let mariadb = is_missing(mariadb::SHARED).then(servers::mariadb).transpose()?;
     servers::pgbouncer()?;
+    servers::chromium()?;
     let prepare = |mut command: Command| {
         command.args(EVERYTHING);
         if let Some(cluster) = &cluster {

@@ -4,6 +4,7 @@
 //! when the tests run as root, and is told by the kernel when the program that started it has died. A directory that a killed
 //! program left is swept by the next one that starts a server.
 
+pub mod chromium;
 pub mod mariadb;
 pub mod pgbouncer;
 pub mod postgres;
