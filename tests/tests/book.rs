@@ -44,6 +44,70 @@ fn every_verdict_has_a_page_that_the_index_lists() {
     }
 }
 
+#[test]
+fn every_event_and_every_step_has_its_row() {
+    let page = fs::read_to_string(in_repository("book/src/reference/events.md")).unwrap();
+    for (path, name) in [("pool-core/src/event.rs", "Event"), ("pool-core/src/timeline.rs", "Step")] {
+        let source = fs::read_to_string(in_repository(path)).unwrap();
+        let (_, variants) = source.split_once(&format!("pub enum {name} {{\n")).expect("there is such an enum");
+        let (variants, _) = variants.split_once("\n}\n").expect("it ends");
+        // Variants are indented once, their fields twice.
+        let variants = variants.lines().filter_map(|line| line.strip_prefix("    "));
+        let variants = variants.filter(|line| line.starts_with(char::is_uppercase));
+        let names: Vec<&str> = variants.filter_map(|line| line.split(|c: char| !c.is_alphanumeric()).next()).collect();
+        assert!(names.len() > 8, "{names:?}");
+        for variant in names {
+            assert!(page.contains(&format!("| `{variant}` |")), "reference/events.md has no row for {name}::{variant}");
+        }
+    }
+}
+
+/// Whoever knows only that document finds each of its headings, in its order, and a page behind each.
+#[test]
+fn every_heading_of_the_requirement_document_is_answered() {
+    const HEADINGS: [&str; 27] = [
+        "## overview",
+        "## configuration",
+        "### timeouts",
+        "### connection pool sizing",
+        "## Neon serverless considerations",
+        "### the cold start problem",
+        "### production solution: disable scale-to-zero",
+        "### fallback mitigations",
+        "### incident history",
+        "## production best practices",
+        "### current deployment",
+        "### if seeing pool exhaustion",
+        "### tuning statement timeout",
+        "## monitoring",
+        "### what to watch",
+        "### observability",
+        "## how it works",
+        "### connection lifecycle",
+        "### failure modes",
+        "## troubleshooting",
+        "### 503 errors (pool exhausted)",
+        "### connection timeouts",
+        "### statement timeouts",
+        "## implementation details",
+        "### asyncpg-specific configuration",
+        "### LIFO pool strategy",
+        "## references",
+    ];
+    let page = fs::read_to_string(in_repository("book/src/understanding/requirement-document.md")).unwrap();
+    let mut rest = page.as_str();
+    for heading in HEADINGS {
+        let (_, after) = rest.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{heading} is missing"));
+        let answer = after.split("\n#").next().unwrap_or_default();
+        // A heading that only holds others together needs no page of its own.
+        let holds_others = answer.trim().is_empty() && heading.starts_with("## ");
+        assert!(holds_others || answer.contains(".md"), "{heading} leads nowhere");
+        rest = after;
+    }
+    let front = fs::read_to_string(in_repository("book/src/README.md")).unwrap();
+    assert!(front.contains("](understanding/requirement-document.md)"), "one click from the front page");
+}
+
 /// `cargo xtask tidy` holds the imports against its own list of layers; the page shows the same ones.
 #[test]
 fn the_picture_of_the_core_has_every_module() {
