@@ -6,6 +6,7 @@ mod book;
 mod cargo;
 mod demo;
 mod features;
+mod release;
 mod report;
 mod servers;
 mod soak;
@@ -26,6 +27,7 @@ usage: cargo xtask <verb>
   postgres           a scratch PostgreSQL to try things on, until Enter is pressed
   tidy               format, clippy, docs, the rules of the house, the book
   book [--open]      builds the book and checks its links
+  release            whether the packages are fit to be published; publishes nothing
   features           writes the book's table of features, with the crates that each needs
 ";
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["book"] => book::run(book::Then::Stop),
         ["book", "--open"] => book::run(book::Then::Open),
+        ["release"] => release::run(),
         ["features"] => features::run(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
