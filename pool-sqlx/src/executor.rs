@@ -211,6 +211,7 @@ struct Clock {
     limit: Option<Duration>,
     /// How much longer we wait, for who ends the statement otherwise.
     margin: Duration,
+    kept_by: Keeper,
     used: Duration,
 }
 
@@ -221,9 +222,10 @@ impl Clock {
     fn new(limits: &Limits) -> Self {
         let margin = match limits.kept_by {
             Keeper::Server => MARGIN,
+            Keeper::Both => MARGIN / 5,
             Keeper::Us => Duration::ZERO,
         };
-        Self { limit: limits.statement_timeout, margin, used: Duration::ZERO }
+        Self { limit: limits.statement_timeout, margin, kept_by: limits.kept_by, used: Duration::ZERO }
     }
 
     async fn wait<DB: Backend, F: Future>(&mut self, state: &DB::State, answer: F) -> Result<F::Output, Silent> {
@@ -527,7 +529,7 @@ fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> s
     tally.timed_out_by_client();
     let status = limits.statement_timeout_status;
     let limit = clock.limit.expect("BUG: only a limit can run out");
-    if clock.margin.is_zero() {
+    if clock.kept_by != Keeper::Server {
         // The server knows nothing of this limit. What still runs is cancelled when the connection goes back.
         return Error::overdue(limit, status).into();
     }

@@ -202,6 +202,8 @@ pub(crate) type Answer<'e, T> = BoxFuture<'e, Result<T, sqlx::Error>>;
 pub enum Keeper {
     /// The server, or SQLite's own thread. We wait a little longer, and then give the connection up.
     Server,
+    /// The server for some statements, and we for the others. It goes first, so that their connection lives on.
+    Both,
     /// We do: the caller is told at once, and the statement is cancelled when the connection goes back.
     Us,
 }

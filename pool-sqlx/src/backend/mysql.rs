@@ -189,7 +189,7 @@ impl Backend for MySql {
 
     fn keeper(_: &DatabaseSettings, session: &Session) -> Keeper {
         match session.flavour {
-            Flavour::MySql => Keeper::Us,
+            Flavour::MySql => Keeper::Both,
             Flavour::MariaDb => Keeper::Server,
         }
     }
