@@ -5,7 +5,10 @@ mod common;
 
 use common::File;
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, SqlitePool, Verdict};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{
+    ConnectOptions,
+    migrate::{Migration, MigrationType, Migrator},
+};
 use std::time::Duration;
 
 fn memory() -> DatabaseSettings {
@@ -136,4 +139,14 @@ async fn migrations_run_once_without_a_statement_timeout() {
         let n: i64 = sqlx::query_scalar("select n from t order by rowid desc limit 1").fetch_one(&pool).await.unwrap();
         assert_eq!(n, 1_000_000);
     }
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_database_of_sqlx_s_own_test_is_lent_from_by_our_pool(theirs: sqlx::SqlitePool) -> Result<(), Error> {
+    sqlx::query("create table t (n integer)").execute(&theirs).await?;
+    let pool = SqlitePool::connect(DatabaseSettings::new(theirs.connect_options().to_url_lossy())?).await?;
+    sqlx::query("insert into t values (7)").execute(&pool).await?;
+    assert_eq!(sqlx::query_scalar::<_, i64>("select n from t").fetch_one(&theirs).await?, 7);
+    pool.close().await;
+    Ok(())
 }

@@ -4,11 +4,13 @@
 use futures_util::{FutureExt, StreamExt};
 use pool_sqlx::{CloseReason, DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Reset, Secret, Verdict};
 use sqlx::{
-    Connection, Executor,
+    ConnectOptions, Connection, Executor,
     migrate::{Migration, MigrationType, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+    testing::{TestArgs, TestFn},
 };
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::{Duration, Instant},
 };
 use tests::{
@@ -470,6 +472,36 @@ async fn a_library_that_insists_on_sqlx_s_pool_gets_one_with_the_same_limits_and
     assert_eq!((database.backends().unwrap(), pool.status().open), (3, 1));
     drop(held);
     theirs.close().await;
+}
+
+/// What `#[sqlx::test]` expands to. sqlx reads `DATABASE_URL` of the process, so this runs itself again with one.
+#[test]
+fn a_database_of_sqlx_s_own_test_is_lent_from_by_our_pool() {
+    const AGAIN: &str = "POOL_TEST_AGAIN";
+    async fn test(_: PgPoolOptions, options: PgConnectOptions) -> Result<(), Error> {
+        let pool = PgPool::connect(settings(options.to_url_lossy())).await?;
+        let tables: i64 = sqlx::query_scalar("select count(*) from m").fetch_one(&pool).await?;
+        assert_eq!(tables, 0, "their migrations have been run, in a database of this test's own");
+        pool.close().await;
+        Ok(())
+    }
+    if std::env::var_os(AGAIN).is_some() {
+        static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+            let sql = sqlx::SqlSafeStr::into_sql_str("create table m (n integer)");
+            Migrator::with_migrations(vec![Migration::new(1, "m".into(), MigrationType::Simple, sql, false)])
+        });
+        let mut args = TestArgs::new(concat!(module_path!(), "::a_database"));
+        args.migrator(&MIGRATOR);
+        let test: fn(PgPoolOptions, PgConnectOptions) -> _ = test;
+        return TestFn::run_test(test, args).unwrap();
+    }
+    let database = Postgres::shared().database().unwrap();
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "a_database_of_sqlx_s_own_test_is_lent_from_by_our_pool", "--nocapture"]);
+    let output = again.env(AGAIN, "").env("DATABASE_URL", database.url()).output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+    let left = database.psql("select datname from pg_database where datname like '\\_sqlx\\_test\\_%'");
+    assert_eq!(left.unwrap(), "", "sqlx could drop it, for our pool was closed");
 }
 
 #[tokio::test]
