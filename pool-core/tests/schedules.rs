@@ -1,7 +1,7 @@
 //! The asynchronous half under a schedule explorer: who runs next is decided anew at every lock and every wake.
 //!
 //! Run by `cargo xtask test`, or by hand:
-//! `RUSTFLAGS="--cfg shuttle" cargo test -p pool-core --test schedules --target-dir target/shuttle`
+//! `RUSTFLAGS="--cfg shuttle" cargo test -p pool-core --test schedules --features shuttle --target-dir target/shuttle`
 #![cfg(shuttle)]
 
 use pool_core::{Condition, Pool, Settings, Verdict, testing::Script};

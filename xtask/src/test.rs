@@ -60,8 +60,8 @@ fn doctests(prepare: &dyn Fn(Command) -> Command, filter: &[&str]) -> Outcome {
 
 /// The tests that decide who runs next: built with another `cfg`, so they have a target directory of their own.
 fn schedules(filter: &[&str]) -> Outcome {
-    let mut command =
-        cargo(&["test", "--package", "pool-core", "--test", "schedules", "--target-dir", "target/shuttle"]);
+    let mut command = cargo(&["test", "--package", "pool-core", "--test", "schedules", "--features", "shuttle"]);
+    command.args(["--target-dir", "target/shuttle"]);
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     command.env("RUSTFLAGS", format!("{flags} --cfg shuttle").trim_start());
     command.args(["--", cargo::colour(Stream::Out)]).args(filter);
