@@ -81,6 +81,10 @@ impl<DB: Backend> Conn<DB> {
     ///
     /// From here on the connection's state is unknown, which costs one round trip when it goes back.
     ///
+    /// With `pooler = "prepared"` nothing is refused here that cannot work behind a pooler: a `SET`, a `LISTEN` or an advisory lock of the
+    /// session stays on whichever server connection ran it, for strangers to meet. Use `SET LOCAL` and `pg_advisory_xact_lock` in a
+    /// transaction.
+    ///
     /// # Panics
     ///
     /// With `pooler = "unprepared"`: sqlx would prepare a statement in one round trip and run it in the next, and a pooler may send
