@@ -21,4 +21,5 @@ pub use server::{
     mariadb::MariaDb,
     pgbouncer::PgBouncer,
     postgres::{Database, Postgres},
+    prometheus::Prometheus,
 };

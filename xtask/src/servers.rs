@@ -6,6 +6,7 @@ use ::tests::{
     server::{
         chromium, mariadb, pgbouncer,
         postgres::{self, SHARED},
+        prometheus,
     },
 };
 use std::{
@@ -49,6 +50,31 @@ pub(crate) fn pgbouncer() -> Result<(), Box<dyn Error>> {
     install("PgBouncer", &["pgbouncer"])
 }
 
+/// Sees to it that the tests find a Prometheus and its promtool. Each starts its own.
+pub(crate) fn prometheus() -> Result<(), Box<dyn Error>> {
+    if prometheus::program("prometheus").and(prometheus::program("promtool")).is_ok() {
+        return Ok(());
+    }
+    ensure_may_install("Prometheus", prometheus::INSTALL)?;
+    // Unpacked only: installed it would run as a service from now on.
+    eprintln!("Prometheus is not installed: unpacking it with apt-get and dpkg");
+    let unpacked = prometheus::unpacked();
+    fs::create_dir_all(&unpacked)?;
+    apt_get(Path::new("/"), &["update", "-q"])?;
+    apt_get(&unpacked, &["download", "-q", "prometheus"])?;
+    for package in fs::read_dir(&unpacked)? {
+        let package = package?.path();
+        if package.extension().is_some_and(|extension| extension == "deb") {
+            let status = Command::new("dpkg").arg("-x").args([&package, &unpacked]).status()?;
+            fs::remove_file(&package)?;
+            if !status.success() {
+                return Err(format!("`dpkg -x {}` failed ({status})", package.display()).into());
+            }
+        }
+    }
+    prometheus::program("prometheus").map(drop).map_err(Into::into)
+}
+
 /// Sees to it that the tests find a Chromium. Each starts its own.
 pub(crate) fn chromium() -> Result<(), Box<dyn Error>> {
     if chromium::program().is_some() {
@@ -88,12 +114,13 @@ fn install_postgres() -> Result<(), Box<dyn Error>> {
 
 fn install(what: &str, packages: &[&str]) -> Result<(), Box<dyn Error>> {
     eprintln!("{what} is not installed: installing {} with apt-get", packages.join(" and "));
-    apt_get(&["update", "-q"])?;
-    apt_get(&[&["install", "-qy", "--no-install-recommends"], packages].concat())
+    apt_get(Path::new("/"), &["update", "-q"])?;
+    apt_get(Path::new("/"), &[&["install", "-qy", "--no-install-recommends"], packages].concat())
 }
 
-fn apt_get(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
+fn apt_get(directory: &Path, arguments: &[&str]) -> Result<(), Box<dyn Error>> {
     let mut command = Command::new("apt-get");
+    command.current_dir(directory);
     command.args(["-o", "Dpkg::Options::=--force-confold"]).args(arguments);
     let status = command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(format!("`apt-get {}` failed ({status})", arguments.join(" ")).into()) }

@@ -18,6 +18,7 @@ pub(crate) fn run(arguments: &[&str]) -> Verdict {
     let mariadb = is_missing(mariadb::SHARED).then(servers::mariadb).transpose()?;
     servers::pgbouncer()?;
     servers::chromium()?;
+    servers::prometheus()?;
     let prepare = |mut command: Command| {
         command.args(EVERYTHING);
         if let Some(cluster) = &cluster {

@@ -5,10 +5,12 @@
 //! program left is swept by the next one that starts a server.
 
 pub mod chromium;
+pub mod http;
 pub mod mariadb;
 pub mod pgbouncer;
 pub mod postgres;
 mod process;
+pub mod prometheus;
 mod scratch;
 
 use std::{fmt, io};

@@ -124,6 +124,14 @@ impl Collector {
         .await
     }
 
+    pub(crate) fn logs(&self) -> Vec<Log> {
+        self.received.lock().expect("nobody panics with it").logs.clone()
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.received.lock().expect("nobody panics with it").spans.clone()
+    }
+
     pub(crate) async fn log(&self, find: impl Fn(&Log) -> bool) -> Log {
         self.until(
             |received| received.logs.iter().find(|log| find(log)).cloned(),

@@ -4,6 +4,8 @@
 
 mod collector;
 mod metrics;
+mod outlets;
+mod spans;
 
 /// reqwest, as logfire has it built, is told whose TLS to use, even where there is none.
 fn choose_tls() {

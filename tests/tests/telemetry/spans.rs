@@ -1,0 +1,174 @@
+//! The traces: what a statement and a wait look like, and that a refusal's log line leads to its request.
+
+use crate::collector::Collector;
+use axum::{Router, body::Body, http::Request, routing::get};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracerProvider};
+use pool_sqlx::{DatabaseSettings, Error, PgConn, PgPool, SqlitePool, pooled};
+use sqlx::Row;
+use std::time::Duration;
+use tests::Postgres;
+use tower::ServiceExt;
+use tracing::{Instrument, Level, info_span, subscriber::DefaultGuard};
+use tracing_subscriber::{filter::Targets, prelude::*};
+
+const SECRET: &str = "hunter2";
+
+/// Sends what happens on this thread to a collector.
+struct Tracing {
+    collector: Collector,
+    spans: SdkTracerProvider,
+    logs: SdkLoggerProvider,
+    _on: DefaultGuard,
+}
+
+impl Tracing {
+    async fn start() -> Self {
+        crate::choose_tls();
+        let collector = Collector::start().await;
+        let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
+        let spans = exporter.with_endpoint(format!("{}/v1/traces", collector.url)).build().unwrap();
+        let exporter = LogExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
+        let logs = exporter.with_endpoint(format!("{}/v1/logs", collector.url)).build().unwrap();
+        let spans = SdkTracerProvider::builder().with_batch_exporter(spans).build();
+        let logs = SdkLoggerProvider::builder().with_batch_exporter(logs).build();
+        let ours = Targets::new().with_targets([("pool", Level::INFO), ("telemetry", Level::INFO)]);
+        let subscriber = tracing_subscriber::registry()
+            .with(ours)
+            .with(tracing_opentelemetry::layer().with_tracer(spans.tracer("test")))
+            .with(OpenTelemetryTracingBridge::new(&logs));
+        Self { collector, spans, logs, _on: subscriber.set_default() }
+    }
+
+    async fn flush(&self) -> &Collector {
+        let (spans, logs) = (self.spans.clone(), self.logs.clone());
+        let flushed = tokio::task::spawn_blocking(move || (spans.force_flush(), logs.force_flush())).await.unwrap();
+        assert!(flushed.0.is_ok() && flushed.1.is_ok(), "{flushed:?}");
+        &self.collector
+    }
+}
+
+async fn postgres() -> (tests::Database<'static>, PgPool) {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table users (name text primary key)").unwrap();
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_name("primary");
+    let pool = PgPool::connect(settings.with_pool_size(1).with_max_overflow(0)).await.unwrap();
+    (database, pool)
+}
+
+#[tokio::test]
+async fn a_statement_is_a_span_of_its_request_and_shows_no_value() {
+    let tracing = Tracing::start().await;
+    let (database, pool) = postgres().await;
+    let request = async {
+        let insert = format!("insert into users /* {SECRET} */ values ('{SECRET}') returning name");
+        let row = sqlx::query(sqlx::AssertSqlSafe(insert)).fetch_one(&pool).await.unwrap();
+        assert_eq!(row.get::<&str, _>(0), SECRET);
+        sqlx::query("insert into users values ($1)").bind(SECRET).execute(&pool).await.unwrap_err();
+    };
+    request.instrument(info_span!("request")).await;
+    let collector = tracing.flush().await;
+
+    let request = collector.span(|span| span.name == "request").await;
+    let span = collector.span(|span| span.name == "insert users" && !span.is_error).await;
+    assert_eq!((span.kind, &span.parent, &span.trace), (SpanKind::Client, &request.id, &request.trace));
+    let said = |key: &str| span.attributes.get(key).map(String::as_str);
+    for (key, value) in [
+        ("db.system.name", "postgresql"),
+        ("db.namespace", database.name()),
+        ("db.operation.name", "insert"),
+        ("db.collection.name", "users"),
+        ("db.query.summary", "insert users"),
+        ("db.query.text", "insert into users values (?) returning name"),
+        ("db.client.connection.pool.name", "primary"),
+        ("db.response.returned_rows", "1"),
+    ] {
+        assert_eq!(said(key), Some(value), "{key}");
+    }
+    assert!(said("server.address").unwrap().starts_with('/'), "a socket has no port: {span:#?}");
+    assert_eq!((said("server.port"), said("error.type")), (None, None));
+
+    let failed = collector.span(|span| span.name == "insert users" && span.is_error).await;
+    assert_eq!(failed.attributes["db.query.text"], "insert into users values ($1)");
+    assert_eq!((&*failed.attributes["error.type"], &*failed.attributes["db.response.status_code"]), ("23505", "23505"));
+    for span in [request, span, failed] {
+        assert!(!format!("{span:?}").contains(SECRET), "{span:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_ends_its_span_as_cancelled() {
+    let tracing = Tracing::start().await;
+    let (_database, pool) = postgres().await;
+    let sleep = sqlx::query("select pg_sleep(5) from pg_class").execute(&pool);
+    tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    let span = tracing.flush().await.span(|span| span.name == "select pg_class").await;
+    assert_eq!((&*span.attributes["error.type"], span.is_error), ("cancelled", false));
+    assert!(span.took >= Duration::from_millis(40) && span.took < Duration::from_secs(2), "{:?}", span.took);
+}
+
+#[tokio::test]
+async fn only_an_acquire_that_waits_is_a_span() {
+    let tracing = Tracing::start().await;
+    let settings = DatabaseSettings::new("sqlite::memory:").unwrap().with_name("primary");
+    let pool = SqlitePool::connect(settings.with_pool_size(1).with_max_overflow(0)).await.unwrap();
+    let held = pool.acquire().instrument(info_span!("at once")).await.unwrap();
+    let waited = async {
+        let acquire = async { pool.acquire().await.unwrap() }.instrument(info_span!("later"));
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            drop(held);
+        };
+        tokio::join!(acquire, release)
+    };
+    let (held, ()) = waited.await;
+    async { pool.acquire_timeout(Duration::from_millis(30)).await.unwrap_err() }
+        .instrument(info_span!("too late"))
+        .await;
+    drop(held);
+    let collector = tracing.flush().await;
+
+    let later = collector.span(|span| span.name == "later").await;
+    let wait = collector.span(|span| span.name == "pool.acquire" && !span.is_error).await;
+    assert_eq!((wait.kind, &wait.parent), (SpanKind::Internal, &later.id));
+    assert!(wait.attributes["pool.site"].contains("spans.rs:"), "{wait:#?}");
+    let seconds: f64 = wait.attributes["pool.wait"].parse().unwrap();
+    assert!((0.05..1.0).contains(&seconds) && wait.took.as_secs_f64() <= seconds, "{wait:#?}");
+
+    let too_late = collector.span(|span| span.name == "too late").await;
+    let refused = collector.span(|span| span.name == "pool.acquire" && span.is_error).await;
+    assert_eq!((&*refused.attributes["error.type"], &refused.parent), ("pool_timeout", &too_late.id));
+    let (event, attributes) = &refused.events[0];
+    assert!(event.starts_with("no connection for "), "{event}");
+    assert_eq!((&*attributes["pool.verdict"], &*attributes["error.type"]), ("exhausted", "pool_timeout"));
+
+    let at_once = collector.span(|span| span.name == "at once").await;
+    let spans = collector.spans();
+    assert!(spans.iter().all(|span| span.parent != at_once.id), "{spans:#?}");
+}
+
+#[pooled(timeout = "20ms")]
+async fn users(conn: &mut PgConn) -> Result<String, Error> {
+    let n: i64 = sqlx::query_scalar("select count(*) from users").fetch_one(conn).await?;
+    Ok(n.to_string())
+}
+
+#[tokio::test]
+async fn a_refusal_s_log_line_has_the_trace_of_its_request() {
+    let tracing = Tracing::start().await;
+    let (_database, pool) = postgres().await;
+    let app = Router::new().route("/", get(users)).with_state(pool.clone());
+    let held = pool.acquire().await.unwrap();
+    let asked = app.oneshot(Request::get("/").body(Body::empty()).unwrap());
+    assert_eq!(asked.instrument(info_span!("request")).await.unwrap().status(), 503);
+    drop(held);
+    let collector = tracing.flush().await;
+
+    let request = collector.span(|span| span.name == "request").await;
+    let line = collector.log(|log| log.attributes.contains_key("problem")).await;
+    assert_eq!((&*line.level, &line.trace), ("WARN", &request.trace));
+    assert!(line.text.contains("in use 1 of 1") && line.text.contains("spans.rs:"), "{}", line.text);
+}
