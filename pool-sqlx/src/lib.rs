@@ -205,6 +205,6 @@ macro_rules! __if_tonic {
     ($($code:item)*) => {};
 }
 
-#[cfg(all(doctest, feature = "axum", feature = "postgres"))]
+#[cfg(all(doctest, feature = "axum", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,7 +1,7 @@
 //! The pages of the book that follow from the code. `UPDATE_BOOK=1 cargo test -p tests --test book` writes the settings table.
 #![allow(clippy::unwrap_used)]
 
-use pool_sqlx::{Setting, SettingKind, Verdict, reference};
+use pool_sqlx::{DatabaseSettings, Setting, SettingKind, SqlitePool, Verdict, reference, sqlx};
 use std::{
     fmt::Write,
     fs,
@@ -106,6 +106,37 @@ fn every_heading_of_the_requirement_document_is_answered() {
     }
     let front = fs::read_to_string(in_repository("book/src/README.md")).unwrap();
     assert!(front.contains("](understanding/requirement-document.md)"), "one click from the front page");
+}
+
+/// Whoever finds the repository reads one of them, whoever finds the package the other.
+#[tokio::test]
+async fn both_front_pages_have_the_same_facts_and_the_versions_that_are_locked() {
+    let page = fs::read_to_string(in_repository("README.md")).unwrap();
+    let of_package = fs::read_to_string(in_repository("pool-sqlx/README.md")).unwrap();
+    let section = |page: &str, heading: &str| {
+        let (_, rest) = page.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("{heading} is missing"));
+        let section = rest.split("\n## ").next().unwrap_or_default();
+        section.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n")
+    };
+    for heading in ["Why not sqlx's own pool?", "Tested with"] {
+        assert_eq!(section(&page, heading), section(&of_package, heading), "{heading}");
+    }
+    let tested = section(&page, "Tested with");
+    let lock = fs::read_to_string(in_repository("Cargo.lock")).unwrap();
+    for name in ["sqlx", "axum", "actix-web", "tonic", "opentelemetry", "logfire"] {
+        let entry = format!("name = \"{name}\"\nversion = \"");
+        let versions: Vec<&str> = lock.split(&entry).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(!versions.is_empty(), "{name}");
+        assert!(versions.iter().all(|version| tested.contains(version)), "{name} is locked as {versions:?}: {tested}");
+    }
+    let pool = SqlitePool::connect_lazy(DatabaseSettings::new("sqlite::memory:").unwrap()).unwrap();
+    let sqlite: String = sqlx::query_scalar("select sqlite_version()").fetch_one(&pool).await.unwrap();
+    assert!(tested.contains(&format!("| SQLite | {sqlite}, compiled in |")), "{sqlite}: {tested}");
+    // The number of crates is that of the generated table.
+    let features = fs::read_to_string(in_repository("book/src/reference/features.md")).unwrap();
+    let row = features.lines().find(|line| line.starts_with("| `postgres` |")).expect("its row");
+    let ours = row.trim_end_matches([' ', '|']).rsplit("| ").next().expect("a number");
+    assert!(page.contains(&format!("| {ours} more, for PostgreSQL |")), "{ours}");
 }
 
 /// `cargo xtask tidy` holds the imports against its own list of layers; the page shows the same ones.
