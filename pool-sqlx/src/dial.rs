@@ -32,6 +32,17 @@ pub(crate) async fn dial<DB: Backend>(options: &Options<DB>) -> Result<DB::Conne
     by_any(addresses, connect).await.map_err(explain)
 }
 
+/// The options with an address that answers in the place of the host, for connects of sqlx's own.
+pub(crate) async fn reachable<DB: Backend>(options: Options<DB>) -> Result<Options<DB>, Error> {
+    let Some(host) = DB::host(&options) else { return Ok(options) };
+    let addresses: VecDeque<_> = lookup_host(host).await?.collect();
+    if addresses.len() < 2 {
+        return Ok(options);
+    }
+    let ask = |address| async move { Ok(TcpStream::connect(address).await.map(|_| address)?) };
+    Ok(DB::at(&options, by_any(addresses, ask).await?.ip()))
+}
+
 /// Connects to one address after another; when one is late, to whichever answers first.
 ///
 /// One at a time only: the server has never more than one connection of ours for it.

@@ -4,7 +4,7 @@ use crate::{
     DatabaseSettings, Error, Pool, Pooler,
     backend::{Backend, Options},
     backoff::pause,
-    dial::explain,
+    dial::{explain, reachable},
 };
 use futures_core::Stream;
 use sqlx::{
@@ -177,7 +177,7 @@ impl Listening {
         // sqlx takes notifications from a pool only. This one is nobody else's.
         let own = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let own = own.test_before_acquire(false).acquire_timeout(self.settings.pool.connection_timeout);
-        let options = pool.manager().fresh(&self.options).await?;
+        let options = reachable::<Postgres>(pool.manager().fresh(&self.options).await?).await?;
         let mut listener = PgListener::connect_with(&own.connect_lazy_with(options)).await.map_err(explain)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);

@@ -50,8 +50,11 @@ fn settle_in(
         let is_authority = authority.contains(&&*key);
         if (is_authority || own.contains(&&*key)) && !value.trim_start().starts_with("-----BEGIN") {
             // It is read anew at each connect, so that it may be replaced, and sqlx would not say which file is missing.
-            File::open(&*value)
-                .map_err(|error| fault(format!("{key} of the url, {value}, cannot be read: {error}")))?;
+            File::open(&*value).map_err(|error| match key.contains("key") {
+                // It may be the key itself.
+                true => fault(format!("{key} of the url names a file that cannot be read: {error}")),
+                false => fault(format!("{key} of the url names {value}, which cannot be read: {error}")),
+            })?;
         }
         names_authority |= is_authority;
     }
@@ -104,7 +107,8 @@ mod tests {
     fn a_file_that_cannot_be_read_is_named_before_the_first_connect() {
         for key in ["sslrootcert", "sslcert", "sslkey"] {
             let problem = check(&format!("?{key}=/nowhere/x.pem"), Asked::Verified, true).expect_err("no such file");
-            assert!(problem.contains(&format!("{key} of the url, /nowhere/x.pem")), "{problem}");
+            assert!(problem.contains(&format!("{key} of the url names")), "{problem}");
+            assert_eq!(problem.contains("/nowhere/x.pem"), key != "sslkey", "a key may stand there itself: {problem}");
         }
     }
 }
