@@ -51,6 +51,10 @@ pub struct Pool<DB: Backend, Key = Main> {
 impl<DB: Backend> Pool<DB> {
     /// Makes a pool and opens its connections, so that a wrong password is known before the first request, which finds them warm.
     ///
+    /// # Cancel safety
+    ///
+    /// Dropped in the middle, what was opened is closed.
+    ///
     /// # Errors
     ///
     /// What [`connect_lazy`](Self::connect_lazy) says, or why no connection could be opened within `pool_timeout`. A server that
@@ -255,6 +259,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     }
 
     /// Lends no more, waits up to `shutdown_grace` for what is in use, and closes everything.
+    ///
+    /// # Cancel safety
+    ///
+    /// The pool is closed from the first poll on; dropping the future only gives up the report.
     #[doc(alias = "dispose")]
     pub async fn close(&self) -> CloseReport {
         self.core.manager().close_aside();
@@ -288,6 +296,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// Tells whether a request would get a connection that works: acquires one and asks the server for a sign of life.
     ///
     /// For a readiness check. Takes a connection for one round trip, so it also fails when the pool is exhausted.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
     ///
     /// # Errors
     ///
@@ -384,6 +396,10 @@ where
     ///
     /// Runs on a connection of its own without `statement_timeout`: a limit that is right for requests kills long DDL. Waits
     /// first for a server that is still waking, as any acquire does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped in the middle, the migration under way was applied or not; where the database cannot take DDL back (MySQL), perhaps in part.
     ///
     /// # Errors
     ///

@@ -97,6 +97,10 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
 
     /// Takes the changes back, and says when that is done. Dropping does the same in the background.
     ///
+    /// # Cancel safety
+    ///
+    /// Dropped in the middle, the changes are taken back all the same.
+    ///
     /// # Errors
     ///
     /// What the database says; the changes are not made in any case.
@@ -117,6 +121,10 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// sqlx's own connection, for what needs it.
     ///
     /// From here on the connection's state is unknown, which costs one round trip when it goes back.
+    ///
+    /// # Panics
+    ///
+    /// As [`Conn::raw`].
     pub fn raw(&mut self) -> &mut DB::Connection {
         self.conn.borrow_mut().raw()
     }
