@@ -4,7 +4,7 @@ use super::{
     names::{self, Metric, MetricKind},
     statement::{Ended, Record},
 };
-use crate::{CloseReason, Histogram, MaxOverflow, Site, Status, Watchable, Watched, watch::StatementTimeouts};
+use crate::{CloseReason, Histogram, MaxOverflow, Site, Status, Verdict, Watchable, Watched, watch::StatementTimeouts};
 use otel::{
     InstrumentationScope, KeyValue, StringValue,
     metrics::{Meter, MeterProvider},
@@ -77,6 +77,7 @@ struct News {
     name: KeyValue,
     status: Status,
     min_idle: u32,
+    refused: Vec<(Verdict, u64)>,
     connect_errors: BTreeMap<String, u64>,
     statement_timeouts: StatementTimeouts,
 }
@@ -129,7 +130,7 @@ impl Board {
             (&names::PENDING, |news, tell| tell(news.status.waiting.into(), None)),
             (&names::POOL_SIZE, |news, tell| tell(news.status.pool_size.into(), None)),
         ];
-        let counts: [(&Metric, Read<u64>); 5] = [
+        let counts: [(&Metric, Read<u64>); 6] = [
             (&names::TIMEOUTS, |news, tell| tell(news.status.totals.timeouts, None)),
             (&names::ACQUIRES, |news, tell| {
                 let totals = &news.status.totals;
@@ -144,6 +145,9 @@ impl Board {
                 ] {
                     tell(n, Some((names::OUTCOME, outcome)));
                 }
+            }),
+            (&names::ACQUIRE_ERRORS, |news, tell| {
+                news.refused.iter().for_each(|(verdict, n)| tell(*n, Some((names::ERROR_TYPE, verdict.code()))));
             }),
             (&names::CLOSED, |news, tell| {
                 for reason in CloseReason::ALL {
@@ -212,6 +216,7 @@ impl Board {
                     name: source.name.clone(),
                     status: pool.status(),
                     min_idle: pool.settings().min_idle,
+                    refused: pool.refused(),
                     connect_errors: pool.connect_errors(),
                     statement_timeouts: pool.statement_timeouts(),
                 }

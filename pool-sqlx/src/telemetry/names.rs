@@ -104,6 +104,9 @@ metrics! {
         "Persistent connections allowed, the 100 % of utilisation: `pool_size`.";
     ACQUIRES: "pool.acquires", Counter, "{acquire}", &[POOL_NAME, OUTCOME],
         "Acquires by how they ended: `immediate`, `waited`, `timeout`, `refused`, `connect_error`, `cancelled`, `closed`.";
+    ACQUIRE_ERRORS: "pool.acquire.errors", Counter, "{acquire}", &[POOL_NAME, ERROR_TYPE],
+        "Acquires that ended with an error, by its code: timed out or turned away, `exhausted` is a pool that is full, `connecting` a database \
+         that cannot be reached.";
     CLOSED: "pool.connections.closed", Counter, "{connection}", &[POOL_NAME, REASON],
         "Connections closed, by reason.";
     CONNECTION_ERRORS: "pool.connection.errors", Counter, "{error}", &[POOL_NAME, ERROR_TYPE],
