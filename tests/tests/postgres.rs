@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::{FutureExt, StreamExt};
-use pool_sqlx::{CloseReason, DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Reset, Secret, Verdict};
+use pool_sqlx::{CloseReason, DatabaseSettings, Error, ErrorKind, ListenEvent, PgConn, PgPool, Reset, Secret, Verdict};
 use sqlx::{
     ConnectOptions, Connection, Executor,
     migrate::{Migration, MigrationType, Migrator},
@@ -256,6 +256,9 @@ async fn a_host_with_several_addresses_costs_one_connection_by_whichever_answers
     let by: String = sqlx::query_scalar("select host(inet_server_addr())").fetch_one(&pool).await.unwrap();
     assert_eq!((by.as_str(), pool.status().totals.connect_errors), ("127.0.0.1", 0));
     assert_eq!(cluster.psql("postgres", "select count(*) from pg_stat_activity where client_port > 0").unwrap(), "1");
+    let mut listener = pool.listen(["tracks"]).unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(10), listener.next()).await;
+    assert_eq!(heard.unwrap(), Some(ListenEvent::Resync));
 }
 
 #[tokio::test]
