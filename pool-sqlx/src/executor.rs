@@ -489,6 +489,21 @@ impl<DB: Backend> Link<DB> {
         }
     }
 
+    /// Begins, commits or rolls back for a caller, who sees it in the telemetry under this word.
+    pub(crate) async fn transact<'e, F>(
+        &'e mut self,
+        word: &'static str,
+        run: impl FnOnce(&'e mut DB::Connection) -> F,
+    ) -> Result<(), sqlx::Error>
+    where
+        F: Future<Output = Result<(), sqlx::Error>> + Send + 'e,
+    {
+        let mut watch = self.watch(word);
+        self.watched(true, &mut watch, |raw| Box::pin(run(raw))).await?;
+        watch.done();
+        Ok(())
+    }
+
     /// Begins, commits or rolls back, within the same limits as a statement. The transaction's own flag tells what is open.
     pub(crate) async fn control<'e, F>(
         &'e mut self,

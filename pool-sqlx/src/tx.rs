@@ -67,7 +67,8 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         if lingers {
             link.track.changed();
         }
-        link.control(|raw| hidden::begin::<DB>(raw, statement)).await?;
+        let word = if outer { "SAVEPOINT" } else { "BEGIN" };
+        link.transact(word, |raw| hidden::begin::<DB>(raw, statement)).await?;
         Ok(Self { conn, open: true, outer, limits, lingers, database: PhantomData })
     }
 
@@ -91,7 +92,8 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
                 return Err(Error::rolled_back(conflict));
             }
         }
-        self.link().control(hidden::commit::<DB>).await.map_err(Error::of_commit)?;
+        let word = if self.outer { "RELEASE SAVEPOINT" } else { "COMMIT" };
+        self.link().transact(word, hidden::commit::<DB>).await.map_err(Error::of_commit)?;
         self.closed().await
     }
 
@@ -105,7 +107,8 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// What the database says; the changes are not made in any case.
     pub async fn rollback(mut self) -> Result<(), Error> {
-        self.link().control(hidden::rollback::<DB>).await?;
+        let word = if self.outer { "ROLLBACK TO SAVEPOINT" } else { "ROLLBACK" };
+        self.link().transact(word, hidden::rollback::<DB>).await?;
         self.closed().await
     }
 

@@ -324,7 +324,14 @@ impl Class {
 /// What OpenTelemetry calls `error.type`: the server's own code where there is one, else a word of a short list.
 pub(crate) fn error_type(error: &sqlx::Error) -> Cow<'_, str> {
     let word = match error {
-        sqlx::Error::Database(error) => return error.code().unwrap_or(Cow::Borrowed("_OTHER")),
+        sqlx::Error::Database(error) => {
+            // Its SQLSTATE is the same for most of its errors.
+            #[cfg(feature = "mysql")]
+            if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+                return Cow::Owned(error.number().to_string());
+            }
+            return error.code().unwrap_or(Cow::Borrowed("_OTHER"));
+        }
         sqlx::Error::Io(error) => match error.get_ref().and_then(|inner| Error::find(inner)) {
             Some(ours) => return Cow::Owned(ours.kind().code().replace('-', "_")),
             None => match error.kind() {

@@ -63,7 +63,6 @@ pub(crate) struct Span {
     pub(crate) parent: Vec<u8>,
     pub(crate) took: Duration,
     pub(crate) attributes: Attributes,
-    pub(crate) events: Vec<(String, Attributes)>,
 }
 
 #[derive(Clone, Debug)]
@@ -226,7 +225,6 @@ fn spans(message: ExportTraceServiceRequest) -> Vec<Span> {
         parent: span.parent_span_id,
         took: Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano),
         attributes: attributes(span.attributes),
-        events: span.events.into_iter().map(|event| (event.name, attributes(event.attributes))).collect(),
     };
     scopes.flat_map(|scope| scope.spans).map(span).collect()
 }

@@ -7,9 +7,11 @@ use opentelemetry_sdk::metrics::{
     InMemoryMetricExporter, PeriodicReader, SdkMeterProvider, Temporality,
     in_memory_exporter::InMemoryMetricExporterBuilder,
 };
-use pool_sqlx::{DatabaseSettings, METRICS, MetricKind, PgPool, SqlitePool, Watchable, otel_0_33};
+use pool_sqlx::{
+    DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, SqlitePool, Watchable, otel_0_33, pooled,
+};
 use std::time::Duration;
-use tests::Postgres;
+use tests::{MariaDb, Postgres};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -344,31 +346,87 @@ async fn a_pool_without_a_limit_has_no_maximum() {
     assert_eq!(value(&metrics, "pool.size", None), 1.);
 }
 
+/// How the statements of each kind ended: `None` is well.
+fn ends(metrics: &[Metric]) -> Vec<(String, Option<String>)> {
+    let durations = points(metrics, "db.client.operation.duration");
+    let end =
+        |point: &Point| (point.attributes["db.operation.name"].clone(), point.attributes.get("error.type").cloned());
+    let mut ends: Vec<_> = durations.iter().map(end).collect();
+    ends.sort();
+    ends
+}
+
+#[pooled(statement_timeout = "50ms")]
+async fn in_haste(conn: &mut PgConn) -> Result<(), Error> {
+    sqlx::query("values (pg_sleep(10))").execute(conn).await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_are_measured_by_how_they_ended() {
     let reader = Reader::new();
     let database = Postgres::shared().database().unwrap();
-    let settings = DatabaseSettings::new(database.url()).unwrap().with_statement_timeout(Duration::from_millis(200));
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_statement_timeout(Duration::from_millis(300));
     let pool = PgPool::connect(settings).await.unwrap();
     otel_0_33::install(&reader.provider, &pool);
 
     sqlx::query("select pg_sleep(10)").execute(&pool).await.unwrap_err();
-    let sleep = sqlx::query("select pg_sleep(0.1), 1").execute(&pool);
+    in_haste(pool.clone()).await.unwrap_err();
+    let sleep = sqlx::query("select pg_sleep(0.2)").execute(&pool);
     tokio::time::timeout(Duration::from_millis(10), sleep).await.unwrap_err();
-    sqlx::query("select").execute(&pool).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::query("select from generate_series(1, 3)").execute(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
     let mut conn = pool.acquire().await.unwrap();
-    sqlx::query("select 1 from pg_class").execute(conn.raw()).await.unwrap(); // not seen
+    sqlx::query("show all").execute(conn.raw()).await.unwrap(); // nobody sees it
     drop(conn);
 
     let metrics = reader.read();
-    let durations = points(&metrics, "db.client.operation.duration");
-    let mut ends: Vec<_> = durations.iter().map(|point| point.attributes.get("error.type").cloned()).collect();
-    ends.sort();
-    assert_eq!(ends, [None, Some("57014".into()), Some("cancelled".into())]);
+    let end = |operation: &str, error: Option<&str>| (operation.to_owned(), error.map(str::to_owned));
+    let expected = [
+        end("BEGIN", None),
+        end("COMMIT", None),
+        end("select", None),
+        end("select", Some("57014")),
+        end("select", Some("cancelled")),
+        end("values", Some("statement_timeout")),
+    ];
+    assert_eq!(ends(&metrics), expected);
     let timeouts = |source| value(&metrics, "pool.statement.timeouts", Some(("source", source)));
-    assert_eq!((timeouts("server"), timeouts("client")), (1., 0.));
+    assert_eq!((timeouts("server"), timeouts("client")), (1., 1.));
     let rows: Vec<_> = points(&metrics, "db.client.response.returned_rows").iter().map(|point| point.value).collect();
-    assert_eq!(rows, [1.], "`select` without columns returns one row, and what failed none");
+    assert_eq!(rows, [3.]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_and_sqlite_are_named_with_their_own_codes() {
+    let reader = Reader::new();
+    let limit = Duration::from_millis(300);
+    let database = MariaDb::shared().database().unwrap();
+    let pool = MySqlPool::connect(
+        DatabaseSettings::new(database.url()).unwrap().with_name("maria").with_statement_timeout(limit),
+    );
+    let maria = pool.await.unwrap();
+    let lite = SqlitePool::connect(sqlite(1, 0).with_statement_timeout(limit)).await.unwrap();
+    otel_0_33::install(&reader.provider, &[maria.watched(), lite.watched()].concat()[..]);
+    sqlx::query("select sleep(10)").execute(&maria).await.unwrap_err();
+    let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n";
+    sqlx::query(endless).execute(&lite).await.unwrap_err();
+    sqlx::query("select * from nothing").execute(&lite).await.unwrap_err();
+
+    let metrics = reader.read();
+    let durations = points(&metrics, "db.client.operation.duration").iter();
+    let mut said: Vec<_> = durations
+        .map(|point| ["db.system.name", "db.response.status_code"].map(|key| &*point.attributes[key]))
+        .collect();
+    said.sort_unstable();
+    assert_eq!(said, [["mariadb", "1969"], ["sqlite", "1"], ["sqlite", "9"]]);
+    let timeouts = points(&metrics, "pool.statement.timeouts").iter();
+    let timeouts =
+        timeouts.filter(|point| point.value > 0.).map(|point| ["source", POOL[0]].map(|key| &*point.attributes[key]));
+    let mut timeouts: Vec<_> = timeouts.collect();
+    timeouts.sort_unstable();
+    assert_eq!(timeouts, [["server", "maria"], ["server", "primary"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
