@@ -46,7 +46,8 @@ const FEATURES: &[(&str, &str)] = &[
     ("pool-sqlx", "mysql"),
     ("pool-sqlx", "sqlite axum migrate"),
     ("pool-sqlx", "postgres actix"),
-    ("pool-sqlx", "mysql tonic testing"),
+    ("pool-sqlx", "mysql tonic testing otel-0-32"),
+    ("pool-sqlx", "sqlite otel-0-33"),
     ("pool-sqlx", "postgres tls-rustls tls-rustls-ring tls-rustls-ring-webpki tls-rustls-ring-native-roots"),
 ];
 
