@@ -10,6 +10,7 @@
 
 #[cfg(any(test, doctest))]
 mod book_samples;
+pub mod monitoring;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod server;

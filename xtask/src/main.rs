@@ -8,6 +8,7 @@ mod demo;
 mod features;
 mod release;
 mod report;
+mod rules;
 mod servers;
 mod soak;
 mod test;
@@ -27,6 +28,7 @@ usage: cargo xtask <verb>
   postgres           a scratch PostgreSQL to try things on, until Enter is pressed
   tidy               format, clippy, docs, the rules of the house, the book
   book [--open]      builds the book and checks its links
+  rules              the alerts and the dashboard of the book, checked with promtool
   release            whether the packages are fit to be published; publishes nothing
   features           writes the book's table of features, with the crates that each needs
 ";
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         ["book"] => book::run(book::Then::Stop),
         ["book", "--open"] => book::run(book::Then::Open),
         ["release"] => release::run(),
+        ["rules"] => rules::run(),
         ["features"] => features::run(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -33,6 +33,7 @@ pub(crate) fn run() -> Verdict {
         docs.args(EVERYTHING).env("RUSTDOCFLAGS", "-D warnings");
         check(docs)
     });
+    report.group("alerts", crate::rules::check);
     report.group("book", || check(book::command(book::Then::Stop)));
     Ok(report.finish())
 }
@@ -45,6 +46,7 @@ const FEATURES: &[(&str, &str)] = &[
     ("pool-sqlx", "postgres"),
     ("pool-sqlx", "mysql"),
     ("pool-sqlx", "sqlite axum migrate"),
+    ("pool-sqlx", "sqlite status-page"),
     ("pool-sqlx", "postgres actix"),
     ("pool-sqlx", "mysql tonic testing otel-0-32"),
     ("pool-sqlx", "sqlite otel-0-33"),
