@@ -33,6 +33,7 @@ pub(crate) async fn dial<DB: Backend>(options: &Options<DB>) -> Result<DB::Conne
 }
 
 /// The options with an address that answers in the place of the host, for connects of sqlx's own.
+#[cfg(feature = "postgres")]
 pub(crate) async fn reachable<DB: Backend>(options: Options<DB>) -> Result<Options<DB>, Error> {
     let Some(host) = DB::host(&options) else { return Ok(options) };
     let addresses: VecDeque<_> = lookup_host(host).await?.collect();
