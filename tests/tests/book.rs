@@ -155,6 +155,79 @@ fn the_picture_of_the_core_has_every_module() {
     assert!(missing.is_empty(), "draw {missing:?} in book/src/contributing/architecture.md");
 }
 
+/// Each rule gives its advice by `warning("setting", …)` or `hint("setting", …)`; the page has a row for each of them and no other.
+#[test]
+fn the_page_of_advice_has_every_rule() {
+    let source = fs::read_to_string(in_repository("pool-sqlx/src/advice.rs")).unwrap();
+    let (rules, _) = source.split_once("#[cfg(all(test").expect("tests come last");
+    let mut given = Vec::new();
+    for weight in ["warning", "hint"] {
+        let call = format!("{weight}(");
+        let calls = rules.split(&call).skip(1);
+        let settings = calls.filter_map(|call| call.trim_start().strip_prefix('"')?.split('"').next());
+        given.extend(settings.map(|setting| format!("| `{setting}` | {weight} |")));
+    }
+    let page = fs::read_to_string(in_repository("book/src/guide/advice.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let mut shown: Vec<_> =
+        rows.filter_map(|row| row.match_indices('|').nth(2).map(|(at, _)| row[..=at].to_owned())).collect();
+    given.sort_unstable();
+    shown.sort_unstable();
+    assert!(given.len() >= 13, "{given:?}");
+    assert_eq!(shown, given, "the tables of book/src/guide/advice.md, and the rules of pool-sqlx/src/advice.rs");
+}
+
+/// A reader pastes them.
+#[test]
+fn every_command_names_something_that_is_there() {
+    let verbs = fs::read_to_string(in_repository("xtask/src/main.rs")).unwrap();
+    let targets = |kind: &str, name: &str| {
+        let mut crates = ["pool-core", "pool-macros", "pool-sqlx", "tests", "xtask"].into_iter();
+        crates.any(|of| {
+            let path = in_repository(&format!("{of}/{kind}/{name}"));
+            path.with_extension("rs").is_file() || path.join("main.rs").is_file()
+        })
+    };
+    let mut commands = 0;
+    for (path, page) in pages() {
+        let mut named = |before: &str, is_there: &dyn Fn(&str) -> bool| {
+            for rest in page.split(before).skip(1) {
+                let name =
+                    rest.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').next().unwrap_or_default();
+                commands += 1;
+                assert!(is_there(name), "{path}: there is no `{before}{name}`");
+            }
+        };
+        named("cargo xtask ", &|verb| verbs.contains(&format!("\n  {verb} ")));
+        named(" --example ", &|name| targets("examples", name));
+        named(" --test ", &|name| targets("tests", name));
+    }
+    assert!(commands > 30, "{commands}");
+}
+
+/// Every page of the book and the front pages, by its path.
+fn pages() -> Vec<(String, String)> {
+    let mut directories = vec!["book/src".to_owned()];
+    let mut paths: Vec<String> =
+        ["", "pool-core/", "pool-macros/", "pool-sqlx/"].map(|of| format!("{of}README.md")).into();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(in_repository(&directory)).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{directory}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(path);
+            } else if path.ends_with(".md") {
+                paths.push(path);
+            }
+        }
+    }
+    let read = |path: String| {
+        let page = fs::read_to_string(in_repository(&path)).unwrap();
+        (path, page)
+    };
+    paths.into_iter().map(read).collect()
+}
+
 fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
