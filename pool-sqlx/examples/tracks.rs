@@ -13,6 +13,7 @@
 //! curl localhost:3000/health/live                  # the process answers
 //! curl localhost:3000/health/ready                 # a request would get a connection that works
 //! curl localhost:3000/stats/pool                   # the pool's numbers
+//! curl localhost:3000/pool/status.json             # all of them; http://localhost:3000/pool/ shows them live
 //! ```
 //!
 //! `ADDR` is where it listens (127.0.0.1:3000), `TRACKS_DB` the SQLite file (tracks.db among the temporary files). `Pool.toml` and every

@@ -9,7 +9,7 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use pool_sqlx::{Pools, figment::Figment, pooled};
+use pool_sqlx::{Pools, StatusPage, figment::Figment, pooled};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -31,6 +31,8 @@ pub(crate) async fn run(figment: &Figment, listener: TcpListener) -> Result<(), 
         .route("/stats/pool", get(numbers))
         .route("/health/live", get(|| async { "alive" }))
         .route("/health/ready", get(ready))
+        // A service that strangers can reach has it on a port of its own.
+        .merge(StatusPage::of(&databases).axum("/pool"))
         .with_state(databases.clone());
     serve(service, listener).await?;
     for (name, report) in databases.close().await {

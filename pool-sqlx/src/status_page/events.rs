@@ -1,7 +1,8 @@
 //! What happened in a pool: the latest of each kind, and how often.
 
 use crate::{Event, Site};
-use std::time::{Duration, SystemTime};
+use pool_core::short;
+use std::time::SystemTime;
 
 /// Kinds that are kept. What happened longest ago is forgotten first.
 const KEPT: usize = 40;
@@ -110,19 +111,11 @@ fn describe(event: &Event) -> (&'static str, Level, String, String) {
     }
 }
 
-/// `250ms`, `3.2s`.
-fn short(d: Duration) -> String {
-    match d.as_secs_f64() {
-        s if s >= 100.0 => format!("{s:.0}s"),
-        s if s >= 1.0 => format!("{}s", (s * 10.0).round() / 10.0),
-        s => format!("{}ms", (s * 1000.0).round()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::CloseReason;
+    use std::time::Duration;
 
     #[test]
     fn the_same_again_is_counted_and_comes_first() {

@@ -126,7 +126,7 @@ impl History {
 impl PoolHistory {
     fn look(&mut self, status: &Status, timings: Timings, now: Instant) -> Point {
         let seen = Mark::of(status, timings, now);
-        let served = seen.timings.acquire_wait.since(&self.last.timings.acquire_wait).quantile(0.95);
+        let served = quantile(&seen.timings.acquire_wait.since(&self.last.timings.acquire_wait), 0.95);
         let failed = seen.counts.failed.saturating_sub(self.last.counts.failed);
         self.last = seen;
         Point { utilisation: status.utilisation(), wait: served.max(status.oldest_wait), failed }
@@ -154,6 +154,18 @@ impl Counts {
         let failed = totals.timeouts + totals.refused + totals.connect_failures + totals.rejected_closed;
         Self { acquired: totals.acquired, waited: totals.waited, failed }
     }
+}
+
+/// The value that about this share does not exceed; `None` if there is none.
+///
+/// Not the upper edge of its bucket: a wait that ends at `pool_timeout` must not look longer than that.
+pub(super) fn quantile(values: &Histogram, share: f64) -> Option<Duration> {
+    let rank = (share * values.count() as f64).ceil().max(1.0) as u64;
+    let mut seen = 0;
+    values.stand_ins().find_map(|(value, n)| {
+        seen += n;
+        (seen >= rank).then_some(value)
+    })
 }
 
 #[cfg(all(test, feature = "sqlite"))]

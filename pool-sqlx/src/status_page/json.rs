@@ -1,6 +1,10 @@
 //! The document: what the page and other programs read. Its reference is a page of the book, which a test holds against it.
 
-use super::{Inner, Pool, history::Recent, lock};
+use super::{
+    Inner, Pool,
+    history::{Recent, quantile},
+    lock,
+};
 use crate::{Histogram, MaxOverflow, Site, Watched};
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant, SystemTime};
@@ -70,6 +74,7 @@ impl Pool {
                 "limit": max_overflow.map(|n| status.pool_size.saturating_add(n)),
                 "open": status.open,
                 "in_use": status.in_use,
+                "peak": status.peak,
                 "idle": status.idle,
                 "opening": status.opening,
                 "pinging": status.pinging,
@@ -97,6 +102,8 @@ impl Pool {
                 "hold_seconds": spread(&recent.holds),
             },
             "total": {
+                "age_seconds": seconds(status.age),
+                "full_seconds": seconds(status.full),
                 "acquired": totals.acquired,
                 "waited": totals.waited,
                 "released": totals.released,
@@ -124,6 +131,13 @@ impl Pool {
             "sites": self.watched.sites().iter().take(SITES).map(|held| with(site(&held.site), json!({
                 "hold_seconds": spread(&held.hold), "sum_seconds": seconds(held.hold.sum()),
             }))).collect::<Vec<_>>(),
+            "advice": self.watched.advice().iter().map(|advice| json!({
+                "weight": advice.weight.as_str(),
+                "setting": advice.setting,
+                "finding": advice.finding,
+                "reason": advice.reason,
+                "cure": advice.cure,
+            })).collect::<Vec<_>>(),
             "refusals": refusals(&self.watched, now),
             "events": events.latest().map(|event| json!({
                 "kind": event.kind,
@@ -164,7 +178,7 @@ fn with(mut object: Value, more: Value) -> Value {
 }
 
 fn spread(values: &Histogram) -> Value {
-    let quantile = |share| values.quantile(share).map(seconds);
+    let quantile = |share| quantile(values, share).map(seconds);
     json!({
         "count": values.count(),
         "mean": values.mean().map(seconds),

@@ -86,8 +86,8 @@ impl StatusPage {
         (
             "content-security-policy",
             "default-src 'none'; \
-             script-src 'sha256-DVney76xLAcP0oPVLVTT3GWVKJdawxhscaw5SGOVCW4='; \
-             style-src 'sha256-8E77jz7tS8rvaBDsII7VS9b+nkKgaxAjEc4apUb0vmg='; \
+             script-src 'sha256-yu+Hdy2w4rJ35ZJlaIQKqK2Jqd4Zktn1ENgqMRg1PTA='; \
+             style-src 'sha256-EwozOJhxTzNfKPtFZnN5WQj8EcXtJHMkBrpCks5VGck='; \
              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
         ),
