@@ -32,6 +32,8 @@ chapters! {
     tls: "guide/tls.md"
     administration: "guide/administration.md"
     status_page: "guide/status-page.md"
+    advice: "guide/advice.md"
+    alerts: "guide/alerts.md"
     testing_handlers: "guide/testing-handlers.md"
     from_sqlx_pool: "guide/from-sqlx-pool.md"
     from_deadpool: "guide/from-deadpool.md"
