@@ -4,7 +4,9 @@ use super::{
     names::{self, Metric, MetricKind},
     statement::{Ended, Record},
 };
-use crate::{CloseReason, Histogram, MaxOverflow, Site, Status, Verdict, Watchable, Watched, watch::StatementTimeouts};
+use crate::{
+    CloseReason, Histogram, MaxOverflow, Place, Site, Status, Verdict, Watchable, Watched, watch::StatementTimeouts,
+};
 use otel::{
     InstrumentationScope, KeyValue, StringValue,
     metrics::{Meter, MeterProvider},
@@ -26,8 +28,7 @@ pub fn install(provider: &dyn MeterProvider, pools: &(impl Watchable + ?Sized)) 
     let scope = scope.with_version(env!("CARGO_PKG_VERSION")).with_schema_url(names::SCHEMA_URL).build();
     let meter = provider.meter_with_scope(scope);
     let pools = super::unique_names(pools);
-    let statements: Arc<dyn Record> = Arc::new(Statements::new(&meter));
-    pools.iter().for_each(|(_, pool)| pool.tally().recorders().add(Arc::clone(&statements)));
+    pools.iter().for_each(|(_, pool)| pool.tally().recorders().add(Box::new(Statements::new(&meter, pool.place()))));
     let read = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(&meter, pools, Arc::clone(&read)));
     board.observe(&meter);
@@ -255,35 +256,38 @@ fn replay(into: &otel::metrics::Histogram<f64>, now: Histogram, told: &mut Optio
     *told = Some(now);
 }
 
-/// Records statements as they end.
+/// Records the statements of a pool as they end.
 struct Statements {
     duration: otel::metrics::Histogram<f64>,
     rows: otel::metrics::Histogram<u64>,
+    /// What all of them have in common: cheap to clone.
+    place: Vec<KeyValue>,
 }
 
 impl Statements {
-    fn new(meter: &Meter) -> Self {
+    fn new(meter: &Meter, place: &Place) -> Self {
         let rows = &names::RETURNED_ROWS;
+        let rows = meter.u64_histogram(rows.name).with_unit(rows.unit).with_description(rows.description);
+        let text =
+            |key, value: &Option<String>| value.as_deref().map(|value| KeyValue::new(key, Arc::<str>::from(value)));
+        let known = [text(names::NAMESPACE, &place.database), text(names::SERVER_ADDRESS, &place.host)];
         Self {
             duration: histogram(meter, &names::OPERATION_DURATION),
-            rows: meter
-                .u64_histogram(rows.name)
-                .with_unit(rows.unit)
-                .with_description(rows.description)
-                .with_boundaries(boundaries(rows))
-                .build(),
+            rows: rows.with_boundaries(boundaries(&names::RETURNED_ROWS)).build(),
+            place: known.into_iter().flatten().collect(),
         }
     }
 }
 
 impl Record for Statements {
     fn record(&self, ended: &Ended<'_>) {
-        let mut attributes = Vec::with_capacity(9);
+        let mut attributes = Vec::with_capacity(self.place.len() + 7);
+        attributes.extend_from_slice(&self.place);
         attributes.push(KeyValue::new(names::SYSTEM, ended.system));
-        ended.each(|key, value| attributes.push(KeyValue::new(key, value.to_owned())));
         if let Some(port) = ended.port {
             attributes.push(KeyValue::new(names::SERVER_PORT, i64::from(port)));
         }
+        ended.each(|key, value| attributes.push(KeyValue::new(key, value.to_owned())));
         self.duration.record(ended.took.as_secs_f64(), &attributes);
         if let Some(rows) = ended.rows {
             self.rows.record(rows, &attributes);

@@ -10,6 +10,9 @@ const LONGEST_TEXT: usize = 4096;
 /// The convention's own limit of a summary.
 const LONGEST_SUMMARY: usize = 255;
 
+/// No keyword that matters here is longer.
+const LONGEST_KEYWORD: usize = 12;
+
 /// What quotes and comments mean, where databases differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -158,11 +161,12 @@ impl<'a> Reader<'a> {
     }
 
     fn word(&mut self, word: &'a str) {
-        let upper = word.to_ascii_uppercase();
+        let mut upper = [0; LONGEST_KEYWORD];
+        let upper = upper_case(word, &mut upper);
         let at_start = self.is_at_start();
         let level = self.levels.last_mut().expect("BUG: a statement is open");
         level.begun = true;
-        match &*upper {
+        match upper {
             "WITH" if at_start => level.with = true,
             "EXPLAIN" if at_start => {
                 level.begun = false;
@@ -186,7 +190,7 @@ impl<'a> Reader<'a> {
                 self.operation(word);
                 self.expect = Expect::Table;
             }
-            _ if self.expect == Expect::Kind => self.kind(word, &upper),
+            _ if self.expect == Expect::Kind => self.kind(word, upper),
             _ if at_start && (self.levels.len() == 1) && self.operation.is_none() && !self.in_with() => {
                 self.operation(word);
             }
@@ -315,6 +319,14 @@ impl<'a> Reader<'a> {
         let collection = self.tables.pop().filter(|_| single && self.tables.is_empty());
         Shape { operation: self.operation.filter(|_| single), collection, summary: self.summary }
     }
+}
+
+/// The word in upper case, if it is short enough for a keyword; else nothing.
+fn upper_case<'b>(word: &str, buffer: &'b mut [u8; LONGEST_KEYWORD]) -> &'b str {
+    let Some(buffer) = buffer.get_mut(..word.len()) else { return "" };
+    buffer.copy_from_slice(word.as_bytes());
+    buffer.make_ascii_uppercase();
+    std::str::from_utf8(buffer).unwrap_or_default()
 }
 
 fn unquoted(name: &str) -> &str {

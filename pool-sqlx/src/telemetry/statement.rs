@@ -4,11 +4,7 @@ use super::{
     names,
     sql::{self, Dialect, Shape},
 };
-use crate::{
-    Backend,
-    backend::error_type,
-    watch::{Place, Tally},
-};
+use crate::{Backend, backend::error_type, watch::Tally};
 use std::{
     borrow::Cow,
     future::Future,
@@ -26,7 +22,7 @@ use tracing::{Instrument, Span, field::Empty, instrument::Instrumented};
 pub(crate) struct Recorders {
     /// So that nobody pays for what nobody wants.
     any: AtomicBool,
-    all: RwLock<Vec<Arc<dyn Record>>>,
+    all: RwLock<Vec<Box<dyn Record>>>,
 }
 
 /// Is told when a statement has ended.
@@ -36,7 +32,7 @@ pub(crate) trait Record: Send + Sync {
 
 impl Recorders {
     #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
-    pub(crate) fn add(&self, recorder: Arc<dyn Record>) {
+    pub(crate) fn add(&self, recorder: Box<dyn Record>) {
         self.all.write().unwrap_or_else(PoisonError::into_inner).push(recorder);
         self.any.store(true, Ordering::Release);
     }
@@ -58,24 +54,21 @@ pub(crate) struct Ended<'a> {
     pub(crate) took: Duration,
     /// Rows that it returned, if it was one that returns rows and ended well.
     pub(crate) rows: Option<u64>,
-    place: &'a Place,
     shape: &'a Shape,
     error_type: Option<&'a str>,
     status_code: Option<&'a str>,
 }
 
 impl Ended<'_> {
-    /// The attributes that are text and known.
+    /// The attributes that are text and known, beside the place.
     #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
     pub(crate) fn each(&self, mut tell: impl FnMut(&'static str, &str)) {
         let known = [
-            (names::NAMESPACE, self.place.database.as_deref()),
             (names::OPERATION, self.shape.operation.as_deref()),
             (names::COLLECTION, self.shape.collection.as_deref()),
             (names::SUMMARY, self.shape.known_summary()),
             (names::STATUS_CODE, self.status_code),
             (names::ERROR_TYPE, self.error_type),
-            (names::SERVER_ADDRESS, self.place.host.as_deref()),
         ];
         known.into_iter().for_each(|(key, value)| value.into_iter().for_each(|value| tell(key, value)));
     }
@@ -175,7 +168,6 @@ impl Watch {
                 port: port(tally),
                 took: begun.elapsed(),
                 rows,
-                place: tally.place(),
                 shape,
                 error_type,
                 status_code,

@@ -10,8 +10,12 @@ use opentelemetry_sdk::metrics::{
 use pool_sqlx::{
     DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, SqlitePool, Watchable, otel_0_33, pooled,
 };
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tests::{MariaDb, Postgres};
+use tracing_subscriber::util::SubscriberInitExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -439,4 +443,66 @@ async fn failed_connects_are_counted_by_type_and_start_at_zero() {
     assert_eq!((errors("connection_refused"), errors("connect_timeout")), (0., 0.));
     pool.acquire().await.unwrap_err();
     assert!(errors("connection_refused") >= 1.);
+}
+
+/// What is logged on this thread.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        let lines = Self::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(move || writer.clone());
+        (lines, subscriber.finish().set_default())
+    }
+
+    fn read(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_that_nobody_reads_are_warned_of_once() {
+    let (lines, _on) = Lines::capture();
+    let pool = SqlitePool::connect_lazy(sqlite(1, 0)).unwrap();
+    // The wrong order: this program has not set a provider.
+    otel_0_33::install_global(&pool);
+    tokio::time::sleep(89 * SECOND).await;
+    assert_eq!(lines.read(), Vec::<String>::new());
+    tokio::time::sleep(SECOND * 600).await;
+    let [line] = &lines.read()[..] else { panic!("{:?}", lines.read()) };
+    for part in [
+        "nobody has read the metrics",
+        "in the 90s",
+        "OpenTelemetry 0.33",
+        "set up after",
+        "otel-0-32",
+        "guide/watching",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_that_somebody_reads_are_not_warned_of() {
+    let (lines, _on) = Lines::capture();
+    let reader = Reader::new();
+    let pool = SqlitePool::connect_lazy(sqlite(1, 0)).unwrap();
+    otel_0_33::install(&reader.provider, &pool);
+    reader.read();
+    tokio::time::sleep(600 * SECOND).await;
+    assert_eq!(lines.read(), Vec::<String>::new());
 }
