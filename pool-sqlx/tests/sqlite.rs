@@ -147,6 +147,6 @@ async fn a_database_of_sqlx_s_own_test_is_lent_from_by_our_pool(theirs: sqlx::Sq
     let pool = SqlitePool::connect(DatabaseSettings::new(theirs.connect_options().to_url_lossy())?).await?;
     sqlx::query("insert into t values (7)").execute(&pool).await?;
     assert_eq!(sqlx::query_scalar::<_, i64>("select n from t").fetch_one(&theirs).await?, 7);
-    pool.close().await;
+    assert!(pool.close().await.still_held.is_empty());
     Ok(())
 }

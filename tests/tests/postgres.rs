@@ -485,7 +485,7 @@ fn a_database_of_sqlx_s_own_test_is_lent_from_by_our_pool() {
         let pool = PgPool::connect(settings(options.to_url_lossy())).await?;
         let tables: i64 = sqlx::query_scalar("select count(*) from m").fetch_one(&pool).await?;
         assert_eq!(tables, 0, "their migrations have been run, in a database of this test's own");
-        pool.close().await;
+        assert!(pool.close().await.still_held.is_empty());
         Ok(())
     }
     if std::env::var_os(AGAIN).is_some() {
