@@ -15,6 +15,8 @@ pub struct Expression {
     pub of: String,
     /// Its text.
     pub text: String,
+    /// The labels that name its series on the dashboard.
+    pub legend: Vec<String>,
 }
 
 /// Every expression of a Grafana dashboard, with numbers in the places of its variables: `window` for a range, and whatever there is for the
@@ -30,7 +32,7 @@ pub fn of_dashboard(json: &str, window: &str) -> Result<Vec<Expression>, String>
     for variable in variables {
         let definition = variable["definition"].as_str().unwrap_or_default();
         if let Some((series, _)) = definition.strip_prefix("label_values(").and_then(|of| of.rsplit_once(", ")) {
-            found.push(Expression { of: title(variable), text: series.to_owned() });
+            found.push(Expression { of: title(variable), text: series.to_owned(), legend: Vec::new() });
         }
     }
     let names: Vec<_> = variables.iter().filter_map(|variable| variable["name"].as_str()).collect();
@@ -50,13 +52,21 @@ fn collect(value: &Value, of: &str, found: &mut Vec<Expression>) {
     let own = title(value);
     let of = if own.is_empty() { of } else { &own };
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| match value.as_str() {
-            Some(text) if key == "expr" => found.push(Expression { of: of.to_owned(), text: text.to_owned() }),
-            _ => collect(value, of, found),
+        Value::Object(fields) => fields.iter().for_each(|(key, field)| match field.as_str() {
+            Some(text) if key == "expr" => {
+                let legend = legend(value["legendFormat"].as_str().unwrap_or_default());
+                found.push(Expression { of: of.to_owned(), text: text.to_owned(), legend });
+            }
+            _ => collect(field, of, found),
         }),
         Value::Array(values) => values.iter().for_each(|value| collect(value, of, found)),
         _ => {}
     }
+}
+
+/// The labels of `p95 {{pool}}`.
+fn legend(format: &str) -> Vec<String> {
+    format.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim().to_owned())).collect()
 }
 
 fn title(value: &Value) -> String {
@@ -72,7 +82,7 @@ pub fn of_rules(yaml: &str) -> Vec<Expression> {
         let (first, rest) = rest.split_once('\n').unwrap_or((rest, ""));
         let block = rest.lines().take_while(|line| line.starts_with("      ")).map(str::trim);
         let lines: Vec<_> = [first].into_iter().filter(|line| *line != "|").chain(block).collect();
-        found.push(Expression { of: name(rule).to_owned(), text: lines.join(" ") });
+        found.push(Expression { of: name(rule).to_owned(), text: lines.join(" "), legend: Vec::new() });
     }
     found
 }
@@ -166,8 +176,9 @@ mod tests {
     #[test]
     fn expressions_of_a_dashboard_are_found_with_their_panels() {
         let json = r#"{"title": "d", "templating": {"list": [{"name": "job", "definition": "label_values(up{x=\"y\"}, job)"}]},
-            "panels": [{"title": "A", "targets": [{"expr": "rate(a{job=~\"$job\"}[$__rate_interval])"}, {"expr": "b"}]}]}"#;
+            "panels": [{"title": "A", "targets": [{"expr": "rate(a{job=~\"$job\"}[$__rate_interval])"}, {"expr": "b", "legendFormat": "x {{y}}"}]}]}"#;
         let found = of_dashboard(json, "1m").unwrap();
+        assert_eq!(found[1].legend, ["y"]);
         let found: Vec<_> = found.iter().map(|found| (&*found.of, &*found.text)).collect();
         assert_eq!(found, [("A", "rate(a{job=~\".*\"}[1m])"), ("A", "b"), ("job", "up{x=\"y\"}")]);
         let unknown = of_dashboard(&json.replace("$job", "$jobs"), "1m").unwrap_err();

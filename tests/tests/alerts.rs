@@ -64,7 +64,7 @@ impl Exported {
 fn unknown(expressions: &[Expression], exported: &BTreeSet<String>) -> Vec<String> {
     let recorded: BTreeSet<_> = monitoring::of_rules(&file("alerts.yml")).into_iter().map(|rule| rule.of).collect();
     let mut unknown = Vec::new();
-    for Expression { of, text } in expressions {
+    for Expression { of, text, .. } in expressions {
         let metrics = monitoring::metrics(text).into_iter();
         // Prometheus' own series of what fires.
         let known = |metric: &&str| *metric == "ALERTS" || exported.contains(*metric) || recorded.contains(*metric);
@@ -227,11 +227,15 @@ async fn faults_make_their_alerts_fire_and_show_on_the_dashboard_and_cures_resol
     expressions.extend(
         rules.into_iter().filter(|rule| rule.of.contains(':')).map(|rule| Expression { text: rule.of.clone(), ..rule }),
     );
-    for Expression { of, text } in expressions {
+    for Expression { of, text, legend } in expressions {
         let answer = block_in_place(|| prometheus.query(&text)).unwrap();
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        let series = answer["data"]["result"].as_array().map_or(0, Vec::len);
-        assert!(series > 0, "{of} shows nothing: {text} is {answer}");
+        let series = answer["data"]["result"].as_array().filter(|series| !series.is_empty());
+        let series = series.unwrap_or_else(|| panic!("{of} shows nothing: {text} is {answer}"));
+        for label in legend {
+            let named = series.iter().any(|series| series["metric"][&label].is_string());
+            assert!(named, "{of} has no {label}: {text} is {answer}");
+        }
     }
 
     faults.0.shutdown().await;
