@@ -11,6 +11,8 @@ use pool_sqlx::{
     DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, SqlitePool, Watchable, otel_0_33, pooled,
 };
 use std::{
+    fs,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -164,6 +166,34 @@ async fn every_row_of_the_conventions_arrives_at_a_collector() {
         keys.for_each(|key| assert!(row.attributes.contains(&&**key), "{} has {key}", row.name));
     }
     assert_eq!(metrics.len(), METRICS.len());
+}
+
+#[test]
+fn the_reference_page_lists_what_the_code_sends() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../book/src/reference/metrics.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once("<!-- table begins -->\n").unwrap();
+    let (committed, after) = rest.split_once("<!-- table ends -->").unwrap();
+    let mut table = "\n| metric | kind | unit | attributes | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for metric in METRICS {
+        let kind = match metric.kind {
+            MetricKind::UpDownCounter => "up-down counter".to_owned(),
+            MetricKind::Counter => "counter".to_owned(),
+            MetricKind::Histogram(limits) => {
+                format!("histogram: {}", limits.iter().map(f64::to_string).collect::<Vec<_>>().join(", "))
+            }
+            other => panic!("{other:?} has no words"),
+        };
+        let attributes = metric.attributes.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+        let (name, unit, meaning) = (metric.name, metric.unit, metric.description);
+        table += &format!("| `{name}` | {kind} | `{unit}` | {attributes} | {meaning} |\n");
+    }
+    table += "\n";
+    if std::env::var_os("UPDATE_BOOK").is_some() {
+        fs::write(&path, format!("{before}<!-- table begins -->\n{table}<!-- table ends -->{after}")).unwrap();
+    } else {
+        assert_eq!(committed, table, "UPDATE_BOOK=1 cargo test -p tests --test telemetry writes the table");
+    }
 }
 
 #[test]
