@@ -1,44 +1,94 @@
-//! What it costs to be watched, as ratios: `cargo run --release -p tests --example cost`.
+//! What it costs to be watched, as ratios taken side by side: `cargo run --release -p tests --example cost`.
 //!
-//! On SQLite in memory, whose `select 1` is the shortest there is, and on PostgreSQL if `DATABASE_URL` names one.
+//! Takes half a minute on two cores. On SQLite in memory, whose `select 1` is the shortest there is, and on a scratch PostgreSQL by its Unix
+//! socket, which is the nearest that a server can be: over a network everything here is a smaller share.
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::{
     metrics::{InMemoryMetricExporter, SdkMeterProvider},
     trace::{InMemorySpanExporter, SdkTracerProvider},
 };
-use pool_sqlx::{DatabaseSettings, PgPool, SqlitePool, otel_0_33};
+use pool_sqlx::{DatabaseSettings, PgPool, SqlitePool, Watchable, otel_0_33};
 use std::{
-    sync::LazyLock,
+    hint::black_box,
+    sync::{LazyLock, Mutex},
     time::{Duration, Instant},
 };
+use tests::Postgres;
+use tokio::{runtime::Runtime, sync::Mutex as Shared};
 use tracing::{Dispatch, Level, dispatcher::with_default};
 use tracing_subscriber::{filter::Targets, prelude::*};
 
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 60;
 const TIMES: u32 = 500;
 
-/// The best round of each kind: what disturbs the machine only ever adds. The kinds take turns, so that all meet the same weather.
-fn best<const N: usize>(mut kinds: [&mut dyn FnMut(); N]) -> [Duration; N] {
-    let mut best = [Duration::MAX; N];
-    for _ in 0..ROUNDS {
-        for (kind, best) in kinds.iter_mut().zip(&mut best) {
-            let begun = Instant::now();
-            (0..TIMES).for_each(|_| kind());
-            *best = (*best).min(begun.elapsed() / TIMES);
-        }
-    }
-    best
+/// Something that can be done in several ways.
+struct Kind<'a> {
+    what: &'static str,
+    /// Does it `TIMES` times, and says how long that took.
+    round: Box<dyn FnMut() -> Duration + 'a>,
 }
 
-fn show(what: &str, unwatched: Duration, kinds: &[(&str, Duration)]) {
-    println!("{what}: {unwatched:?} unwatched");
-    for (kind, took) in kinds {
-        println!("  {:>5.2} x  {kind}", took.as_secs_f64() / unwatched.as_secs_f64());
+impl<'a> Kind<'a> {
+    /// The same, with a subscriber of its own.
+    fn under(self, subscriber: &'a Dispatch) -> Self {
+        let Self { what, mut round } = self;
+        Self { what, round: Box::new(move || with_default(subscriber, &mut round)) }
     }
+}
+
+/// A kind that does `$work` within one future.
+macro_rules! kind {
+    ($runtime:expr, $what:literal, $work:expr) => {
+        Kind {
+            what: $what,
+            round: Box::new(|| {
+                $runtime.block_on(async {
+                    let begun = Instant::now();
+                    for _ in 0..TIMES {
+                        black_box($work);
+                    }
+                    begun.elapsed()
+                })
+            }),
+        }
+    };
+}
+
+/// Prints what each kind takes beside the first: the median of all rounds, and from where to where nine tenths of them go.
+///
+/// The kinds take turns, so that all meet the same weather; a ratio is of two that ran one after the other.
+fn compare(title: &str, mut kinds: Vec<Kind<'_>>) -> Vec<Duration> {
+    let mut rounds: Vec<Vec<Duration>> = Vec::new();
+    for _ in 0..ROUNDS {
+        rounds.push(kinds.iter_mut().map(|kind| (kind.round)() / TIMES).collect());
+    }
+    println!("{title}");
+    let mut medians = Vec::new();
+    for (i, kind) in kinds.iter().enumerate() {
+        let mut took: Vec<_> = rounds.iter().map(|round| round[i]).collect();
+        let mut ratios: Vec<_> = rounds.iter().map(|round| round[i].as_secs_f64() / round[0].as_secs_f64()).collect();
+        took.sort_unstable();
+        ratios.sort_unstable_by(f64::total_cmp);
+        let [low, ratio, high] = [1, 10, 19].map(|twentieths| ratios[ROUNDS * twentieths / 20]);
+        let median = took[ROUNDS / 2];
+        match i {
+            0 => println!("  {median:>9.2?}                          {}", kind.what),
+            _ => println!("  {median:>9.2?}  {ratio:>6.2} x ({low:.2} to {high:.2})  {}", kind.what),
+        }
+        medians.push(median);
+    }
+    medians
+}
+
+/// A provider of metrics whose reader keeps them to itself.
+fn metrics() -> SdkMeterProvider {
+    SdkMeterProvider::builder().with_periodic_exporter(InMemoryMetricExporter::default()).build()
 }
 
 /// A subscriber that wants other things than ours.
+///
+/// There have to be two: beside a single subscriber `tracing` remembers what it wants, and asks no more.
 fn quiet() -> &'static Dispatch {
     static QUIET: LazyLock<Dispatch> = LazyLock::new(|| {
         Dispatch::new(tracing_subscriber::registry().with(Targets::new().with_target("app", Level::INFO)))
@@ -46,13 +96,13 @@ fn quiet() -> &'static Dispatch {
     &QUIET
 }
 
-macro_rules! measure {
-    ($runtime:expr, $pool:ty, $url:expr) => {{
-        let runtime = &$runtime;
+macro_rules! select {
+    ($runtime:expr, $title:literal, $pool:ty, $url:expr) => {{
+        let runtime = $runtime;
         let settings = || DatabaseSettings::new($url).map(|settings| settings.with_pool_size(1).with_max_overflow(0));
         let plain = runtime.block_on(<$pool>::connect(settings()?))?;
         let measured = runtime.block_on(<$pool>::connect(settings()?))?;
-        let metrics = SdkMeterProvider::builder().with_periodic_exporter(InMemoryMetricExporter::default()).build();
+        let metrics = metrics();
         otel_0_33::install(&metrics, &measured);
         let told = InMemorySpanExporter::default();
         let spans = SdkTracerProvider::builder().with_batch_exporter(told.clone()).build();
@@ -60,49 +110,100 @@ macro_rules! measure {
             .with(Targets::new().with_target("pool", Level::INFO))
             .with(tracing_opentelemetry::layer().with_tracer(spans.tracer("cost")));
         let traced = Dispatch::new(traced);
-        with_default(quiet(), || {}); // beside a single subscriber, `tracing` forgets whom it has asked
-        let mut conn = runtime.block_on(plain.acquire())?;
-        let mut watched = runtime.block_on(measured.acquire())?;
+        let (plain, measured) = (runtime.block_on(plain.acquire())?, runtime.block_on(measured.acquire())?);
+        let (plain, measured) = (Shared::new(plain), Shared::new(measured));
 
-        let conn = std::cell::RefCell::new(&mut conn);
-        let tracked = || runtime.block_on(async { sqlx::query("select 1").execute(&mut **conn.borrow_mut()).await });
-        let [raw, off, on, all] = best([
-            &mut || drop(runtime.block_on(async { sqlx::query("select 1").execute(conn.borrow_mut().raw()).await })),
-            &mut || drop(with_default(quiet(), tracked)),
-            &mut || drop(runtime.block_on(async { sqlx::query("select 1").execute(&mut watched).await })),
-            &mut || drop(with_default(&traced, tracked)),
-        ]);
+        let raw = kind!(runtime, "sqlx's own connection", {
+            sqlx::query("select 1").execute(plain.lock().await.raw()).await.is_ok()
+        });
+        let off = kind!(runtime, "the pool's: tracked, and nobody looks", {
+            sqlx::query("select 1").execute(&mut *plain.lock().await).await.is_ok()
+        });
+        let on = kind!(runtime, "with metrics", {
+            sqlx::query("select 1").execute(&mut *measured.lock().await).await.is_ok()
+        });
+        let span = kind!(runtime, "with a span for each, sent in batches", {
+            sqlx::query("select 1").execute(&mut *plain.lock().await).await.is_ok()
+        });
+        let both =
+            kind!(runtime, "with both", { sqlx::query("select 1").execute(&mut *measured.lock().await).await.is_ok() });
+        let medians = compare(
+            $title,
+            vec![raw.under(quiet()), off.under(quiet()), on.under(quiet()), span.under(&traced), both.under(&traced)],
+        );
         spans.force_flush()?;
         anyhow::ensure!(!told.get_finished_spans()?.is_empty(), "no span was made");
-        let kinds = [("tracked, and nobody looks", off), ("with metrics", on), ("with a span for each", all)];
-        show(concat!(stringify!($pool), ", select 1"), raw, &kinds);
-        anyhow::Ok(())
+        anyhow::Ok(medians[0])
     }};
 }
 
-fn main() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    measure!(runtime, SqlitePool, "sqlite::memory:")?;
-    if let Ok(url) = std::env::var("DATABASE_URL") {
-        measure!(runtime, PgPool, &url)?;
-    }
-
-    let pool = || -> anyhow::Result<SqlitePool> {
-        Ok(runtime.block_on(SqlitePool::connect(DatabaseSettings::new("sqlite::memory:")?))?)
-    };
+/// An acquire that finds a free connection, and its release.
+fn acquires(runtime: &Runtime) -> anyhow::Result<Duration> {
+    let pool = || runtime.block_on(SqlitePool::connect(DatabaseSettings::new("sqlite::memory:")?));
     let (plain, measured) = (pool()?, pool()?);
-    let metrics = SdkMeterProvider::builder().with_periodic_exporter(InMemoryMetricExporter::default()).build();
+    let metrics = metrics();
     otel_0_33::install(&metrics, &measured);
     let traced = Dispatch::new(tracing_subscriber::registry().with(Targets::new().with_target("pool", Level::INFO)));
-    let acquire = |pool: &SqlitePool| drop(runtime.block_on(pool.acquire()));
-    let [off, on, all] =
-        best([&mut || acquire(&plain), &mut || acquire(&measured), &mut || with_default(&traced, || acquire(&plain))]);
-    show("an acquire that need not wait", off, &[("with metrics", on), ("with spans for those that wait", all)]);
+    // The least that a pool can be: it knows no limit, no queue and no clock, and counts nothing.
+    let stack = Mutex::new(vec![Box::new(1)]);
+    let borrow = || {
+        let taken = stack.lock().ok().and_then(|mut stack| stack.pop());
+        if let (Some(taken), Ok(mut stack)) = (black_box(taken), stack.lock()) {
+            stack.push(taken);
+        }
+    };
+    let medians = compare(
+        "an acquire that need not wait, and its release",
+        vec![
+            kind!(runtime, "the pool's: always counted, timed, and noted by holder", plain.acquire().await.is_ok()),
+            kind!(runtime, "with metrics", measured.acquire().await.is_ok()),
+            kind!(runtime, "with spans for those that wait", plain.acquire().await.is_ok()).under(&traced),
+            kind!(runtime, "of these, looking at the clock twice", (Instant::now(), Instant::now())),
+            kind!(runtime, "beside them, a stack behind a lock, which does nothing else", borrow()),
+        ],
+    );
+    Ok(medians[0])
+}
 
-    let n = 100_000;
-    (0..n).for_each(|_| acquire(&measured));
+/// What the reader pays for what requests do not.
+fn collecting(runtime: &Runtime) -> anyhow::Result<()> {
+    const MANY: u32 = 1_000_000;
+    let pool = runtime.block_on(SqlitePool::connect(DatabaseSettings::new("sqlite::memory:")?))?;
+    let metrics = metrics();
+    otel_0_33::install(&metrics, &pool);
+    metrics.force_flush()?;
+    runtime.block_on(async {
+        for _ in 0..MANY {
+            black_box(pool.acquire().await.is_ok());
+        }
+    });
     let begun = Instant::now();
     metrics.force_flush()?;
-    println!("telling {n} acquires to a reader: {:?}, {:?} each", begun.elapsed(), begun.elapsed() / n);
+    let many = begun.elapsed();
+    let begun = Instant::now();
+    metrics.force_flush()?;
+    println!(
+        "a reader that asks after a million acquires: {many:.1?} on its own thread; after none: {:.1?}",
+        begun.elapsed()
+    );
+    anyhow::ensure!(pool.watched()[0].timings().hold.count() >= u64::from(MANY), "they were not counted");
     Ok(())
+}
+
+fn main() -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        println!("this is a debug build: add --release");
+    }
+    let runtime = &tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let database = Postgres::shared().database()?;
+    with_default(quiet(), || {});
+
+    let acquire = acquires(runtime)?;
+    let sqlite = select!(runtime, "select 1 on SQLite, in memory", SqlitePool, "sqlite::memory:")?;
+    let postgres = select!(runtime, "select 1 on PostgreSQL, by a Unix socket", PgPool, database.url())?;
+    for (database, statement) in [("SQLite", sqlite), ("PostgreSQL", postgres)] {
+        let share = acquire.as_secs_f64() / statement.as_secs_f64() * 100.0;
+        println!("an acquire and its release are {share:.1} % of a select 1 on {database}");
+    }
+    collecting(runtime)
 }
