@@ -144,11 +144,13 @@ impl Watched {
     }
 
     /// Notes what the telemetry of a statement needs.
+    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
     pub(crate) fn tally(&self) -> &Arc<Tally> {
         self.pool.tally()
     }
 
     /// A handle that does not keep the pool.
+    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
     pub(crate) fn downgrade(&self) -> Box<dyn Fn() -> Option<Self> + Send + Sync> {
         self.pool.downgrade()
     }
@@ -227,6 +229,7 @@ trait Watch: Send + Sync {
     fn observe(&self, observer: Box<dyn Observer>);
     fn advice(&self) -> Vec<Advice>;
     fn tally(&self) -> &Arc<Tally>;
+    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
     fn downgrade(&self) -> Box<dyn Fn() -> Option<Watched> + Send + Sync>;
 }
 
