@@ -80,6 +80,9 @@ struct Received {
     logs: Vec<Log>,
 }
 
+/// Where it is kept, and whom to tell that there is more.
+type Inbox = (Arc<Mutex<Received>>, Arc<watch::Sender<()>>);
+
 /// Listens on a port of this machine for as long as it lives.
 pub(crate) struct Collector {
     pub(crate) url: String,
@@ -92,7 +95,7 @@ impl Collector {
         let (received, (tell, news)) = (Arc::new(Mutex::new(Received::default())), watch::channel(()));
         let tell = Arc::new(tell);
         let take = |add: fn(&mut Received, Bytes)| {
-            post(move |State((received, tell)): State<(Arc<Mutex<Received>>, Arc<watch::Sender<()>>)>, body: Bytes| {
+            post(move |State((received, tell)): State<Inbox>, body: Bytes| {
                 add(&mut received.lock().expect("nobody panics with it"), body);
                 tell.send_replace(());
                 // An empty answer is an empty message: all was taken.
