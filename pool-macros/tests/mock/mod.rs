@@ -64,6 +64,19 @@ impl<DB, Key> Pool<DB, Key> {
     }
 }
 
+/// What is seen of a pool from outside.
+pub struct Watched;
+
+pub trait Watchable {
+    fn watched(&self) -> Vec<Watched>;
+}
+
+impl<DB, Key> Watchable for Pool<DB, Key> {
+    fn watched(&self) -> Vec<Watched> {
+        vec![Watched]
+    }
+}
+
 pub type SqlitePool<Key = Main> = Pool<Sqlite, Key>;
 
 /// A connection without a transaction.
