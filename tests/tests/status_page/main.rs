@@ -11,7 +11,7 @@ use browser::Tab;
 use pool_sqlx::{
     Conn, DatabaseSettings, Error, PgPool, SqliteConn, SqlitePool, StatusPage, Watchable, Watched, pooled,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -163,10 +163,10 @@ async fn names_that_are_markup_are_shown_as_text_on_a_narrow_screen_in_light_and
     // An error with markup, too: it becomes an event and the reason of a refusal.
     let refused = format!("sqlite:///nowhere/{hostile}/x.db");
     let lost = SqlitePool::connect_lazy(DatabaseSettings::new(&refused).unwrap().with_name(hostile)).unwrap();
-    lost.acquire_timeout(Duration::from_secs(5)).await.unwrap_err();
+    lost.acquire_timeout(Duration::from_millis(200)).await.unwrap_err();
     let watched: Vec<Watched> = pools.iter().chain([&lost]).flat_map(Watchable::watched).collect();
     let service = Service::start(&StatusPage::of(&watched)).await;
-    lost.acquire_timeout(Duration::from_secs(5)).await.unwrap_err();
+    lost.acquire_timeout(Duration::from_millis(200)).await.unwrap_err();
 
     let mut tab = Tab::open();
     for scheme in ["light", "dark"] {
@@ -250,7 +250,7 @@ async fn the_page_says_when_the_service_is_silent_and_goes_on_when_it_is_back() 
 }
 
 fn offline(offline: bool) -> Value {
-    serde_json::json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 })
+    json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,14 +270,14 @@ async fn a_page_that_nobody_sees_asks_nothing_and_catches_up_when_it_is_seen() {
     // What was asked before is answered.
     tab.until("asking === false");
     let (asked, before) = (tab.requests().len(), tab.js("next"));
-    // Ten seconds of the tab's time, which need not be ours.
+    // Ten seconds of the tab's time, which need not be ours; after a little more it stands still.
     tab.js("setTimeout(() => document.body.dataset.waited = 'yes', 10000)");
-    tab.call("Emulation.setVirtualTimePolicy", serde_json::json!({ "policy": "advance", "budget": 11000 }));
+    let ahead = json!({ "policy": "pauseIfNetworkFetchesPending", "budget": 11000 });
+    tab.call("Emulation.setVirtualTimePolicy", ahead);
     tab.until("document.body.dataset.waited == 'yes'");
     assert_eq!(tab.requests().len(), asked, "{:?}", tab.requests());
-    tab.call("Emulation.setVirtualTimePolicy", serde_json::json!({ "policy": "advance", "budget": 60000 }));
     tab.js(&be_hidden(false));
-    tab.until(&format!("next > {before}"));
+    until(|| tab.requests().len() > asked).await;
     assert!(tab.requests()[asked].ends_with(&format!("since={before}")), "{:?}", tab.requests());
 }
 
@@ -381,7 +381,7 @@ async fn the_picture_in_the_book_is_one_of_the_page() {
         fs::write(&path, tab.picture()).unwrap();
     }
     let picture = fs::read(&path).expect("UPDATE_BOOK=1 cargo test -p tests --test status_page takes it");
-    assert!(picture[8..12] == *b"WEBP" && picture.len() < 150_000, "{} bytes", picture.len());
+    assert!(picture[8..12] == *b"WEBP" && picture.len() < 200_000, "{} bytes", picture.len());
 }
 
 fn in_repository(path: &str) -> std::path::PathBuf {
