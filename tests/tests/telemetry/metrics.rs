@@ -481,6 +481,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        crate::ask_all_subscribers();
         let lines = Self::default();
         let writer = lines.clone();
         let subscriber =

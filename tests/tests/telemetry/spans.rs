@@ -28,6 +28,7 @@ struct Tracing {
 impl Tracing {
     async fn start() -> Self {
         crate::choose_tls();
+        crate::ask_all_subscribers();
         let collector = Collector::start().await;
         let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
         let spans = exporter.with_endpoint(format!("{}/v1/traces", collector.url)).build().unwrap();
