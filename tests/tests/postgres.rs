@@ -133,6 +133,30 @@ async fn one_select_per_request_is_one_round_trip_on_a_warm_connection() {
     assert_eq!(proxy.traffic().round_trips - before, 50, "{}", proxy.take_messages());
 }
 
+/// What the front page says of it.
+#[tokio::test]
+async fn one_select_per_request_is_three_round_trips_with_the_pool_of_sqlx() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let pool = sqlx::PgPool::connect_lazy(&proxy.url(&database.url())).unwrap();
+    let request = async || {
+        let mut conn = pool.acquire().await.unwrap();
+        sqlx::query_scalar::<_, i32>("select $1 + 1").bind(1).fetch_one(&mut *conn).await.unwrap();
+        drop(conn);
+        // The ping on release runs in a task of its own.
+        while pool.num_idle() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    request().await;
+    let before = proxy.traffic().round_trips;
+    proxy.take_messages();
+    for _ in 0..50 {
+        request().await;
+    }
+    assert_eq!(proxy.traffic().round_trips - before, 150, "{}", proxy.take_messages());
+}
+
 #[tokio::test]
 async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
     let database = Postgres::shared().database().unwrap();
