@@ -8,7 +8,8 @@ use opentelemetry_sdk::metrics::{
     in_memory_exporter::InMemoryMetricExporterBuilder,
 };
 use pool_sqlx::{
-    DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, SqlitePool, Watchable, otel_0_33, pooled,
+    DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, Pools, SqlitePool, Watchable, otel_0_33,
+    pooled,
 };
 use std::{
     fs,
@@ -342,6 +343,26 @@ async fn a_pool_that_is_gone_is_told_of_no_more_and_is_not_kept() {
     assert_eq!(names(&reader.read()), ["kept", "primary"]);
     drop(pool);
     assert_eq!(names(&reader.read()), ["kept"]);
+}
+
+#[derive(Pools)]
+struct Databases {
+    primary: SqlitePool,
+    reports: SqlitePool<Reports>,
+}
+
+struct Reports;
+
+#[tokio::test]
+async fn a_struct_of_pools_is_installed_whole() {
+    let reader = Reader::new();
+    let primary = SqlitePool::connect_lazy(sqlite(1, 0)).unwrap();
+    let reports = SqlitePool::connect_lazy(sqlite(2, 0).with_name("reports")).unwrap().keyed::<Reports>();
+    let databases = Databases { primary, reports };
+    otel_0_33::install(&reader.provider, &databases);
+    let metrics = reader.read();
+    let size = |pool| value(&metrics, "pool.size", Some((POOL[0], pool)));
+    assert_eq!((size("primary"), size("reports")), (1., 2.));
 }
 
 #[tokio::test]
