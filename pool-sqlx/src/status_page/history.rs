@@ -174,8 +174,9 @@ mod tests {
     use crate::{DatabaseSettings, SqlitePool, Watchable};
 
     async fn small() -> (SqlitePool, Vec<Pool>) {
-        let settings = DatabaseSettings::new("sqlite::memory:").unwrap();
-        let pool = SqlitePool::connect(settings.with_pool_size(2).with_max_overflow(0)).await.unwrap();
+        let settings = DatabaseSettings::new("sqlite::memory:").expect("a good url");
+        let settings = settings.with_pool_size(2).with_max_overflow(0);
+        let pool = SqlitePool::connect(settings).await.expect("a pool");
         let watched = pool.watched().into_iter().map(Pool::new).collect();
         (pool, watched)
     }

@@ -1,4 +1,4 @@
-//! A page that shows pools live, and the same numbers as JSON: one HTML file without a foreign word, off unless mounted.
+//! A page that shows pools live, and the same numbers as JSON: one self-contained HTML file, off unless mounted.
 
 mod events;
 mod history;
@@ -139,7 +139,8 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     fn page() -> StatusPage {
-        StatusPage::of(&SqlitePool::connect_lazy(DatabaseSettings::new("sqlite::memory:").unwrap()).unwrap())
+        let settings = DatabaseSettings::new("sqlite::memory:").expect("a good url");
+        StatusPage::of(&SqlitePool::connect_lazy(settings).expect("good settings"))
     }
 
     #[test]
