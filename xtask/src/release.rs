@@ -29,7 +29,7 @@ pub(crate) fn run() -> Verdict {
         succeeds(&["deny", "check", "licenses", "bans", "sources"])
     });
     // Builds each from its package. What is not committed would be missing there.
-    report.group("packages", || succeeds(&["publish", "--workspace", "--dry-run"]));
+    report.group("packages", || succeeds(&["publish", "--workspace", "--dry-run", "--all-features"]));
     Ok(report.finish())
 }
 
