@@ -86,8 +86,8 @@ impl StatusPage {
         (
             "content-security-policy",
             "default-src 'none'; \
-             script-src 'sha256-yu+Hdy2w4rJ35ZJlaIQKqK2Jqd4Zktn1ENgqMRg1PTA='; \
-             style-src 'sha256-EwozOJhxTzNfKPtFZnN5WQj8EcXtJHMkBrpCks5VGck='; \
+             script-src 'sha256-rGcYZwu1NkTmEWAvoNtJbmJX/+mTVoJNeVESOV1vuZ4='; \
+             style-src 'sha256-ND5ZadKcg/Z3dkEKJ3W1/R7KUZhTEXPrYFLGsYUEQGk='; \
              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
         ),
