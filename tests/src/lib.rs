@@ -10,11 +10,13 @@
 
 #[cfg(any(test, doctest))]
 mod book_samples;
+mod example;
 pub mod monitoring;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod server;
 
+pub use example::example;
 #[cfg(feature = "proxy")]
 pub use proxy::{Mode, Proxy, Traffic};
 pub use server::{

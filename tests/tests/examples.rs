@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -15,25 +15,6 @@ use tests::Postgres;
 
 /// How long an example may take to end after it was asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-
-/// A program that cargo builds with the workspace's tests.
-///
-/// # Panics
-/// If it is missing or older than one of its sources, as happens when this file is tested alone.
-fn program(example: &str) -> PathBuf {
-    let built = std::env::current_exe().unwrap();
-    let program = built.parent().and_then(Path::parent).unwrap().join("examples").join(example);
-    // Beside it, cargo lists what it was made of: `program: source source ..`.
-    let sources = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
-    let changed = |path: &str| fs::metadata(path).and_then(|file| file.modified());
-    let is_current = changed(&program.to_string_lossy()).is_ok_and(|made| {
-        let sources = sources.replace("\\ ", "\0"); // a space in a path
-        let mut sources = sources.split_whitespace().skip(1).map(|source| source.replace('\0', " "));
-        sources.all(|source| changed(&source).is_ok_and(|changed| changed <= made))
-    });
-    assert!(is_current, "{} is missing or stale: `cargo build -p pool-sqlx --examples` makes it", program.display());
-    program
-}
 
 /// A directory for SQLite files, gone when dropped.
 struct Scratch(PathBuf);
@@ -60,7 +41,7 @@ impl Drop for Scratch {
 
 /// The command that starts an example, with nothing of the caller's settings.
 fn example(name: &str, settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(program(name));
+    let mut command = Command::new(tests::example(name));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("DATABASE_") || name.starts_with("POOL_") || name == "RUST_LOG" {

@@ -471,7 +471,8 @@ impl<'a> Iterator for Tokens<'a> {
                 self.take_while(char::is_whitespace);
                 Some(Token::Space)
             }
-            ('-', Some('-')) => {
+            // In MySQL `5--3` is a sum.
+            ('-', Some('-')) if self.dialect != Dialect::MySql || !self.rest[2..].starts_with(|c: char| c > ' ') => {
                 self.take_while(|c| c != '\n');
                 Some(Token::Space)
             }
@@ -489,7 +490,10 @@ impl<'a> Iterator for Tokens<'a> {
                 self.rest.find(']').map(|end| Token::Quoted(self.take(end + 1)))
             }
             ('$', _) => self.dollar(),
-            ('?' | '@' | ':', Some(c)) if c.is_alphanumeric() || c == '_' => {
+            // A parameter with a name, or in SQLite with a number.
+            ('?' | '@' | ':', Some(c))
+                if c == '_' || c.is_alphabetic() || (c.is_ascii_digit() && self.dialect == Dialect::Sqlite) =>
+            {
                 let length = self.rest[1..].find(|c: char| !(c == '_' || c.is_alphanumeric()));
                 Some(Token::Sign(self.take(length.map_or(self.rest.len(), |end| end + 1))))
             }
@@ -541,6 +545,50 @@ mod tests {
         check(MySql, "select * from t where id = ?", "select * from t where id = ?");
         check(Sqlite, "select ?1, :name, @name, $name from [a b]", "select ?1, :name, @name, $name from [a b]");
         check(Sqlite, r#"select "name" from t where a = "a secret""#, r#"select "name" from t where a = ?"#);
+    }
+
+    #[test]
+    fn no_composition_of_values_comments_and_names_shows_a_value() {
+        const SECRET: &str = "4711";
+        let everywhere = [
+            "'4711'",
+            "'it''s 4711'",
+            "'-- 4711'",
+            "'/*'",
+            "4711",
+            "-4711",
+            "1e4711",
+            "/* 4711 ' */",
+            "-- 4711 ' \n",
+            "x'4711'",
+        ];
+        let own: [(_, &[&str]); 3] = [
+            (
+                Postgres,
+                &[r"E'\' 4711'", r"'\'", "$$4711 ' $$", "$a$ 4711 $$ $a$", "/* /* ' */ 4711 */", "a[1:4711]", "@4711"],
+            ),
+            (MySql, &[r"'\' 4711'", "\"4711\"", "# 4711 ' \n", "5--4711", "`a ' b`"]),
+            (Sqlite, &["\"a 4711\"", "[a ' b]", "`a ' b`", "?1"]),
+        ];
+        let mut random = 1_u64;
+        for (dialect, own) in own {
+            let parts: Vec<&str> =
+                everywhere.iter().chain(own).chain(&["a", "\"b\"", ",", "(", "from t", "?"]).copied().collect();
+            if dialect == Postgres || dialect == Sqlite {
+                assert_eq!(masked("\"b\"", dialect).as_deref(), Some("\"b\""));
+            }
+            for _ in 0..2_000 {
+                let mut sql = "select ".to_owned();
+                for _ in 0..8 {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    sql += parts[(random >> 33) as usize % parts.len()];
+                    sql.push(' ');
+                }
+                let text = masked(&sql, dialect).unwrap_or_else(|| panic!("{sql} is not understood"));
+                assert!(!text.contains(SECRET), "{sql} is shown as {text}");
+                assert!(!shape(&sql, dialect).summary.contains(SECRET), "{sql}");
+            }
+        }
     }
 
     #[test]

@@ -233,3 +233,24 @@ pub(crate) trait Within: Future + Sized {
 }
 
 impl<F: Future> Within for F {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Place;
+
+    #[test]
+    fn only_an_unusual_port_is_told() {
+        #[track_caller]
+        fn check(system: &'static str, given: Option<u16>, told: Option<u16>) {
+            let mut place = Place::default();
+            place.port = given;
+            assert_eq!(port(&Tally::new(place, system)), told, "{system} {given:?}");
+        }
+        check("postgresql", Some(5432), None);
+        check("postgresql", Some(6432), Some(6432));
+        check("mysql", Some(3306), None);
+        check("mariadb", Some(3307), Some(3307));
+        check("sqlite", None, None);
+    }
+}

@@ -5,18 +5,14 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use tests::{Prometheus, server::http};
 
-/// An example that cargo has built with the tests.
+/// The command that starts an example.
 fn example(name: &str) -> Command {
-    let built = std::env::current_exe().unwrap();
-    let program: PathBuf = built.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(program.is_file(), "{} is missing: `cargo build -p tests --examples` makes it", program.display());
-    let mut command = Command::new(program);
+    let mut command = Command::new(tests::example(name));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
