@@ -52,9 +52,9 @@ mod sync;
 pub mod testing;
 
 pub use acquire::Acquire;
-pub use error::{AcquireError, ConnectError, TryAcquireError, Verdict};
 #[doc(hidden)]
 pub use error::short;
+pub use error::{AcquireError, ConnectError, TryAcquireError, Verdict};
 pub use event::Event;
 pub use histogram::{Histogram, SiteTimings, Timings};
 pub use manager::{Condition, ErrorClass, Manager};

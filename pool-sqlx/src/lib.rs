@@ -76,7 +76,8 @@ pub use listener::{ListenEvent, Listener};
 pub use pool::Pool;
 pub use pool_core::{
     AcquireError, CloseCounts, CloseReason, CloseReport, ConnectError, Event, Health, Histogram, Hold, Holder,
-    MaxOverflow, Moment, Nested, Observer, Pause, Settings, Site, SiteTimings, Startup, Status, Step, Timings, Totals, Verdict,
+    MaxOverflow, Moment, Nested, Observer, Pause, Settings, Site, SiteTimings, Startup, Status, Step, Timings, Totals,
+    Verdict,
 };
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
 #[cfg(feature = "status-page")]

@@ -243,8 +243,7 @@ mod tests {
     fn only_an_unusual_port_is_told() {
         #[track_caller]
         fn check(system: &'static str, given: Option<u16>, told: Option<u16>) {
-            let mut place = Place::default();
-            place.port = given;
+            let place = Place { port: given, ..Place::default() };
             assert_eq!(port(&Tally::new(place, system)), told, "{system} {given:?}");
         }
         check("postgresql", Some(5432), None);
