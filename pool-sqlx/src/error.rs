@@ -70,6 +70,8 @@ enum Cause {
     RolledBack {
         conflict: bool,
     },
+    /// A savepoint was dropped while it was being made.
+    TransactionGone,
     Database(sqlx::Error),
     Config(ConfigError),
     Settings(SettingsError),
@@ -182,7 +184,7 @@ impl Error {
             Cause::Limit { .. } => ErrorKind::Refused,
             Cause::CommitUnknown(_) => ErrorKind::CommitUnknown,
             Cause::RolledBack { conflict: true } => ErrorKind::Conflict,
-            Cause::RolledBack { conflict: false } => ErrorKind::Database,
+            Cause::RolledBack { conflict: false } | Cause::TransactionGone => ErrorKind::Database,
             Cause::Database(error) => kind_of(error),
             Cause::Config(_) | Cause::Settings(_) | Cause::Pooler(_) => ErrorKind::Config,
             #[cfg(feature = "migrate")]
@@ -334,6 +336,11 @@ impl Error {
         Self::new(Cause::RolledBack { conflict })
     }
 
+    /// A transaction in which a `begin_nested` was dropped on its way.
+    pub(crate) fn transaction_gone() -> Self {
+        Self::new(Cause::TransactionGone)
+    }
+
     pub(crate) fn try_acquire(pool: String, error: TryAcquireError) -> Self {
         Self::new(Cause::TryAcquire { pool, error })
     }
@@ -414,6 +421,9 @@ impl fmt::Display for Error {
                 "rolled back instead of committed: a statement of the transaction had failed and its error was not passed on; \
                  return it, or put what may fail into a savepoint (begin_nested)",
             ),
+            Cause::TransactionGone => line.write_str(
+                "the transaction was rolled back: a begin_nested in it failed or was dropped on its way; give it up and begin again",
+            ),
             Cause::Database(error) => write!(line, "{error}"),
             Cause::Config(error) => write!(line, "{error}"),
             Cause::Settings(error) => write!(line, "{error}"),
@@ -437,7 +447,7 @@ impl StdError for Error {
             Cause::StatementTimeout { source, .. } => source.as_ref().map(|e| e as _),
             Cause::Database(error) => error.source(),
             Cause::CommitUnknown(error) => Some(error),
-            Cause::RolledBack { .. } | Cause::Pooler(_) => None,
+            Cause::RolledBack { .. } | Cause::TransactionGone | Cause::Pooler(_) => None,
             Cause::Config(error) => error.source(),
             Cause::Settings(_) | Cause::Overdue { .. } | Cause::Silent { .. } | Cause::Limit { .. } => None,
             #[cfg(feature = "migrate")]

@@ -30,8 +30,11 @@ const MARGIN: Duration = Duration::from_millis(500);
 pub(crate) struct Track {
     /// A statement is under way. Still set when nobody waits for it any more: it was dropped in the middle.
     running: bool,
-    /// A transaction of ours is open, or was not acknowledged.
-    in_transaction: bool,
+    /// Transactions that somebody owns, one inside the other, and whose beginning the server has acknowledged.
+    owned: u32,
+    /// A transaction may be open that nobody owns: a `begin`, a `commit` or a statement within a transaction of ours has no answer yet, or
+    /// will never get one. Nothing else may be sent before that is settled: it would share the transaction's fate.
+    astray: bool,
     /// A statement of the transaction failed or went past us: it may have been aborted.
     doubtful: bool,
     /// A statement of the transaction lost against another transaction.
@@ -49,7 +52,7 @@ pub(crate) struct Track {
 impl Track {
     /// Whether the session is as it was when the connection was opened, as far as transactions go.
     pub(crate) fn is_clean(&self) -> bool {
-        !(self.running || self.in_transaction || self.unknown || self.garbled || self.lost || self.changed)
+        !(self.running || self.owned > 0 || self.astray || self.unknown || self.garbled || self.lost || self.changed)
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -102,17 +105,44 @@ impl Track {
         self.conflict
     }
 
-    /// A transaction begins, before the server knows. Returns what to give to [`ended`](Self::ended).
-    pub(crate) fn begins(&mut self) -> bool {
-        if !self.in_transaction {
-            (self.doubtful, self.conflict) = (false, false);
-        }
-        std::mem::replace(&mut self.in_transaction, true)
+    /// Whether it is not known which transaction is open.
+    pub(crate) fn is_astray(&self) -> bool {
+        self.astray
     }
 
-    /// The transaction's end was acknowledged. `outer` is what [`begins`](Self::begins) returned.
-    pub(crate) fn ended(&mut self, outer: bool) {
-        self.in_transaction = outer;
+    /// A transaction begins, before the server knows. Says whether it is inside another.
+    pub(crate) fn begins(&mut self) -> bool {
+        if self.owned == 0 {
+            (self.doubtful, self.conflict) = (false, false);
+        }
+        self.astray = true;
+        self.owned > 0
+    }
+
+    /// The beginning was acknowledged: the transaction has an owner.
+    pub(crate) fn begun(&mut self) {
+        (self.owned, self.astray) = (self.owned + 1, false);
+    }
+
+    /// The end was acknowledged.
+    pub(crate) fn ended(&mut self) {
+        (self.owned, self.astray) = (self.owned - 1, false);
+    }
+
+    /// The owner has gone without an acknowledged end. Of a savepoint that is the business of the transaction around it.
+    pub(crate) fn abandoned(&mut self) {
+        self.owned -= 1;
+        self.astray |= self.owned == 0;
+    }
+
+    /// No transaction is open, whatever there was.
+    fn settled(&mut self) {
+        self.astray = false;
+    }
+
+    /// What the server has prepared is gone, and sqlx does not know: the connection is of no use to anybody.
+    fn garbled(&mut self) {
+        self.garbled = true;
     }
 
     fn start(&mut self, tidy: bool) {
@@ -183,14 +213,16 @@ fn is_tidy(sql: &str, single: bool) -> bool {
     WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)) && (single || !sql.contains(';'))
 }
 
-/// Whether the text begins with LISTEN, or a later part of it does.
-fn is_listen(sql: &str) -> bool {
-    let starts = |part: &str| part.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("listen"));
-    starts(sql.trim_start()) || (sql.contains(';') && sql.split(';').any(|part| starts(part.trim_start())))
+/// The first word of the text and of each part of it, comments aside.
+fn first_words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(';').map(|part| {
+        let start = after_comments(part);
+        &start[..start.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(start.len())]
+    })
 }
 
 /// What follows the white space and comments at the start.
-fn after_comments(mut sql: &str) -> &str {
+pub(crate) fn after_comments(mut sql: &str) -> &str {
     loop {
         sql = sql.trim_start();
         let rest = match sql.get(..2) {
@@ -287,40 +319,64 @@ impl<DB: Backend> Link<DB> {
     fn admit(&mut self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
         let pooler = self.settings.pooler;
         if pooler == Pooler::Direct {
-            if is_listen(query.sql.as_str()) {
-                // A notification between two statements would break the next user's connection.
-                self.track.changed();
+            for word in first_words(query.sql.as_str()).map(str::to_ascii_lowercase) {
+                match word.as_str() {
+                    // A notification between two statements would break the next user's connection.
+                    "listen" => self.track.changed(),
+                    "discard" | "deallocate" => self.track.garbled(),
+                    _ => {}
+                }
             }
             return Ok(());
         }
         let alone = matches!(query.arguments, Ok(Some(_)));
-        if let Some(refusal) = pooler::refusal(pooler, query.sql.as_str(), alone, self.track.in_transaction) {
+        if let Some(refusal) = pooler::refusal(pooler, query.sql.as_str(), alone, self.track.owned > 0) {
             return Err(Error::pooler(refusal).into());
         }
-        query.persistent &= pooler == Pooler::Prepared;
+        // A statement without a name is prepared in one round trip and run in the next, which may meet another server; a name is known to
+        // the pooler.
+        query.persistent = pooler == Pooler::Prepared;
         Ok(())
     }
 
     /// Whether a statement needs a transaction of ours around it, so that all of its round trips meet the same server, within limits.
     fn is_wrapped(&self) -> bool {
-        self.settings.pooler == Pooler::Unprepared && !self.track.in_transaction
+        self.settings.pooler == Pooler::Unprepared && self.track.owned == 0
+    }
+
+    /// Makes sure that no transaction is open which nobody owns: what follows would be rolled back with it, or be left in it.
+    ///
+    /// One round trip after a transaction, a `begin` or a `commit` was dropped on its way or failed, on the same loan; else nothing.
+    pub(crate) async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        if !self.track.astray {
+            return Ok(());
+        }
+        if self.track.owned > 0 {
+            return Err(Error::transaction_gone().into());
+        }
+        self.ask(DB::probe).await?;
+        self.track.settled();
+        if self.track.is_changed() {
+            self.undo().await;
+        }
+        Ok(())
     }
 
     async fn enclose(&mut self) -> Result<(), sqlx::Error> {
         let statement_timeout = self.limits.statement_timeout;
         let statement = self.begin_statement(TxOptions { statement_timeout, ..TxOptions::new() });
         self.track.begins();
-        self.control(|raw| hidden::begin::<DB>(raw, statement)).await
+        self.ask(|raw| hidden::begin::<DB>(raw, statement)).await
     }
 
     /// Commits, or rolls back after an error. If that fails, the connection is cleaned on return.
     async fn conclude(&mut self, success: bool) -> Result<(), sqlx::Error> {
         let done = match success {
-            true => self.control(hidden::commit::<DB>).await,
-            false => self.control(hidden::rollback::<DB>).await,
+            true => self.ask(hidden::commit::<DB>).await,
+            false => self.ask(hidden::rollback::<DB>).await,
         };
         if done.is_ok() {
-            self.track.ended(false);
+            self.track.settled();
         }
         done
     }
@@ -329,10 +385,21 @@ impl<DB: Backend> Link<DB> {
         if let Err(refused) = self.admit(&mut query) {
             return Box::pin(futures_util::stream::iter([Err(refused)]));
         }
-        if !self.is_wrapped() {
+        if !self.is_wrapped() && !self.track.astray {
             return self.fetch_many_bare(query);
         }
         Box::pin(async_stream::stream! {
+            if let Err(error) = self.settle().await {
+                yield Err(error);
+                return;
+            }
+            if !self.is_wrapped() {
+                let mut rows = self.fetch_many_bare(query);
+                while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
+                    yield row;
+                }
+                return;
+            }
             if let Err(error) = self.enclose().await {
                 yield Err(error);
                 return;
@@ -393,10 +460,14 @@ impl<DB: Backend> Link<DB> {
         if let Err(refused) = self.admit(&mut query) {
             return Box::pin(std::future::ready(Err(refused)));
         }
-        if !self.is_wrapped() {
+        if !self.is_wrapped() && !self.track.astray {
             return Box::pin(self.fetch_optional_bare(query));
         }
         Box::pin(async move {
+            self.settle().await?;
+            if !self.is_wrapped() {
+                return self.fetch_optional_bare(query).await;
+            }
             self.enclose().await?;
             let row = self.fetch_optional_bare(query).await;
             let done = self.conclude(row.is_ok()).await;
@@ -427,14 +498,20 @@ impl<DB: Backend> Link<DB> {
 
     fn prepare_with<'e>(&'e mut self, sql: SqlStr, parameters: &'e [DB::TypeInfo]) -> Answer<'e, DB::Statement> {
         match self.admit_prepare() {
-            Ok(()) => Box::pin(self.ask(|raw| DB::prepare_with(raw, sql, parameters))),
+            Ok(()) => Box::pin(async move {
+                self.settle().await?;
+                self.ask(|raw| DB::prepare_with(raw, sql, parameters)).await
+            }),
             Err(refused) => Box::pin(std::future::ready(Err(refused))),
         }
     }
 
     fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
         match self.admit_prepare() {
-            Ok(()) => Box::pin(self.ask(|raw| DB::describe(raw, sql))),
+            Ok(()) => Box::pin(async move {
+                self.settle().await?;
+                self.ask(|raw| DB::describe(raw, sql)).await
+            }),
             Err(refused) => Box::pin(std::future::ready(Err(refused))),
         }
     }
@@ -458,6 +535,10 @@ impl<DB: Backend> Link<DB> {
         self.limits.statement_timeout = Some(limit);
         // Behind a pooler, what runs in a transaction takes its limit from here.
         if DB::KEEPS_DEADLINES || self.settings.pooler != Pooler::Direct {
+            return Ok(());
+        }
+        // What swallows start-up options is a pooler all the same: a setting of the session would stay with a stranger.
+        if DB::is_swallowed(&self.state) {
             return Ok(());
         }
         if seen == Seen::All && self.settings.statement_timeout.is_none_or(|pool| limit <= pool) {
@@ -502,17 +583,6 @@ impl<DB: Backend> Link<DB> {
         self.watched(true, &mut watch, |raw| Box::pin(run(raw))).await?;
         watch.done();
         Ok(())
-    }
-
-    /// Begins, commits or rolls back, within the same limits as a statement. The transaction's own flag tells what is open.
-    pub(crate) async fn control<'e, F>(
-        &'e mut self,
-        run: impl FnOnce(&'e mut DB::Connection) -> F,
-    ) -> Result<(), sqlx::Error>
-    where
-        F: Future<Output = Result<(), sqlx::Error>> + Send + 'e,
-    {
-        self.ask(run).await
     }
 }
 

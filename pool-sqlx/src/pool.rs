@@ -312,7 +312,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
             let mut conn = self.acquire_at(site, None).await?;
             let link = conn.link();
             let limit = self.core.settings().ping_timeout;
-            match tokio::time::timeout(limit, link.control(sqlx::Connection::ping)).await {
+            match tokio::time::timeout(limit, link.ask(sqlx::Connection::ping)).await {
                 Ok(answer) => Ok(answer?),
                 Err(_) => {
                     link.track.lost();
@@ -367,7 +367,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
             };
             let mut conn = Conn::new(pooled);
             let link = conn.link();
-            if !matches!(tokio::time::timeout(limit, link.control(sqlx::Connection::ping)).await, Ok(Ok(()))) {
+            if !matches!(tokio::time::timeout(limit, link.ask(sqlx::Connection::ping)).await, Ok(Ok(()))) {
                 // The pool retires what is older than this, too.
                 link.track.lost();
             }

@@ -1,6 +1,12 @@
 //! A transaction on a connection on loan.
 
-use crate::{Backend, Conn, Error, Pooler, TxOptions, backend::Keeper, backend::hidden, conn::Seen, manager::Limits};
+use crate::{
+    Backend, Conn, Error, Pooler, TxOptions,
+    backend::Keeper,
+    backend::hidden,
+    conn::Seen,
+    manager::{Limits, Link},
+};
 use std::{
     borrow::BorrowMut,
     fmt,
@@ -49,11 +55,10 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     }
 
     pub(crate) async fn begin_with(mut conn: C, options: TxOptions) -> Result<Self, Error> {
-        let link = conn.borrow_mut().link();
+        let mut begin = Begin { limits: conn.borrow_mut().link().limits, link: conn.borrow_mut().link(), done: false };
+        let link = &mut *begin.link;
+        link.settle().await?;
         let statement = link.begin_statement(options);
-        // Set before the server knows: a `begin` that is dropped in the middle leaves the connection to be cleaned.
-        let outer = link.track.begins();
-        let limits = link.limits;
         if link.settings.pooler != Pooler::Direct {
             link.limits.kept_by = Keeper::Server;
         }
@@ -63,12 +68,19 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
                 false => link.limit(asked, Seen::All).await?,
             }
         }
-        let lingers = options.read_only && DB::READ_ONLY_LINGERS;
-        if lingers {
+        let read_only = options.read_only && DB::READ_ONLY_LINGERS;
+        if read_only {
             link.track.changed();
         }
+        let lingers = link.track.is_changed() && (read_only || options.statement_timeout.is_some());
+        // Set before the server knows, for who drops this in the middle.
+        let outer = link.track.begins();
         let word = if outer { "SAVEPOINT" } else { "BEGIN" };
         link.transact(word, |raw| hidden::begin::<DB>(raw, statement)).await?;
+        link.track.begun();
+        begin.done = true;
+        let limits = begin.limits;
+        drop(begin);
         Ok(Self { conn, open: true, outer, limits, lingers, database: PhantomData })
     }
 
@@ -85,6 +97,9 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// not passed on: PostgreSQL rolls back then, and calls that a success.
     pub async fn commit(mut self) -> Result<(), Error> {
         let link = self.link();
+        if link.track.is_astray() {
+            return Err(Error::transaction_gone());
+        }
         if link.track.is_doubtful() {
             let conflict = link.track.is_conflict();
             if !link.ask(|raw| DB::is_committable(raw, conflict)).await? {
@@ -107,12 +122,20 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// What the database says; the changes are not made in any case.
     pub async fn rollback(mut self) -> Result<(), Error> {
+        if self.link().track.is_astray() {
+            // It has been, and the drop sees to the rest.
+            return Ok(());
+        }
         let word = if self.outer { "ROLLBACK TO SAVEPOINT" } else { "ROLLBACK" };
         self.link().transact(word, hidden::rollback::<DB>).await?;
         self.closed().await
     }
 
     /// Begins a transaction inside this one: a savepoint.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped on its way, this one is rolled back: it takes no more statements, and its commit fails.
     ///
     /// # Errors
     ///
@@ -132,20 +155,35 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         self.conn.borrow_mut().raw()
     }
 
-    pub(crate) fn link(&mut self) -> &mut crate::manager::Link<DB> {
+    pub(crate) fn link(&mut self) -> &mut Link<DB> {
         self.conn.borrow_mut().link()
     }
 
     async fn closed(mut self) -> Result<(), Error> {
         self.open = false;
-        let (outer, limits, lingers) = (self.outer, self.limits, self.lingers);
+        let (limits, lingers) = (self.limits, self.lingers);
         let link = self.link();
-        link.track.ended(outer);
+        link.track.ended();
         link.limits = limits;
         if lingers {
             link.undo().await;
         }
         Ok(())
+    }
+}
+
+/// A transaction that is beginning. Dropped on its way, it leaves the limits as they were.
+struct Begin<'a, DB: Backend> {
+    link: &'a mut Link<DB>,
+    limits: Limits,
+    done: bool,
+}
+
+impl<DB: Backend> Drop for Begin<'_, DB> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.link.limits = self.limits;
+        }
     }
 }
 
@@ -155,6 +193,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>>> Drop for Tx<DB, C> {
             let limits = self.limits;
             let link = self.conn.borrow_mut().link();
             link.limits = limits;
+            link.track.abandoned();
             hidden::start_rollback::<DB>(&mut link.raw);
         }
     }

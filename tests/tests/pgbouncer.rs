@@ -1,6 +1,7 @@
 //! pool-sqlx through a real PgBouncer in transaction mode.
 #![allow(clippy::unwrap_used)]
 
+use futures_util::{FutureExt, StreamExt};
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, Pooler, sqlx};
 use sqlx::Executor;
 use std::time::{Duration, Instant};
@@ -47,8 +48,11 @@ async fn ask(pool: &PgPool, client: i64, n: i64) -> Result<(), Error> {
             assert_eq!(sum, number + 1);
         }
         1 => {
-            let word: String =
-                sqlx::query_scalar("select word from t where n = $1").bind(number).fetch_one(pool).await?;
+            let word: String = sqlx::query_scalar("select word from t where n = $1")
+                .bind(number)
+                .persistent(false)
+                .fetch_one(pool)
+                .await?;
             assert_eq!(word, format!("word {number}"));
         }
         _ => {
@@ -230,4 +234,51 @@ async fn a_direct_pool_is_told_that_it_faces_a_pooler() {
     let error = PgPool::connect(through.settings(Pooler::Direct)).await.unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
     assert!(asked.elapsed() < Duration::from_secs(2) && error.to_string().contains("startup parameter"), "{error}");
+}
+
+/// What may go wrong with a transaction must not show in what the same loan does next.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_open_is_settled_before_the_next_statement_of_the_same_loan() {
+    let through = through(&[]);
+    let pool = through.pool().await;
+    through.database.psql("alter table t add constraint late check (word <> 'bad')").unwrap();
+    through.database.psql("create table d (n bigint unique deferrable initially deferred)").unwrap();
+    let clients: Vec<_> = (0..8_i64)
+        .map(|client| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let mut conn = pool.acquire().await.unwrap();
+                for n in 0..30_i64 {
+                    match n % 4 {
+                        0 => drop(conn.begin().await.unwrap()),
+                        1 => drop(conn.begin().now_or_never()),
+                        2 => {
+                            let mut tx = conn.begin().await.unwrap();
+                            tx.execute("insert into d values (1), (1)").await.unwrap();
+                            tx.commit().await.unwrap_err();
+                        }
+                        _ => {
+                            let mut rows = sqlx::query("select n from t order by n").fetch(&mut conn);
+                            rows.next().await.unwrap().unwrap();
+                        }
+                    }
+                    let number = 10_000 + client * 100 + n;
+                    let word = format!("word {number}");
+                    sqlx::query("insert into t values ($1, $2)")
+                        .bind(number)
+                        .bind(&word)
+                        .execute(&mut conn)
+                        .await
+                        .unwrap();
+                    let sql = "select word from t where n = $1";
+                    let read: String = sqlx::query_scalar(sql).bind(number).fetch_one(&mut conn).await.unwrap();
+                    assert_eq!(read, word, "after case {}", n % 4);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!((through.count("t where n >= 10000"), through.count("d")), (240, 0));
 }

@@ -1,6 +1,7 @@
 //! Transactions on a real PostgreSQL: options, conflicts, and what a commit may answer.
 #![allow(clippy::unwrap_used)]
 
+use futures_util::FutureExt;
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, PgPool, PgTx, TxOptions};
 use sqlx::Executor;
 use std::time::{Duration, Instant};
@@ -170,4 +171,59 @@ async fn work_runs_again_after_a_conflict_only_and_as_often_as_asked() {
     assert_eq!(attempts("40001", 0).await, 1);
     assert_eq!(attempts("23505", 2).await, 1);
     assert_eq!((pool.status().in_use, pool.status().totals.opened), (0, 1));
+}
+
+#[tokio::test]
+async fn a_begin_dropped_on_its_way_takes_nothing_of_the_same_loan_along() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    drop(conn.begin_with(TxOptions::new().statement_timeout(Duration::from_millis(50))).now_or_never());
+    conn.execute("insert into t select 1 from pg_sleep(0.2)").await.unwrap();
+    assert_eq!(
+        database.psql("select count(*) from t").unwrap(),
+        "1",
+        "seen by others, and not cut off by the dropped limit"
+    );
+    let mut tx = conn.begin().await.unwrap();
+    tx.execute("insert into t values (2)").await.unwrap();
+    drop(tx);
+    conn.execute("insert into t values (3)").await.unwrap();
+    drop(conn);
+    assert_eq!(database.psql("select string_agg(n::text, ' ' order by n) from t").unwrap(), "1 3");
+}
+
+#[tokio::test]
+async fn a_savepoint_dropped_on_its_way_ends_the_transaction_around_it_and_says_so() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    tx.execute("insert into t values (1)").await.unwrap();
+    drop(tx.begin_nested().now_or_never());
+    let refused = Error::from(tx.execute("insert into t values (2)").await.unwrap_err());
+    assert!(refused.to_string().contains("begin_nested"), "{refused}");
+    let refused = tx.commit().await.unwrap_err();
+    assert!(refused.to_string().contains("begin again"), "{refused}");
+    conn.execute("insert into t values (3)").await.unwrap();
+    drop(conn);
+    assert_eq!(database.psql("select string_agg(n::text, ' ') from t").unwrap(), "3");
+}
+
+#[tokio::test]
+async fn a_savepoint_that_was_dropped_is_rolled_back_alone() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("insert into t values (1)").await.unwrap();
+    let mut inner = tx.begin_nested().await.unwrap();
+    inner.execute("insert into t values (2)").await.unwrap();
+    drop(inner);
+    tx.execute("insert into t values (3)").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(database.psql("select string_agg(n::text, ' ' order by n) from t").unwrap(), "1 3");
+    assert_eq!(pool.status().totals.resets, 0);
 }

@@ -3,7 +3,7 @@
 //! Each transaction may run on another server connection. What a session holds is therefore lost, or left to strangers; and a
 //! statement that is prepared in one round trip and run in the next may be run as somebody else's, with wrong rows and no error.
 
-use crate::Pooler;
+use crate::{Pooler, executor::after_comments};
 
 /// Which pooler answers at a well-known host, and how we know.
 #[cfg(feature = "postgres")]
@@ -41,7 +41,7 @@ pub(crate) fn refusal(pooler: Pooler, sql: &str, alone: bool, in_transaction: bo
 }
 
 fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static str> {
-    let mut words = sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+    let mut words = after_comments(sql).split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
     let mut next = || words.next().map(str::to_ascii_lowercase).unwrap_or_default();
     let (first, second, third) = (next(), next(), next());
     match first.as_str() {
