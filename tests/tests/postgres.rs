@@ -115,6 +115,66 @@ costs! {
     }
 }
 
+/// A `COPY` that was not ended leaves an answer behind that sqlx does not count: the connection is closed, for the next user would be
+/// given the answers of others.
+async fn replaces(copy: impl AsyncFn(&mut PgConn)) {
+    for reset in [Reset::Full, Reset::Session, Reset::Rollback] {
+        let database = Postgres::shared().database().unwrap();
+        database.psql("create table t (n integer primary key)").unwrap();
+        let pool = PgPool::connect(settings(database.url()).with_reset(reset)).await.unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        copy(&mut conn).await;
+        drop(conn);
+        let dropped = Instant::now();
+        for n in 0..5 {
+            let answer: String =
+                sqlx::Row::get(&pool.fetch_one(sqlx::AssertSqlSafe(format!("select '{n}'"))).await.unwrap(), 0);
+            assert_eq!(answer, n.to_string(), "{reset:?}");
+            let answer: i32 = sqlx::query_scalar("select $1 + 1").bind(n).fetch_one(&pool).await.unwrap();
+            assert_eq!(answer, n + 1, "{reset:?}");
+        }
+        assert!(dropped.elapsed() < Duration::from_secs(1), "{:?}", dropped.elapsed());
+        assert_eq!((pool.status().totals.opened, database.psql("select count(*) from t").unwrap().as_str()), (2, "0"));
+        let copies = "select count(*) from pg_stat_activity where query like 'copy %' and state = 'active'
+            and datname = current_database() and pid <> pg_backend_pid()";
+        assert_eq!(database.psql(copies).unwrap(), "0");
+        let _ = pool.close().await;
+    }
+}
+
+macro_rules! replaces {
+    ($($name:ident: |$conn:ident| $copy:block)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            replaces(async |$conn: &mut PgConn| { $copy; }).await;
+        }
+    )*};
+}
+
+replaces! {
+    a_copy_in_that_is_dropped_costs_the_connection: |conn| {
+        let mut copy = conn.raw().copy_in_raw("copy t from stdin").await.unwrap();
+        copy.send(&b"1\n"[..]).await.unwrap();
+    }
+    a_copy_in_that_is_forgotten_costs_the_connection: |conn| {
+        std::mem::forget(conn.raw().copy_in_raw("copy t from stdin").await.unwrap())
+    }
+    a_copy_out_that_is_dropped_costs_the_connection: |conn| {
+        drop(conn.raw().copy_out_raw("copy (select 1) to stdout").await.unwrap())
+    }
+    a_copy_out_left_half_read_costs_the_connection: |conn| {
+        let mut copy = conn.raw().copy_out_raw("copy (select generate_series(1, 100000)) to stdout").await.unwrap();
+        copy.next().await.unwrap().unwrap();
+    }
+    a_copy_out_that_fails_costs_the_connection: |conn| {
+        conn.raw().copy_out_raw("copy nothing to stdout").await.err().unwrap()
+    }
+    a_copy_out_that_is_dropped_while_it_runs_is_stopped: |conn| {
+        let slow = "copy (select pg_sleep(case when g > 50000 then 60 else 0 end) from generate_series(1, 60000) g) to stdout";
+        drop(conn.raw().copy_out_raw(slow).await.unwrap())
+    }
+}
+
 #[tokio::test]
 async fn one_select_per_request_is_one_round_trip_on_a_warm_connection() {
     let database = Postgres::shared().database().unwrap();
@@ -354,6 +414,12 @@ async fn what_a_session_holds_is_seen_by_the_next_user_or_not_as_reset_says() {
         ("select pg_advisory_lock(1)", locks, &[Rollback]),
         ("declare c cursor with hold for select 1", "select count(*) from pg_cursors where name = 'c'", &[Rollback]),
         ("prepare p as select 1", "select count(*) from pg_prepared_statements where name = 'p'", &[Rollback, Session]),
+        ("set role pg_monitor", "select count(*) from (select current_user = 'pg_monitor' r) x where r", &[Rollback]),
+        (
+            "set session authorization pg_monitor",
+            "select count(*) from (select session_user = 'pg_monitor' r) x where r",
+            &[Rollback],
+        ),
         // Under none: a notification between two statements would break the connection.
         ("listen tracks", "select count(*) from pg_listening_channels()", &[]),
     ] {
@@ -639,4 +705,36 @@ async fn what_the_server_says_of_its_limits_becomes_advice() {
     assert!(idle.contains("keeps an idle connection for 900s, the server for 300s (idle_session_timeout)"), "{idle}");
     let _ = pool.close().await;
     database.psql(&format!("drop role {role}")).unwrap();
+}
+
+#[tokio::test]
+async fn statements_that_the_server_has_forgotten_trouble_one_loan_and_no_later_one() {
+    for forget in [
+        "discard all",
+        "/* all of them */ deallocate all",
+        "do $$ begin execute 'discard plans'; execute 'deallocate all'; end $$",
+    ] {
+        let database = Postgres::shared().database().unwrap();
+        let pool = PgPool::connect(settings(database.url())).await.unwrap();
+        let ask = || sqlx::query_scalar::<_, i32>("select $1 + 1").bind(1).fetch_one(&pool);
+        assert_eq!(ask().await.unwrap(), 2);
+        sqlx::raw_sql(forget).execute(&pool).await.unwrap();
+        // What a function hides is not seen: the first to meet it gets the error, and nobody after.
+        let seen = !forget.starts_with("do");
+        assert_eq!(ask().await.is_ok(), seen, "{forget}");
+        assert_eq!((ask().await.unwrap(), pool.status().totals.opened), (2, 2), "{forget}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_was_altered_troubles_each_connection_once() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let ask = || sqlx::query("select * from t where n <> $1").bind(1).fetch_optional(&pool);
+    ask().await.unwrap();
+    database.psql("alter table t add column more integer").unwrap();
+    ask().await.map(drop).unwrap_err();
+    ask().await.unwrap();
+    assert_eq!(pool.status().totals.opened, 2);
 }

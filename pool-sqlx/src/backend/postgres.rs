@@ -7,9 +7,14 @@ use crate::{
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
-    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity, PgSslMode},
+    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity, PgSslMode, PgValueRef},
 };
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    net::IpAddr,
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// How long a statement that its caller dropped may still answer before it is cancelled on the server.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -99,7 +104,7 @@ impl Backend for Postgres {
         );
         let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
         let (pid, limit): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let swallowed = settings.statement_timeout.is_some_and(|asked| i64::try_from(asked.as_millis()) != Ok(limit));
+        let swallowed = settings.statement_timeout.is_some_and(|asked| milliseconds(asked) != limit);
         // What does not pass start-up options on stands between us and the server, whose numbers are then not ours.
         Ok(Session { pid: if swallowed { 0 } else { pid }, swallowed })
     }
@@ -187,7 +192,9 @@ impl Backend for Postgres {
             Reset::Rollback => Ok(()),
             // Leaves the prepared statements alone. `DISCARD ALL` alone would make each of them fail for ever.
             Reset::Session => {
-                let clean = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; SELECT";
+                // `RESET ALL` leaves the role alone.
+                let clean = "RESET SESSION AUTHORIZATION; RESET ROLE; \
+                    SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; SELECT";
                 conn.execute(AssertSqlSafe(format!("{clean} {NOTICE_LOST_CLIENTS}"))).await.map(drop)
             }
             Reset::Full => {
@@ -230,7 +237,23 @@ impl Backend for Postgres {
         hidden::is_busy(conn)
     }
 
-    const PATIENCE: Option<Duration> = None;
+    /// A round trip on a slow network. sqlx counts no `COPY`, so [`is_busy`](Self::is_busy) does not see one.
+    const PATIENCE: Option<Duration> = Some(Duration::from_millis(250));
+
+    async fn verify(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        // A `COPY` that was dropped leaves an end behind which sqlx takes for that of the next statement: from then on each answer is
+        // that of the statement before. So we ask for a word that nobody else asks for.
+        static ASKED: AtomicU64 = AtomicU64::new(0);
+        let word = format!("settled {}", ASKED.fetch_add(1, Ordering::Relaxed));
+        let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("SELECT '{word}'")))).await?;
+        let said = rows.first().map(|row| row.try_get_raw(0)).transpose()?;
+        match said.as_ref().map(PgValueRef::as_str) {
+            Some(Ok(said)) if said == word => Ok(()),
+            _ => Err(sqlx::Error::Protocol(
+                "the answer was another statement's: a COPY was dropped in the middle".into(),
+            )),
+        }
+    }
 
     fn classify(error: &dyn DatabaseError) -> Class {
         let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return Class::Query };
@@ -244,6 +267,9 @@ impl Backend for Postgres {
             "57P03" => Class::StartingUp,
             "53300" => Class::Overloaded,
             "57P01" | "57P02" | "57P05" | "25P03" | "25P04" => Class::Lost,
+            // sqlx believes in a prepared statement that the server has no more, or has with other columns, and will not learn better.
+            "26000" | "42P05" => Class::Protocol,
+            "0A000" if error.routine() == Some("RevalidateCachedQuery") => Class::Protocol,
             "3D000" => Class::Denied,
             code if code.starts_with("28") => Class::Denied,
             // PgBouncer on a start-up parameter; there is no connection yet.
@@ -286,7 +312,7 @@ impl Backend for Postgres {
         if is_pooled {
             limits(settings, statement_timeout.or(settings.statement_timeout)).for_each(&mut set);
         } else if let Some(limit) = statement_timeout {
-            set(("statement_timeout", milliseconds(limit)));
+            set(("statement_timeout", written(limit)));
         }
         Some(AssertSqlSafe(sql).into_sql_str())
     }
@@ -305,7 +331,7 @@ impl Backend for Postgres {
     const LIMITS_TRANSACTIONS: bool = true;
 
     async fn limit(conn: &mut PgConnection, _: &Session, statement_timeout: Duration) -> Result<(), sqlx::Error> {
-        let set = format!("SET statement_timeout = '{}'", milliseconds(statement_timeout));
+        let set = format!("SET statement_timeout = '{}'", written(statement_timeout));
         conn.execute(AssertSqlSafe(set)).await.map(drop)
     }
 
@@ -314,6 +340,10 @@ impl Backend for Postgres {
     }
 
     const SINGLE: bool = true;
+
+    fn lingers(_: &str) -> bool {
+        false
+    }
 
     executor_of_sqlx!();
 }
@@ -360,10 +390,15 @@ fn limits(settings: &DatabaseSettings, statement: Option<Duration>) -> impl Iter
         ("lock_timeout", settings.lock_timeout),
         ("idle_in_transaction_session_timeout", settings.idle_in_transaction_timeout),
     ];
-    limits.into_iter().filter_map(|(key, limit)| Some((key, milliseconds(limit?))))
+    limits.into_iter().filter_map(|(key, limit)| Some((key, written(limit?))))
 }
 
-/// As PostgreSQL reads it; never 0, which would mean no limit.
-fn milliseconds(limit: Duration) -> String {
-    format!("{}ms", limit.as_millis().clamp(1, i32::MAX as u128))
+/// As PostgreSQL reads it.
+fn written(limit: Duration) -> String {
+    format!("{}ms", milliseconds(limit))
+}
+
+/// As PostgreSQL takes it; never 0, which would mean no limit.
+fn milliseconds(limit: Duration) -> i64 {
+    i64::try_from(limit.as_millis()).unwrap_or(i64::MAX).clamp(1, i32::MAX.into())
 }
