@@ -76,7 +76,11 @@ impl Service {
         match told.recv_timeout(START_LIMIT) {
             Ok(url) => service.url = url,
             // Both streams ended, or it says nothing.
-            Err(_) => return Err(format!("the service did not start within {START_LIMIT:?}; it said:\n{}", service.said()).into()),
+            Err(_) => {
+                return Err(
+                    format!("the service did not start within {START_LIMIT:?}; it said:\n{}", service.said()).into()
+                );
+            }
         }
         Ok(service)
     }
