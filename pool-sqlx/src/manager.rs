@@ -237,19 +237,26 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         if link.track.is_garbled() {
             return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
         }
-        if link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw)) {
+        let unseen = link.track.is_unknown();
+        if link.track.is_running() || (unseen && DB::is_busy(&mut link.raw)) {
             if self.settings.before_connect.is_some() {
                 let fresh = self.fresh(&self.options).await?;
                 self.control.set(fresh).await;
             }
             DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
         }
-        match DB::PATIENCE.filter(|_| link.track.is_unknown()) {
+        match DB::PATIENCE.filter(|_| unseen) {
             None => DB::probe(&mut link.raw).await?,
             Some(patience) => match tokio::time::timeout(patience, DB::probe(&mut link.raw)).await {
                 Ok(clean) => clean?,
-                Err(_) => DB::interrupt(&mut link.raw, &link.state, &self.control).await?,
+                Err(_) => {
+                    DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
+                    DB::probe(&mut link.raw).await?;
+                }
             },
+        }
+        if unseen {
+            DB::verify(&mut link.raw).await?;
         }
         if link.track.is_changed() {
             DB::undo(&mut link.raw, &link.state, &self.settings).await?;

@@ -112,9 +112,13 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn is_busy(conn: &mut Self::Connection) -> bool;
 
-    /// How long the probe of a connection may take of which not everything was seen; then what still runs is ended with it.
+    /// How long the probe of a connection may take of which not everything was seen; then what still runs is stopped.
     #[doc(hidden)]
     const PATIENCE: Option<Duration>;
+
+    /// Makes sure, after the probe, that a connection of which not everything was seen can be lent again. An error closes it.
+    #[doc(hidden)]
+    fn verify(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Says what an error of the database means.
     #[doc(hidden)]
@@ -171,6 +175,10 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     const SINGLE: bool;
 
+    /// Whether a statement of a harmless kind leaves something behind in the session that makes it a doubtful one. By keyword.
+    #[doc(hidden)]
+    fn lingers(sql: &str) -> bool;
+
     #[doc(hidden)]
     fn fetch_many<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Rows<'e, Self>;
     #[doc(hidden)]
@@ -221,17 +229,20 @@ mod sealed {
 /// The four methods of sqlx's `Executor`, so that generic code need not carry its `for<'c> &'c mut ..` bound around.
 macro_rules! executor_of_sqlx {
     () => {
-        fn fetch_many<'e>(
-            conn: &'e mut Self::Connection,
-            query: $crate::executor::Prepared<Self>,
-        ) -> $crate::backend::Rows<'e, Self> {
-            sqlx::Executor::fetch_many(conn, query)
-        }
         fn fetch_optional<'e>(
             conn: &'e mut Self::Connection,
             query: $crate::executor::Prepared<Self>,
         ) -> $crate::backend::Answer<'e, Option<Self::Row>> {
             sqlx::Executor::fetch_optional(conn, query)
+        }
+        $crate::backend::executor_of_sqlx!(without fetch_optional);
+    };
+    (without fetch_optional) => {
+        fn fetch_many<'e>(
+            conn: &'e mut Self::Connection,
+            query: $crate::executor::Prepared<Self>,
+        ) -> $crate::backend::Rows<'e, Self> {
+            sqlx::Executor::fetch_many(conn, query)
         }
         fn prepare_with<'e>(
             conn: &'e mut Self::Connection,

@@ -1,13 +1,15 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
-use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse, tls, without_brackets};
+use super::{Answer, Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse, tls, without_brackets};
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server, config::without_unread, dial::dial,
+    executor::Prepared,
 };
+use futures_util::TryStreamExt;
 use sqlx::{
     AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
-    mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode},
+    mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow, MySqlSslMode},
 };
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
@@ -172,6 +174,14 @@ impl Backend for MySql {
     /// A round trip on a slow network.
     const PATIENCE: Option<Duration> = Some(Duration::from_millis(250));
 
+    async fn verify(_: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+        // `autocommit`, a lock by name, a temporary table, a variable: there is no statement that takes all of them back, and sqlx does
+        // not speak the protocol's own reset.
+        Err(sqlx::Error::Protocol(
+            "not everything that was done in the session was seen: the connection is closed".into(),
+        ))
+    }
+
     fn classify(error: &dyn DatabaseError) -> Class {
         let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() else { return Class::Query };
         match error.number() {
@@ -232,21 +242,53 @@ impl Backend for MySql {
         session: &Session,
         settings: &DatabaseSettings,
     ) -> Result<(), sqlx::Error> {
-        // Zero is no limit.
-        Self::limit(conn, session, settings.statement_timeout.unwrap_or_default()).await
+        let set = match settings.statement_timeout {
+            Some(limit) => session.flavour.limit(limit),
+            // The server's own.
+            None => format!("{} = DEFAULT", session.flavour.key()),
+        };
+        conn.execute(AssertSqlSafe(format!("SET SESSION {set}"))).await.map(drop)
     }
 
     const SINGLE: bool = true;
 
-    executor_of_sqlx!();
+    fn lingers(sql: &str) -> bool {
+        // A temporary table, a lock by name, a variable of the session.
+        const LEFT: [&str; 4] = ["temporary", "get_lock", ":=", "into @"];
+        LEFT.iter().any(|left| sql.as_bytes().windows(left.len()).any(|text| text.eq_ignore_ascii_case(left.as_bytes())))
+    }
+
+    fn fetch_optional<'e>(conn: &'e mut MySqlConnection, query: Prepared<MySql>) -> Answer<'e, Option<MySqlRow>> {
+        // sqlx goes home with the first row, whatever the server still does: the next user would wait for its end. The end of an
+        // answer of one row comes with it.
+        let mut answer = conn.fetch_many(query);
+        Box::pin(async move {
+            let mut first = None;
+            while let Some(item) = answer.try_next().await? {
+                first = first.or(item.right());
+            }
+            Ok(first)
+        })
+    }
+
+    executor_of_sqlx!(without fetch_optional);
 }
 
 impl Flavour {
-    /// The assignment that limits statements.
-    fn limit(self, limit: Duration) -> String {
+    /// The variable that limits statements.
+    fn key(self) -> &'static str {
         match self {
-            Self::MySql => format!("max_execution_time = {}", limit.as_millis()),
-            Self::MariaDb => format!("max_statement_time = {}", limit.as_secs_f64()),
+            Self::MySql => "max_execution_time",
+            Self::MariaDb => "max_statement_time",
+        }
+    }
+
+    /// The assignment that limits statements; never to 0, which would mean no limit.
+    fn limit(self, limit: Duration) -> String {
+        let (key, limit) = (self.key(), limit.max(Duration::from_millis(1)));
+        match self {
+            Self::MySql => format!("{key} = {}", limit.as_millis()),
+            Self::MariaDb => format!("{key} = {}", limit.as_secs_f64()),
         }
     }
 }

@@ -160,6 +160,10 @@ impl Backend for Sqlite {
 
     const PATIENCE: Option<Duration> = None;
 
+    async fn verify(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
     fn classify(error: &dyn DatabaseError) -> Class {
         let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
         match (code, code & 0xff) {
@@ -210,6 +214,10 @@ impl Backend for Sqlite {
     }
 
     const SINGLE: bool = false;
+
+    fn lingers(_: &str) -> bool {
+        false
+    }
 
     executor_of_sqlx!();
 }
