@@ -1,6 +1,7 @@
 //! The metrics: every row of the conventions' table, and the numbers in it.
 
 use crate::collector::{self, Collector, Kind, Metric, Point};
+use futures_util::StreamExt;
 use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_sdk::metrics::{
@@ -449,6 +450,25 @@ async fn statements_are_measured_by_how_they_ended() {
     assert_eq!(ends(&metrics), expected);
     let timeouts = |source| value(&metrics, "pool.statement.timeouts", Some(("source", source)));
     assert_eq!((timeouts("server"), timeouts("client")), (1., 1.));
+    let rows: Vec<_> = points(&metrics, "db.client.response.returned_rows").iter().map(|point| point.value).collect();
+    assert_eq!(rows, [3.]);
+}
+
+#[tokio::test]
+async fn a_stream_has_the_rows_that_were_read_and_is_cancelled_if_its_reader_goes() {
+    let reader = Reader::new();
+    let pool = SqlitePool::connect(sqlite(1, 0)).await.unwrap();
+    otel_0_33::install(&reader.provider, &pool);
+    let _never_begun = sqlx::query("values (0)").fetch(&pool);
+    let read: Vec<_> = sqlx::query("values (1), (2), (3)").fetch(&pool).collect().await;
+    assert_eq!(read.len(), 3);
+    let mut abandoned = sqlx::query("values (4), (5)").fetch(&pool);
+    abandoned.next().await.unwrap().unwrap();
+    drop(abandoned);
+
+    let metrics = reader.read();
+    let ends: Vec<_> = ends(&metrics).into_iter().map(|(_, error)| error).collect();
+    assert_eq!(ends, [None, Some("cancelled".into())]);
     let rows: Vec<_> = points(&metrics, "db.client.response.returned_rows").iter().map(|point| point.value).collect();
     assert_eq!(rows, [3.]);
 }
