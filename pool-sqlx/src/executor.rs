@@ -177,7 +177,7 @@ impl<DB: Backend> Prepared<DB> {
     /// Whether the statement leaves no transaction and no session setting behind, whatever comes of it.
     fn is_tidy(&self) -> bool {
         let extended = matches!(self.arguments, Ok(Some(_)));
-        is_tidy(self.sql.as_str(), DB::SINGLE && extended)
+        is_tidy(self.sql.as_str(), DB::SINGLE && extended) && !DB::lingers(self.sql.as_str())
     }
 }
 

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::StreamExt;
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, MySqlConn, MySqlPool, MySqlTx, Reset, TxOptions, sqlx};
+use pool_sqlx::{
+    DatabaseSettings, Error, ErrorKind, Isolation, MySqlConn, MySqlPool, MySqlTx, Reset, TxOptions, pooled, sqlx,
+};
 use sqlx::{
     Executor,
     migrate::{Migration, MigrationType, Migrator},
@@ -84,18 +86,27 @@ costs! {
         let mut tx = conn.begin().await.unwrap();
         tx.execute("insert into t values (1)").await.unwrap();
     }
-    a_begin_by_hand_is_rolled_back: CLEANED, |conn| {
+    // What went past us, or may have left something open: any doubt closes the connection.
+    a_begin_by_hand_is_rolled_back: REPLACED, |conn| {
         conn.execute("begin").await.unwrap();
         conn.execute("insert into t values (1)").await.unwrap();
     }
-    a_begin_behind_our_back_is_rolled_back: CLEANED, |conn| {
+    a_begin_behind_our_back_is_rolled_back: REPLACED, |conn| {
         (&mut **conn).execute("begin").await.unwrap();
         (&mut **conn).execute("insert into t values (1)").await.unwrap();
     }
-    a_transaction_of_sqlx_that_is_forgotten_is_rolled_back: CLEANED, |conn| {
+    a_transaction_of_sqlx_that_is_forgotten_is_rolled_back: REPLACED, |conn| {
         let mut tx = sqlx::Acquire::begin(conn).await.unwrap();
         (&mut *tx).execute("insert into t values (1)").await.unwrap();
         std::mem::forget(tx);
+    }
+    the_first_of_many_rows_costs_nothing: NOTHING, |conn| {
+        let many = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 200) select i, repeat('x', 2000) from n";
+        sqlx::query(many).fetch_one(conn).await.unwrap()
+    }
+    the_first_of_many_rows_behind_our_back_closes_the_connection: REPLACED, |conn| {
+        let many = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 200) select i, repeat('x', 2000) from n";
+        sqlx::query(many).fetch_one(conn.raw()).await.unwrap()
     }
     a_statement_dropped_on_its_way_closes_the_connection: REPLACED, |conn| {
         let sleep = sqlx::query("select sleep(60)").execute(conn);
@@ -120,6 +131,82 @@ async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
     sqlx::query("select 1").execute(&pool).await.unwrap();
     assert!(dropped.elapsed() < Duration::from_millis(500), "{:?}", dropped.elapsed());
     assert_eq!(active(&database), "0");
+}
+
+#[tokio::test]
+async fn the_first_of_many_rows_leaves_no_statement_running_for_the_next_user_to_wait_for() {
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    let many = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 200)
+        select i, repeat('x', 2000), if(i = 150, sleep(0.5), 0) from n";
+    for sql in [many, "select 1", "select 1 limit 1"] {
+        let first: i64 = sqlx::query_scalar(sql).fetch_one(&pool).await.unwrap();
+        assert_eq!((first, active(&database).as_str()), (1, "0"), "{sql}");
+        let asked = Instant::now();
+        sqlx::query("select 1").execute(&pool).await.unwrap();
+        assert!(asked.elapsed() < Duration::from_millis(300), "{sql}: {:?}", asked.elapsed());
+    }
+    assert_eq!((pool.status().totals.opened, pool.status().totals.resets), (1, 0));
+}
+
+#[tokio::test]
+async fn what_a_session_holds_is_never_seen_by_the_next_user() {
+    const NONE: &str = "none";
+    let locks = "select concat('', coalesce(is_used_lock('a'), 'none') = connection_id())";
+    for (left_behind, look, clean) in [
+        ("set autocommit = 0", "select if(@@autocommit, 'none', 'off')", NONE),
+        ("set @x = 5", "select if(@x is null, 'none', 'set')", NONE),
+        ("select @x := 5", "select if(@x is null, 'none', 'set')", NONE),
+        ("select 5 into @x", "select if(@x is null, 'none', 'set')", NONE),
+        ("set session sql_mode = 'ANSI'", "select if(@@sql_mode like '%ANSI_QUOTES%', 'ansi', 'none')", NONE),
+        ("select get_lock('a', 0)", locks, "0"),
+        (
+            "create temporary table t (n varchar(10)) as select 'theirs' as n",
+            "select coalesce(max(n), 'none') from t",
+            NONE,
+        ),
+        ("lock tables t write", "select concat('', count(*)) from u", "0"),
+    ] {
+        for raw in [false, true] {
+            let database = database();
+            database.sql("create table u (n bigint)").unwrap();
+            let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+            let mut conn = pool.acquire().await.unwrap();
+            match raw {
+                false => conn.execute(left_behind).await.unwrap(),
+                true => conn.raw().execute(left_behind).await.unwrap(),
+            };
+            drop(conn);
+            let seen: String =
+                sqlx::query_scalar(look).fetch_one(&pool).await.unwrap_or_else(|e| panic!("{left_behind}: {e}"));
+            assert_eq!((seen.as_str(), pool.status().totals.opened), (clean, 2), "{left_behind}, raw: {raw}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pool_without_a_limit_gives_a_function_s_limit_back_to_the_server_s_own() {
+    let database = database();
+    let (time, set) = match is_mysql() {
+        true => ("select cast(@@max_execution_time / 1000 as double)", "set global max_execution_time = 900000"),
+        false => ("select cast(@@max_statement_time as double)", "set global max_statement_time = 900"),
+    };
+    database.sql(set).unwrap();
+    let pool = MySqlPool::connect(settings(&database).with_statement_timeout(None)).await.unwrap();
+    let show = || sqlx::query_scalar::<_, f64>(time);
+    assert_eq!(show().fetch_one(&pool).await.unwrap(), 900.0);
+    #[pooled(statement_timeout = "77s")]
+    async fn longer(conn: &mut sqlx::MySqlConnection, time: &'static str) -> Result<f64, Error> {
+        Ok(sqlx::query_scalar(time).fetch_one(conn).await?)
+    }
+    assert_eq!(longer(pool.clone(), time).await.unwrap(), 77.0);
+    let mut conn = pool.acquire().await.unwrap();
+    let tx = conn.begin_with(TxOptions::new().statement_timeout(Duration::from_micros(1))).await.unwrap();
+    tx.rollback().await.unwrap();
+    drop(conn);
+    let after = show().fetch_one(&pool).await;
+    database.sql(&set.replace("900000", "0").replace("900", "0")).unwrap();
+    assert_eq!(after.unwrap(), 900.0);
 }
 
 #[tokio::test]
