@@ -1,6 +1,6 @@
 //! What it costs to be watched, as ratios taken side by side: `cargo run --release -p tests --example cost`.
 //!
-//! Takes half a minute on two cores. On SQLite in memory, whose `select 1` is the shortest there is, and on a scratch PostgreSQL by its Unix
+//! Takes a quarter of a minute. On SQLite in memory, whose `select 1` is the shortest there is, and on a scratch PostgreSQL by its Unix
 //! socket, which is the nearest that a server can be: over a network everything here is a smaller share.
 
 use opentelemetry::trace::TracerProvider;
