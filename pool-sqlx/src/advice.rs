@@ -289,7 +289,7 @@ fn waits(facts: &Facts<'_>) -> Option<Advice> {
         return None;
     }
     let mut finding = format!(
-        "{} of {} acquires waited, one in a hundred for {} or longer",
+        "{} of {} acquires waited, one in a hundred for about {} or longer",
         share(totals.waited as f64 / totals.acquired as f64),
         totals.acquired,
         short(timings.acquire_wait.quantile(0.99)?),
@@ -488,7 +488,7 @@ mod tests {
         }
         let advice = pool.advice();
         let [waits] = &advice[..] else { panic!("{advice:?}") };
-        assert!(waits.finding.starts_with("50 % of 200 acquires waited, one in a hundred for "), "{waits}");
+        assert!(waits.finding.starts_with("50 % of 200 acquires waited, one in a hundred for about "), "{waits}");
         assert!(waits.finding.contains("all 1 connections were in use for"), "{waits}");
         assert!(waits.reason.contains("advice.rs:"), "it names the place: {waits}");
     }

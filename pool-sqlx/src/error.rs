@@ -402,7 +402,7 @@ impl fmt::Display for Error {
             }
             Cause::StatementTimeout { limit, source: None } => write!(
                 line,
-                "the server fell silent: no answer within statement_timeout = {limit:?} and a margin; the connection is given up"
+                "the server gave no answer within statement_timeout = {limit:?} and a margin; the connection is given up"
             ),
             Cause::Overdue { limit } => write!(
                 line,

@@ -45,6 +45,8 @@ pub(crate) struct Track {
     garbled: bool,
     /// The server is gone.
     lost: bool,
+    /// A statement of which it did not keep the time has no answer: it may be gone, or at work.
+    silent: bool,
     /// We changed a setting of the session for this loan.
     changed: bool,
 }
@@ -73,6 +75,10 @@ impl Track {
 
     pub(crate) fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// The server does not answer.
@@ -618,7 +624,7 @@ fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> s
         // The server knows nothing of this limit. What still runs is cancelled when the connection goes back.
         return Error::overdue(limit, status).into();
     }
-    track.lost = true;
+    track.silent = true;
     Error::statement_timeout(limit, status, None).into()
 }
 

@@ -10,7 +10,7 @@ use crate::{
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr, pool::PoolConnectionMetadata};
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, watch};
 
 /// The manager of [`Pool`](crate::Pool).
@@ -51,11 +51,12 @@ impl<DB: Backend> Sqlx<DB> {
         // What was guessed has to agree with the rest, too.
         settings.validate()?;
         let options = DB::configure(&settings, settings.statement_timeout)?;
+        let settings = Arc::new(settings);
         Ok(Self {
-            control: Control::new(options.clone()),
+            control: Control::new(Arc::clone(&settings), options.clone()),
             tally: Arc::new(Tally::new(DB::place(&options), DB::SYSTEM)),
             options,
-            settings: Arc::new(settings),
+            settings,
             anchor: Mutex::new(None),
             closing: watch::Sender::new(false),
         })
@@ -139,6 +140,7 @@ impl<DB: Backend> Sqlx<DB> {
         self.ensure_anchor().await?;
         let options = self.fresh(&self.options).await?;
         let mut raw = dial::<DB>(&options).await?;
+        self.control.known(&options);
         let state = DB::on_connect(&mut raw, &self.settings).await?;
         self.tally.set_system(DB::system(&state));
         if DB::is_swallowed(&state) && self.tally.swallowed() {
@@ -164,6 +166,21 @@ impl<DB: Backend> Sqlx<DB> {
             settings: Arc::clone(&self.settings),
             tally: Arc::clone(&self.tally),
         })
+    }
+
+    /// Ends the statement of a connection that gave no answer in time, and says what that tells of the server: one that takes the
+    /// cancellation is alive.
+    async fn give_up(&self, link: &mut Link<DB>) -> sqlx::Error {
+        // Less than the pool gives us, for of its own limit it learns nothing.
+        let limit = self.settings.pool.reset_timeout / 5 * 4;
+        let is_ours_to_cancel = self.settings.pooler == Pooler::Direct && self.tally.place().host.is_some();
+        match tokio::time::timeout(limit, DB::interrupt(&mut link.raw, &link.state, &self.control)).await {
+            Ok(Err(error)) => error,
+            Err(_) if is_ours_to_cancel => io::Error::new(io::ErrorKind::TimedOut, "the server does not answer").into(),
+            Ok(Ok(())) | Err(_) => {
+                sqlx::Error::Protocol("a statement did not end in time: the connection is closed".into())
+            }
+        }
     }
 
     async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
@@ -237,12 +254,11 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         if link.track.is_garbled() {
             return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
         }
+        if link.track.is_silent() {
+            return Err(self.give_up(link).await);
+        }
         let unseen = link.track.is_unknown();
         if link.track.is_running() || (unseen && DB::is_busy(&mut link.raw)) {
-            if self.settings.before_connect.is_some() {
-                let fresh = self.fresh(&self.options).await?;
-                self.control.set(fresh).await;
-            }
             DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
         }
         match DB::PATIENCE.filter(|_| unseen) {
@@ -266,7 +282,13 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         Ok(())
     }
 
-    async fn close(&self, link: Link<DB>) {
+    async fn close(&self, mut link: Link<DB>) {
+        if link.track.is_running() || link.track.is_unknown() {
+            // The server reads no goodbye before its statement has ended, and its session takes up room until then: so does the slot, and
+            // after `reset_timeout` the connection counts as abandoned.
+            DB::deadline(&link.state, Some(Duration::ZERO));
+            let _ = link.raw.ping().await;
+        }
         // The server notices a lost connection by itself; there is nobody to tell about the failed goodbye.
         let _ = link.raw.close().await;
     }

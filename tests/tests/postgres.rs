@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::{FutureExt, StreamExt};
-use pool_sqlx::{CloseReason, DatabaseSettings, Error, ErrorKind, ListenEvent, PgConn, PgPool, Reset, Secret, Verdict};
+use pool_sqlx::{
+    CloseReason, DatabaseSettings, Error, ErrorKind, Health, ListenEvent, PgConn, PgPool, Pooler, Reset, Secret,
+    Verdict,
+};
 use sqlx::{
     ConnectOptions, Connection, Executor,
     migrate::{Migration, MigrationType, Migrator},
@@ -10,7 +13,10 @@ use sqlx::{
     testing::{TestArgs, TestFn},
 };
 use std::{
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tests::{
@@ -737,4 +743,88 @@ async fn a_table_that_was_altered_troubles_each_connection_once() {
     ask().await.map(drop).unwrap_err();
     ask().await.unwrap();
     assert_eq!(pool.status().totals.opened, 2);
+}
+
+#[tokio::test]
+async fn a_statement_that_was_given_a_longer_limit_by_hand_costs_its_connection_and_no_other() {
+    let database = Postgres::shared().database().unwrap();
+    let limits = settings(database.url()).with_pool_size(3u32).with_statement_timeout(Duration::from_millis(200));
+    let pool = PgPool::connect(limits).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("set local statement_timeout = '60s'").await.unwrap();
+    let error = Error::from(tx.execute("select pg_sleep(60)").await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
+    drop(tx);
+    while pool.status().totals.closed() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let status = pool.status();
+    assert_eq!((status.health, status.totals.closed(), status.idle), (Health::Warm, 1, 2));
+    let active = "select count(*) from pg_stat_activity where datname = current_database() and query like '%pg_sleep%' and pid <> pg_backend_pid()";
+    assert_eq!(database.psql(active).unwrap(), "0", "it was cancelled");
+}
+
+/// What the server knows nothing of cannot be cancelled: it is waited for, and then counted.
+#[tokio::test]
+async fn a_connection_whose_statement_cannot_be_ended_is_abandoned_before_another_takes_its_place() {
+    let database = Postgres::shared().database().unwrap();
+    let limits = settings(database.url()).with_pool_size(2u32).with_reset_timeout(Duration::from_millis(100));
+    let pool = PgPool::connect(limits.with_pooler(Pooler::Prepared)).await.unwrap();
+    for round in 1..=3 {
+        for _ in 0..2 {
+            let sleep = sqlx::query("select pg_sleep(5)").execute(&pool);
+            let _ = tokio::time::timeout(Duration::from_millis(50), sleep).await;
+        }
+        let (backends, status) = (database.backends().unwrap(), pool.status());
+        assert!(backends <= 2 + status.abandoned as usize, "{backends} backends, round {round}: {status}");
+    }
+    assert!(pool.status().abandoned > 0, "{}", pool.status());
+}
+
+#[tokio::test]
+async fn passwords_for_cancels_are_asked_for_once_for_all_and_done_without_if_nobody_gives_one() {
+    const MANY: u32 = 10;
+    let database = Postgres::shared().database().unwrap();
+    for fails in [false, true] {
+        let (asked, connected) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (asks, is_connected) = (Arc::clone(&asked), Arc::clone(&connected));
+        let limits = settings(database.url()).with_pool_size(MANY).with_before_connect(move || {
+            asks.fetch_add(1, Ordering::Relaxed);
+            let fails = fails && is_connected.load(Ordering::Relaxed);
+            async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if fails { Err("no password today".into()) } else { Ok(Secret::new("any")) }
+            }
+        });
+        let pool = PgPool::connect(limits).await.unwrap();
+        connected.store(true, Ordering::Relaxed);
+        let before = asked.load(Ordering::Relaxed);
+        let sleepers = (0..MANY).map(|_| async {
+            let mut conn = pool.acquire().await.unwrap();
+            let sleep = sqlx::query("select pg_sleep(60)").execute(&mut conn);
+            tokio::time::timeout(Duration::from_millis(300), sleep).await.unwrap_err();
+        });
+        futures_util::future::join_all(sleepers).await;
+        let dropped = Instant::now();
+        let conns = futures_util::future::join_all((0..MANY).map(|_| pool.acquire())).await;
+        assert!(
+            conns.iter().all(Result::is_ok) && dropped.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            dropped.elapsed()
+        );
+        let asked = asked.load(Ordering::Relaxed) - before;
+        assert!((1..=4).contains(&asked), "asked {asked} times to cancel {MANY} statements");
+        assert_eq!(pool.status().totals.opened, u64::from(MANY), "all were kept, fails: {fails}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_below_what_the_server_can_count_is_the_shortest_it_can() {
+    let database = Postgres::shared().database().unwrap();
+    for (asked, shown) in [(Duration::from_micros(1), "1ms"), (Duration::from_secs(40 * 86_400), "2147483647ms")] {
+        let pool = PgPool::connect(settings(database.url()).with_statement_timeout(asked)).await.unwrap();
+        let said = pool.acquire().await.unwrap().fetch_one("show statement_timeout").await;
+        assert_eq!(sqlx::Row::get::<String, _>(&said.unwrap(), 0), shown);
+        assert!(!pool.advice().iter().any(|advice| advice.to_string().contains("pooler")), "{:?}", pool.advice());
+    }
 }
