@@ -819,12 +819,24 @@ async fn passwords_for_cancels_are_asked_for_once_for_all_and_done_without_if_no
 }
 
 #[tokio::test]
-async fn a_limit_below_what_the_server_can_count_is_the_shortest_it_can() {
-    let database = Postgres::shared().database().unwrap();
-    for (asked, shown) in [(Duration::from_micros(1), "1ms"), (Duration::from_secs(40 * 86_400), "2147483647ms")] {
-        let pool = PgPool::connect(settings(database.url()).with_statement_timeout(asked)).await.unwrap();
-        let said = pool.acquire().await.unwrap().fetch_one("show statement_timeout").await;
-        assert_eq!(sqlx::Row::get::<String, _>(&said.unwrap(), 0), shown);
-        assert!(!pool.advice().iter().any(|advice| advice.to_string().contains("pooler")), "{:?}", pool.advice());
+async fn who_listens_on_a_connection_on_loan_does_not_trouble_the_next_user() {
+    let hidden = "do $$ begin execute 'listen tracks'; end $$";
+    for (listen, raw) in
+        [("listen tracks", false), ("/* app */ listen tracks", false), ("listen tracks", true), (hidden, false)]
+    {
+        let database = Postgres::shared().database().unwrap();
+        let pool = PgPool::connect(settings(database.url())).await.unwrap();
+        sqlx::query("select 2 + $1").bind(1).execute(&pool).await.unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        match raw {
+            true => conn.raw().execute(listen).await.unwrap(),
+            false => conn.execute(listen).await.unwrap(),
+        };
+        drop(conn);
+        sqlx::query("select 1").execute(&pool).await.unwrap();
+        database.psql("notify tracks").unwrap();
+        // A session that listened would have the notification before this statement's answer.
+        let answer: i32 = sqlx::query_scalar("select 2 + $1").bind(1).fetch_one(&pool).await.unwrap();
+        assert_eq!(answer, 3, "{listen}");
     }
 }

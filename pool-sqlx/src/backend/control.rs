@@ -1,24 +1,37 @@
 //! The one connection at a time that may be opened beside the pool's, to end what nobody waits for any more.
 
 use super::{Backend, Options};
-use std::sync::{Mutex, PoisonError};
-use tokio::sync::{Mutex as Queue, MutexGuard};
+use crate::DatabaseSettings;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::{
+    sync::{Mutex as Queue, MutexGuard},
+    time::timeout,
+};
 
 /// Where those queue whose statement is to be ended. Whoever has the turn ends it for all who wait: a hundred cancelled requests cost
 /// a connect or two.
 pub struct Control<DB: Backend> {
+    settings: Arc<DatabaseSettings>,
     options: Queue<Options<DB>>,
-    waiting: Mutex<Vec<u64>>,
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+struct Waiting {
+    session: u64,
+    /// Somebody was about to end its statement and gave up: that may still happen at any time.
+    doubtful: bool,
 }
 
 impl<DB: Backend> Control<DB> {
-    pub(crate) fn new(options: Options<DB>) -> Self {
-        Self { options: Queue::new(options), waiting: Mutex::new(Vec::new()) }
+    pub(crate) fn new(settings: Arc<DatabaseSettings>, options: Options<DB>) -> Self {
+        Self { settings, options: Queue::new(options), waiting: Mutex::new(Vec::new()) }
     }
 
-    /// What the next connect is made with.
-    pub(crate) async fn set(&self, options: Options<DB>) {
-        *self.options.lock().await = options;
+    /// What a connect of the pool was made with, in case that nobody gives a password when the next turn wants one.
+    pub(crate) fn known(&self, options: &Options<DB>) {
+        if let Ok(mut known) = self.options.try_lock() {
+            known.clone_from(options);
+        }
     }
 
     /// Waits for the turn to end the statement of a session. `None`: somebody had the turn and has done it.
@@ -26,36 +39,70 @@ impl<DB: Backend> Control<DB> {
     /// Dropped while it waits, the session is ended by nobody any more: its connection is about to be closed, and its number may be
     /// another's by then.
     pub(crate) async fn turn(&self, session: u64) -> Option<Turn<'_, DB>> {
-        self.with(|waiting| waiting.push(session));
+        self.with(|waiting| waiting.push(Waiting { session, doubtful: false }));
         let place = Place { control: self, session };
         let options = self.options.lock().await;
-        self.with(|waiting| waiting.contains(&session)).then_some(Turn { options, place })
+        let mine = self.with(|waiting| waiting.iter().find(|one| one.session == session).map(|one| one.doubtful));
+        mine.map(|doubtful| Turn { options, place, doubtful, hit: Vec::new() })
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Vec<u64>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut Vec<Waiting>) -> T) -> T {
         look(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// The right to open a control connection.
+///
+/// Dropped between [`sessions`](Self::sessions) and [`done`](Self::done), it leaves those sessions in doubt.
 pub(crate) struct Turn<'c, DB: Backend> {
     options: MutexGuard<'c, Options<DB>>,
     place: Place<'c, DB>,
+    doubtful: bool,
+    hit: Vec<u64>,
 }
 
 impl<DB: Backend> Turn<'_, DB> {
-    pub(crate) fn options(&self) -> &Options<DB> {
+    /// What to connect with, once for all who wait: with the password of this moment, or with the last that was known if there is none
+    /// within half of `reset_timeout`.
+    pub(crate) async fn options(&mut self) -> &Options<DB> {
+        let settings = &self.place.control.settings;
+        if let Some(before_connect) = &settings.before_connect
+            && let Ok(Ok(password)) = timeout(settings.pool.reset_timeout / 2, before_connect.password()).await
+            && let Some(fresh) = DB::with_password(&self.options, password.expose())
+        {
+            *self.options = fresh;
+        }
         &self.options
     }
 
     /// All who wait at this moment, oneself included. To be asked for when the connection is there, for it takes time.
-    pub(crate) fn sessions(&self) -> Vec<u64> {
-        self.place.control.with(|waiting| waiting.clone())
+    pub(crate) fn sessions(&mut self) -> &[u64] {
+        self.hit = self.place.control.with(|waiting| waiting.iter().map(|one| one.session).collect());
+        &self.hit
     }
 
-    /// Their statements were ended.
-    pub(crate) fn done(&self, sessions: &[u64]) {
-        self.place.control.with(|waiting| waiting.retain(|session| !sessions.contains(session)));
+    /// Their statements were ended. An error: what somebody before us began may still hit the session, which is of no use any more.
+    pub(crate) fn done(mut self) -> Result<(), sqlx::Error> {
+        let hit = std::mem::take(&mut self.hit);
+        // Those in doubt have to hear of it.
+        self.place.control.with(|waiting| waiting.retain(|one| one.doubtful || !hit.contains(&one.session)));
+        match self.doubtful {
+            false => Ok(()),
+            true => Err(sqlx::Error::Protocol(
+                "a cancel was given up on its way and may still arrive: the connection is closed".into(),
+            )),
+        }
+    }
+}
+
+impl<DB: Backend> Drop for Turn<'_, DB> {
+    fn drop(&mut self) {
+        let hit = std::mem::take(&mut self.hit);
+        self.place.control.with(|waiting| {
+            for one in waiting {
+                one.doubtful |= hit.contains(&one.session);
+            }
+        });
     }
 }
 
@@ -67,7 +114,7 @@ struct Place<'c, DB: Backend> {
 
 impl<DB: Backend> Drop for Place<'_, DB> {
     fn drop(&mut self) {
-        self.control.with(|waiting| waiting.retain(|session| *session != self.session));
+        self.control.with(|waiting| waiting.retain(|one| one.session != self.session));
     }
 }
 
@@ -77,31 +124,48 @@ mod tests {
     use futures_util::FutureExt;
 
     fn control() -> Control<sqlx::Sqlite> {
-        Control::new(Options::<sqlx::Sqlite>::default())
+        let settings = DatabaseSettings::new("sqlite::memory:").expect("a url");
+        Control::new(Arc::new(settings), Options::<sqlx::Sqlite>::default())
     }
 
     #[tokio::test]
     async fn the_turn_of_one_serves_all_who_wait() {
         let control = control();
-        let first = control.turn(1).await.expect("nobody was before");
+        let mut first = control.turn(1).await.expect("nobody was before");
         let (mut second, mut third) = (Box::pin(control.turn(2)), Box::pin(control.turn(3)));
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
         assert_eq!(first.sessions(), [1, 2, 3]);
-        first.done(&[1, 2]);
-        drop(first);
-        assert!(second.await.is_none(), "it was done for the second");
-        assert_eq!(third.await.expect("the third came too late for that").sessions(), [3]);
+        let mut fourth = Box::pin(control.turn(4));
+        assert!((&mut fourth).now_or_never().is_none());
+        assert!(first.done().is_ok());
+        assert!(second.await.is_none() && third.await.is_none(), "it was done for them");
+        assert_eq!(fourth.await.expect("the fourth came too late for that").sessions(), [4]);
     }
 
     #[tokio::test]
     async fn who_gives_up_waiting_is_ended_by_nobody() {
         let control = control();
-        let first = control.turn(1).await.expect("nobody was before");
+        let mut first = control.turn(1).await.expect("nobody was before");
         let mut second = Box::pin(control.turn(2));
         assert!((&mut second).now_or_never().is_none());
         drop(second);
         assert_eq!(first.sessions(), [1]);
         drop(first);
         assert_eq!(control.turn(3).await.expect("nobody is before").sessions(), [3]);
+    }
+
+    #[tokio::test]
+    async fn who_was_about_to_be_ended_when_the_turn_was_given_up_is_told() {
+        let control = control();
+        let mut first = control.turn(1).await.expect("nobody was before");
+        let (mut second, mut third) = (Box::pin(control.turn(2)), Box::pin(control.turn(3)));
+        assert!((&mut second).now_or_never().is_none());
+        assert_eq!(first.sessions(), [1, 2]);
+        assert!((&mut third).now_or_never().is_none());
+        drop(first);
+        let mut second = second.await.expect("nothing was done");
+        assert_eq!(second.sessions(), [2, 3]);
+        assert!(second.done().is_err(), "the first one's cancel may still hit it");
+        assert!(third.await.is_none(), "the second one's is done");
     }
 }

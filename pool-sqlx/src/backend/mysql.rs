@@ -153,14 +153,13 @@ impl Backend for MySql {
         control: &Control<MySql>,
     ) -> Result<(), sqlx::Error> {
         // A statement dropped in the middle of a packet breaks the connection for good, so it goes, and its statement with it.
-        if let Some(turn) = control.turn(session.id).await {
-            let mut control = dial::<MySql>(turn.options()).await?;
-            let sessions = turn.sessions();
-            for session in &sessions {
+        if let Some(mut turn) = control.turn(session.id).await {
+            let mut control = dial::<MySql>(turn.options().await).await?;
+            for session in turn.sessions() {
                 // It may have ended by itself.
                 let _ = control.execute(AssertSqlSafe(format!("KILL CONNECTION {session}"))).await;
             }
-            turn.done(&sessions);
+            turn.done()?;
             let _ = control.close().await;
         }
         Err(sqlx::Error::Protocol("a statement was dropped in the middle: the connection is closed".into()))
@@ -255,7 +254,8 @@ impl Backend for MySql {
     fn lingers(sql: &str) -> bool {
         // A temporary table, a lock by name, a variable of the session.
         const LEFT: [&str; 4] = ["temporary", "get_lock", ":=", "into @"];
-        LEFT.iter().any(|left| sql.as_bytes().windows(left.len()).any(|text| text.eq_ignore_ascii_case(left.as_bytes())))
+        LEFT.iter()
+            .any(|left| sql.as_bytes().windows(left.len()).any(|text| text.eq_ignore_ascii_case(left.as_bytes())))
     }
 
     fn fetch_optional<'e>(conn: &'e mut MySqlConnection, query: Prepared<MySql>) -> Answer<'e, Option<MySqlRow>> {
@@ -315,4 +315,28 @@ fn is_read(parameter: &str) -> bool {
         "timezone",
     ];
     READ.contains(&parameter) || parameter == "time-zone"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_is_so_short_that_it_becomes_none() {
+        let shortest = Duration::from_nanos(1);
+        assert_eq!(Flavour::MySql.limit(shortest), "max_execution_time = 1");
+        assert_eq!(Flavour::MariaDb.limit(shortest), "max_statement_time = 0.001");
+    }
+
+    #[test]
+    fn what_a_harmless_statement_leaves_in_the_session_is_known_by_its_words() {
+        fn check(sql: &str, expected: bool) {
+            assert_eq!(MySql::lingers(sql), expected, "{sql}");
+        }
+        check("CREATE TEMPORARY TABLE t (n int)", true);
+        check("select Get_Lock('a', 1)", true);
+        check("select @n := n from t", true);
+        check("select n INTO @n from t", true);
+        check("select @@max_statement_time, 'a@b.example' from t where n = ?", false);
+    }
 }

@@ -223,13 +223,12 @@ impl Backend for Postgres {
             Ok(Err(error)) => return Err(error),
             Err(_) => {}
         }
-        let Some(turn) = control.turn(u64::from(pid.unsigned_abs())).await else { return Ok(()) };
-        let mut control = dial::<Postgres>(turn.options()).await?;
-        let sessions = turn.sessions();
-        let pids = sessions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let Some(mut turn) = control.turn(u64::from(pid.unsigned_abs())).await else { return Ok(()) };
+        let mut control = dial::<Postgres>(turn.options().await).await?;
+        let pids = turn.sessions().iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
         control.execute(AssertSqlSafe(cancel)).await?;
-        turn.done(&sessions);
+        turn.done()?;
         control.close().await
     }
 
@@ -242,10 +241,11 @@ impl Backend for Postgres {
 
     async fn verify(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         // A `COPY` that was dropped leaves an end behind which sqlx takes for that of the next statement: from then on each answer is
-        // that of the statement before. So we ask for a word that nobody else asks for.
+        // that of the statement before. So we ask for a word that nobody else asks for. And a notification that comes later, for a
+        // LISTEN that nobody saw, would break the next user's connection.
         static ASKED: AtomicU64 = AtomicU64::new(0);
         let word = format!("settled {}", ASKED.fetch_add(1, Ordering::Relaxed));
-        let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("SELECT '{word}'")))).await?;
+        let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("UNLISTEN *; SELECT '{word}'")))).await?;
         let said = rows.first().map(|row| row.try_get_raw(0)).transpose()?;
         match said.as_ref().map(PgValueRef::as_str) {
             Some(Ok(said)) if said == word => Ok(()),
