@@ -51,7 +51,7 @@ pub enum ListenEvent {
 ///
 /// It has a connection of its own, beside the pool's slots, to `listen_url` or else `url`. Each connect has `connection_timeout`, a
 /// heartbeat goes out every 5 s and is given 5 s, and between failed connects there are pauses from 100 ms up to a minute.
-/// When a heartbeat fails, the pool tests one of its idle connections too, so that it knows of a lost database before its users do.
+/// When it is lost, or a heartbeat fails, the pool tests one of its idle connections too, so that it knows of a lost database before its users do.
 ///
 /// # Example
 ///
@@ -200,8 +200,13 @@ impl Listening {
                             payload: heard.payload().to_owned(),
                         });
                     }
-                    Ok(None) => return "the connection was lost".to_owned(),
-                    Err(error) => return format!("the connection was lost: {error}"),
+                    lost => {
+                        pool.heartbeat_failed();
+                        return match lost {
+                            Err(error) => format!("the connection was lost: {error}"),
+                            Ok(_) => "the connection was lost".to_owned(),
+                        };
+                    }
                 },
                 _ = heartbeat.tick() => {
                     let lost = match timeout(HEARTBEAT, sqlx::query("SELECT 1").execute(&mut listener)).await {

@@ -52,6 +52,25 @@ async fn a_killed_connection_is_replaced_and_the_gap_is_told() {
 }
 
 #[tokio::test]
+async fn the_pool_hears_of_a_connection_that_is_killed() {
+    let database = Postgres::shared().database().unwrap();
+    // Nobody else finds out.
+    let pool = PgPool::connect(settings(database.url()).with_keepalive(None)).await.unwrap();
+    let mut listener = pool.listen(["tracks"]).unwrap();
+    assert_eq!(next(&mut listener).await, Some(ListenEvent::Resync));
+    let open = pool.status().open;
+    database
+        .psql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+        .unwrap();
+    let heard = async {
+        while pool.status().totals.closed() < u64::from(open) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3), heard).await.expect("the pool gave its connections up");
+}
+
+#[tokio::test]
 async fn closing_the_pool_ends_the_stream_and_dropping_it_ends_the_connection() {
     let database = Postgres::shared().database().unwrap();
     let pool = PgPool::connect_lazy(settings(database.url())).unwrap();
