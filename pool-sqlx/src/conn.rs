@@ -16,8 +16,8 @@ use std::{
 /// A connection on loan from a [`Pool`](crate::Pool): it goes back when dropped.
 ///
 /// Statements that run on `&mut conn` are watched: the connection then goes back without a round trip. Whatever needs sqlx's
-/// own connection gets it by `&mut *conn` or [`raw`](Self::raw); what is done there cannot be seen, so one round trip makes
-/// sure on return that no transaction was left open.
+/// own connection gets it by `&mut *conn` or [`raw`](Self::raw); what is done there cannot be seen, so two round trips make
+/// sure on return that no transaction and no answer was left behind (MySQL and MariaDB: the connection is closed).
 ///
 /// A watched statement that runs into `statement_timeout`, or whose server falls silent, ends with an error of ours inside
 /// sqlx's: `Error::from(error).kind()` is [`ErrorKind::StatementTimeout`](crate::ErrorKind::StatementTimeout). Only the time
@@ -79,7 +79,9 @@ impl<DB: Backend> Conn<DB> {
 
     /// sqlx's own connection, for what needs it: `COPY`, helpers written for sqlx, LISTEN (better not).
     ///
-    /// From here on the connection's state is unknown, which costs one round trip when it goes back.
+    /// From here on the connection's state is unknown, which costs two round trips when it goes back; with MySQL and MariaDB, where any
+    /// doubt means discard, it costs the connection. With SQLite `statement_timeout` does not hold for what runs here, as there is no
+    /// server to keep it.
     ///
     /// With `pooler = "prepared"` nothing is refused here that cannot work behind a pooler: a `SET`, a `LISTEN` or an advisory lock of the
     /// session stays on whichever server connection ran it, for strangers to meet. Use `SET LOCAL` and `pg_advisory_xact_lock` in a
@@ -105,7 +107,13 @@ impl<DB: Backend> Conn<DB> {
     }
 
     /// Takes the connection out of the pool for good, which may then open another in its place.
-    pub fn detach(self) -> DB::Connection {
+    ///
+    /// # Panics
+    ///
+    /// As [`raw`](Self::raw).
+    #[track_caller]
+    pub fn detach(mut self) -> DB::Connection {
+        self.raw();
         self.pooled.detach().raw
     }
 
@@ -116,12 +124,17 @@ impl<DB: Backend> Conn<DB> {
 
     /// Another `statement_timeout` than the pool's, until the connection goes back.
     pub(crate) async fn limit_statements(&mut self, limit: Duration, seen: Seen) -> Result<(), Error> {
-        if self.pooled.settings.pooler != Pooler::Direct && seen == Seen::Some {
-            return Err(Error::pooler(
+        let Link { state, settings, .. } = &*self.pooled;
+        match seen {
+            Seen::Some if settings.pooler != Pooler::Direct || DB::is_swallowed(state) => Err(Error::pooler(
                 "refused: behind a pooler a statement_timeout of its own needs a connection that is watched; take &mut PgConn or \
                  &mut PgTx",
-            ));
-        }
+            )),
+            Seen::Some if DB::KEEPS_DEADLINES => Err(Error::pooler(
+                "refused: with SQLite a statement_timeout needs a connection that is watched; take &mut SqliteConn or &mut SqliteTx",
+            )),
+            _ => Ok(()),
+        }?;
         Ok(self.link().limit(limit, seen).await?)
     }
 

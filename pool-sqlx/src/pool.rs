@@ -272,7 +272,8 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// A pool of sqlx's own to the same database, with the same limits, for libraries that insist on one.
     ///
     /// Its connections are beside this pool's: the server may see up to `connections` more. Nothing of what this pool does for its
-    /// users holds there, and nothing is counted. It takes the password of the url, not of `before_connect`.
+    /// users holds there, and nothing is counted. It takes the password of the url, not of `before_connect`. With SQLite, which has no
+    /// server to keep it, `statement_timeout` does not hold there.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@
 mod common;
 
 use common::File;
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, SqlitePool, Verdict};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, SqliteConn, SqlitePool, Verdict, pooled};
 use sqlx::{
     ConnectOptions,
     migrate::{Migration, MigrationType, Migrator},
@@ -149,4 +149,25 @@ async fn a_database_of_sqlx_s_own_test_is_lent_from_by_our_pool(theirs: sqlx::Sq
     assert_eq!(sqlx::query_scalar::<_, i64>("select n from t").fetch_one(&theirs).await?, 7);
     assert!(pool.close().await.still_held.is_empty());
     Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_that_nobody_would_keep_is_refused() {
+    #[pooled(statement_timeout = "100ms")]
+    async fn unwatched(conn: &mut sqlx::SqliteConnection) -> Result<(), Error> {
+        sqlx::query("select 1").execute(conn).await?;
+        Ok(())
+    }
+    #[pooled(statement_timeout = "100ms")]
+    async fn watched(conn: &mut SqliteConn) -> Result<(), Error> {
+        sqlx::query("with recursive c(n) as (select 1 union all select n + 1 from c) select count(*) from c")
+            .execute(conn)
+            .await?;
+        Ok(())
+    }
+    let pool = SqlitePool::connect(memory()).await.unwrap();
+    let error = unwatched(pool.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("&mut SqliteConn"), "{error}");
+    assert_eq!(watched(pool).await.unwrap_err().kind(), ErrorKind::StatementTimeout);
 }
