@@ -782,6 +782,35 @@ mod tests {
         assert!(!track.is_clean());
     }
 
+    #[test]
+    fn a_transaction_is_astray_until_its_beginning_and_its_end_have_an_answer() {
+        let mut track = Track::default();
+        assert!(!track.begins(), "there is none around it");
+        assert!(track.is_astray() && !track.is_clean(), "dropped here, it may be open");
+        track.begun();
+        assert!(!track.is_astray() && !track.is_clean());
+        assert!(track.begins(), "a savepoint");
+        track.begun();
+        track.abandoned();
+        assert!(!track.is_astray(), "its rollback is on its way, and the outer one is known");
+        track.conflict = true;
+        track.abandoned();
+        assert!(track.is_astray());
+        track.settled();
+        track.begins();
+        assert!(!track.is_conflict(), "that was another transaction's");
+        track.begun();
+        track.ended();
+        assert!(track.is_clean());
+    }
+
+    #[test]
+    fn first_words_are_found_behind_comments_and_in_every_part() {
+        let words = |sql| first_words(sql).collect::<Vec<_>>();
+        assert_eq!(words("/* app */ LISTEN tracks"), ["LISTEN"]);
+        assert_eq!(words("select 1; -- x\n discard all;"), ["select", "discard", ""]);
+    }
+
     #[cfg(feature = "postgres")]
     fn two_seconds() -> Clock {
         let statement_timeout = Some(Duration::from_secs(2));
