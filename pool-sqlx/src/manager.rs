@@ -10,7 +10,14 @@ use crate::{
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr, pool::PoolConnectionMetadata};
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::{Mutex, watch};
 
 /// The manager of [`Pool`](crate::Pool).
@@ -21,6 +28,8 @@ pub(crate) struct Sqlx<DB: Backend> {
     anchor: Mutex<Option<DB::Connection>>,
     /// Ends what nobody waits for any more.
     control: Control<DB>,
+    /// Whether a connect has proved that statements are kept apart.
+    unmixed: AtomicBool,
     /// What is counted here, for those who watch.
     tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
@@ -58,6 +67,7 @@ impl<DB: Backend> Sqlx<DB> {
             options,
             settings,
             anchor: Mutex::new(None),
+            unmixed: AtomicBool::new(false),
             closing: watch::Sender::new(false),
         })
     }
@@ -143,14 +153,7 @@ impl<DB: Backend> Sqlx<DB> {
         self.control.known(&options);
         let state = DB::on_connect(&mut raw, &self.settings).await?;
         self.tally.set_system(DB::system(&state));
-        if DB::is_swallowed(&state) && self.tally.swallowed() {
-            let (name, limit) = (&self.settings.pool.name, self.settings.statement_timeout.unwrap_or_default());
-            tracing::warn!(
-                target: "pool",
-                "pool {name}: the server did not take statement_timeout = {limit:?}; is there a pooler in between? set pooler, or it \
-                 will mix statements up; until then the limit is kept by the client, and nothing is cancelled on the server"
-            );
-        }
+        self.refuse_mixing(&mut raw, &state, &options).await?;
         if self.settings.pooler == Pooler::Direct && self.tally.wants_server() {
             // What cannot be asked gives no advice.
             if let Ok(Some(server)) = DB::limits_of(&mut raw).await {
@@ -166,6 +169,44 @@ impl<DB: Backend> Sqlx<DB> {
             settings: Arc::clone(&self.settings),
             tally: Arc::clone(&self.tally),
         })
+    }
+
+    /// Refuses a pooler that the settings do not name, or name wrongly: it would answer with the rows of others.
+    async fn refuse_mixing(
+        &self,
+        raw: &mut DB::Connection,
+        state: &DB::State,
+        options: &Options<DB>,
+    ) -> Result<(), sqlx::Error> {
+        let name = &self.settings.pool.name;
+        if DB::is_swallowed(state) {
+            if self.settings.explicit("pooler").is_none() {
+                return Err(refused(
+                    "refused: the server did not get our start-up options, so a pooler stands in between, which would mix prepared \
+                     statements up and answer with the rows of others; set pooler = \"unprepared\", or \"prepared\" if it keeps \
+                     prepared statements apart (\"direct\" if it pools sessions, not transactions)",
+                ));
+            }
+            if self.tally.swallowed() {
+                tracing::warn!(
+                    target: "pool",
+                    "pool {name}: the server did not get our start-up options; is there a pooler in between? one that pools \
+                     transactions mixes statements up with pooler = \"direct\"; limits are kept by the client, and nothing is cancelled \
+                     on the server"
+                );
+            }
+        }
+        if !self.unmixed.load(Ordering::Relaxed) {
+            if DB::mixes_statements(raw, &self.settings, options).await? {
+                return Err(refused(
+                    "refused: with pooler = \"prepared\" what stands before the server passes our names of prepared statements on as they \
+                     are, and would answer with the rows of others; give PgBouncer (1.21 or later) max_prepared_statements, or set \
+                     pooler = \"unprepared\"",
+                ));
+            }
+            self.unmixed.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Ends the statement of a connection that gave no answer in time, and says what that tells of the server: one that takes the
@@ -192,6 +233,11 @@ impl<DB: Backend> Sqlx<DB> {
         }
         Ok(())
     }
+}
+
+/// For good: another attempt would end the same way.
+fn refused(why: &str) -> sqlx::Error {
+    sqlx::Error::Configuration(Error::pooler(why).into())
 }
 
 /// Whether sqlx's own connection may be handed out.

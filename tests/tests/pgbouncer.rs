@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::{FutureExt, StreamExt};
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, Pooler, sqlx};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Pooler, pooled, sqlx};
 use sqlx::Executor;
 use std::time::{Duration, Instant};
 use tests::{PgBouncer, Postgres, server::postgres::Database};
@@ -195,11 +195,12 @@ async fn a_statement_nobody_waits_for_is_no_other_client_s_concern() {
     assert_eq!(pool.close().await.still_held, []);
 }
 
-/// As far as that mode goes with any PgBouncer.
+/// Prepared statements by name, and limits in transactions. To the server itself, whose names are those of sqlx and do no harm.
 #[tokio::test]
-async fn prepared_mode_connects_without_start_up_parameters_and_keeps_limits_in_transactions() {
-    let through = through(&[]);
-    let settings = through.settings(Pooler::Prepared).with_pool_size(1u32).with_max_overflow(0u32);
+async fn prepared_mode_keeps_limits_in_transactions_and_outside() {
+    let database = Postgres::shared().database().unwrap();
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_pooler(Pooler::Prepared);
+    let settings = settings.with_pool_size(1u32).with_max_overflow(0u32);
     let pool = PgPool::connect(settings.with_statement_timeout(Duration::from_millis(200))).await.unwrap();
     let mut tx = pool.begin().await.unwrap();
     let shown: String =
@@ -213,18 +214,59 @@ async fn prepared_mode_connects_without_start_up_parameters_and_keeps_limits_in_
     assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
 }
 
+/// Connects, in vain, and hears of the way out at once.
+async fn is_refused(settings: DatabaseSettings, way_out: &str) {
+    let asked = Instant::now();
+    let error = PgPool::connect(settings).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(2) && error.to_string().contains(way_out), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_mode_is_refused_where_the_pooler_does_not_keep_statements_apart() {
+    let settings: &[_] = if PgBouncer::version() >= Some((1, 21)) { &[("max_prepared_statements", "0")] } else { &[] };
+    let through = through(settings);
+    for _ in 0..2 {
+        is_refused(through.settings(Pooler::Prepared), "or set pooler = \"unprepared\"").await;
+    }
+    // Nothing is left behind for strangers.
+    let url = through.bouncer.url(through.database.name());
+    let left = ["-XqAt", "-d", &url, "-c", "select count(*) from pg_prepared_statements"];
+    assert_eq!(Postgres::shared().run_psql(&left).unwrap(), "0");
+}
+
 #[tokio::test]
-async fn a_limit_that_a_pooler_swallows_is_kept_by_the_client() {
-    let cluster = Postgres::shared();
-    let database = cluster.database().unwrap();
-    let swallow = [("ignore_startup_parameters", "options,extra_float_digits")];
-    let bouncer = PgBouncer::start(cluster, 2, &swallow).unwrap();
-    let settings = DatabaseSettings::new(bouncer.url(database.name())).unwrap();
-    let pool = PgPool::connect(settings.with_statement_timeout(Duration::from_millis(200))).await.unwrap();
+async fn a_pooler_that_swallows_start_up_options_is_refused_unless_it_was_named() {
+    let through = through(&[("ignore_startup_parameters", "options,extra_float_digits")]);
+    let unset = DatabaseSettings::new(through.bouncer.url(through.database.name())).unwrap();
+    for settings in [unset.clone(), unset.clone().with_statement_timeout(None)] {
+        is_refused(settings, "set pooler = \"unprepared\"").await;
+    }
+    // Named wrongly, its limits are kept by the client.
+    let direct = unset.with_pooler(Pooler::Direct).with_statement_timeout(Duration::from_millis(200));
+    let pool = PgPool::connect(direct).await.unwrap();
     let asked = Instant::now();
     let error = Error::from(pool.execute("select pg_sleep(60)").await.unwrap_err());
     assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
     assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+    // No setting of a session is left to strangers.
+    #[pooled(statement_timeout = "77s")]
+    async fn long(conn: &mut PgConn) -> Result<String, Error> {
+        Ok(sqlx::query_scalar("select current_setting('statement_timeout')").fetch_one(conn).await?)
+    }
+    #[pooled(statement_timeout = "77s")]
+    async fn unwatched(_conn: &mut sqlx::PgConnection) -> Result<(), Error> {
+        Ok(())
+    }
+    assert_eq!(long(pool.clone()).await.unwrap(), "0");
+    assert_eq!(unwatched(pool).await.unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+#[should_panic(expected = "would return wrong rows with pooler = \"unprepared\"")]
+async fn a_connection_cannot_be_taken_out_of_a_pool_that_keeps_it_from_wrong_rows() {
+    let through = through(&[]);
+    drop(through.pool().await.acquire().await.unwrap().detach());
 }
 
 #[tokio::test]

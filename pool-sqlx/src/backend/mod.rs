@@ -76,9 +76,17 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn limits_of(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<Server>, sqlx::Error>> + Send;
 
-    /// Whether the server did not take the statement timeout that it was told.
+    /// Whether the server did not get our start-up options: something stands in between.
     #[doc(hidden)]
     fn is_swallowed(state: &Self::State) -> bool;
+
+    /// Whether what stands between us and the server would take the statements of others for ours. `options` are those of the connection.
+    #[doc(hidden)]
+    fn mixes_statements(
+        conn: &mut Self::Connection,
+        settings: &DatabaseSettings,
+        options: &Options<Self>,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// The options with another password. `None`: there are no passwords.
     #[doc(hidden)]

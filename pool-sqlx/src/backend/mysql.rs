@@ -118,6 +118,14 @@ impl Backend for MySql {
         false
     }
 
+    async fn mixes_statements(
+        _: &mut MySqlConnection,
+        _: &DatabaseSettings,
+        _: &MySqlConnectOptions,
+    ) -> Result<bool, sqlx::Error> {
+        Ok(false)
+    }
+
     fn with_password(options: &MySqlConnectOptions, password: &str) -> Option<MySqlConnectOptions> {
         Some(options.clone().password(password))
     }

@@ -24,12 +24,15 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const NOTICE_LOST_CLIENTS: &str = "CASE WHEN current_setting('client_connection_check_interval', true) = '0' \
     AND version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '1s', false) END";
 
+/// A setting of nobody's, given at start-up: where it is not known afterwards, a pooler stands in between.
+const MARK: (&str, &str) = ("pool_sqlx.direct", "on");
+
 /// What is known of a session.
 #[derive(Debug, Default)]
 pub struct Session {
     /// The number by which another connection can cancel what this one does; 0 where a pooler makes that somebody else's.
     pid: i32,
-    /// The server does not have the statement timeout that it was told.
+    /// The server did not get our start-up options.
     swallowed: bool,
 }
 
@@ -82,7 +85,10 @@ impl Backend for Postgres {
             return Ok(options.extra_float_digits(None::<i8>));
         }
         // Start-up options cost no round trip, and `RESET ALL` comes back to them.
-        Ok(options.options(limits(settings, limit)))
+        Ok(match limit {
+            Some(_) => options.options(limits(settings, limit)),
+            None => options.options(limits(settings, None)).options([MARK]),
+        })
     }
 
     fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
@@ -100,11 +106,15 @@ impl Backend for Postgres {
         // sqlx is told this number at start-up and keeps it to itself. The simple protocol takes one round trip.
         let ask = format!(
             "SELECT pg_backend_pid(), (extract(epoch from current_setting('statement_timeout')::interval) * 1000)::bigint, \
-             {NOTICE_LOST_CLIENTS}"
+             current_setting('{}', true) = '{}', {NOTICE_LOST_CLIENTS}",
+            MARK.0, MARK.1
         );
         let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
-        let (pid, limit): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let swallowed = settings.statement_timeout.is_some_and(|asked| milliseconds(asked) != limit);
+        let (pid, limit, marked): (i32, i64, Option<bool>) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let swallowed = match settings.statement_timeout {
+            Some(asked) => milliseconds(asked) != limit,
+            None => marked != Some(true),
+        };
         // What does not pass start-up options on stands between us and the server, whose numbers are then not ours.
         Ok(Session { pid: if swallowed { 0 } else { pid }, swallowed })
     }
@@ -144,6 +154,43 @@ impl Backend for Postgres {
 
     fn is_swallowed(session: &Session) -> bool {
         session.swallowed
+    }
+
+    async fn mixes_statements(
+        conn: &mut PgConnection,
+        settings: &DatabaseSettings,
+        options: &PgConnectOptions,
+    ) -> Result<bool, sqlx::Error> {
+        if settings.pooler != Pooler::Prepared {
+            return Ok(false);
+        }
+        // What keeps the statements of its clients apart gives them names of its own. In a transaction, the server stays the same.
+        let mut tx = conn.begin().await?;
+        let ask = "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%FROM pg_prepared_statements%'";
+        let names = sqlx::query_scalar::<_, String>(ask).fetch_all(&mut *tx).await;
+        let is_ours = match names {
+            Ok(names) => names.iter().any(|name| name.starts_with("sqlx_s_")),
+            // There is one of that name; or none, any more.
+            Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P05" | "26000")) => true,
+            Err(error) => return Err(error),
+        };
+        tx.clear_cached_statements().await?;
+        tx.rollback().await?;
+        if !is_ours {
+            return Ok(false);
+        }
+        // So would the server itself, which is harmless. It takes start-up options, where a pooler refuses or swallows them.
+        match dial::<Postgres>(&options.clone().options([MARK])).await {
+            Ok(mut direct) => {
+                let ask = format!("SELECT current_setting('{}', true) = '{}'", MARK.0, MARK.1);
+                let marked =
+                    direct.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?.try_get::<Option<bool>, _>(0)?;
+                direct.close().await?;
+                Ok(marked != Some(true))
+            }
+            Err(error) if matches!(Class::of(&error), Class::Overloaded | Class::StartingUp) => Err(error),
+            Err(_) => Ok(true),
+        }
     }
 
     fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {

@@ -113,6 +113,14 @@ impl Backend for Sqlite {
         false
     }
 
+    async fn mixes_statements(
+        _: &mut SqliteConnection,
+        _: &DatabaseSettings,
+        _: &SqliteConnectOptions,
+    ) -> Result<bool, sqlx::Error> {
+        Ok(false)
+    }
+
     fn with_password(_: &SqliteConnectOptions, _: &str) -> Option<SqliteConnectOptions> {
         None
     }
