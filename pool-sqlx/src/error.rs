@@ -406,7 +406,8 @@ impl fmt::Display for Error {
             ),
             Cause::Overdue { limit } => write!(
                 line,
-                "the statement ran longer than its function's statement_timeout = {limit:?}; it is cancelled on the server"
+                "the statement ran longer than statement_timeout = {limit:?}, which the client keeps; it is cancelled on the server, or behind a \
+                 pooler runs on to its own end"
             ),
             Cause::Silent { setting, limit } => write!(line, "the server did not answer within {setting} = {limit:?}"),
             Cause::Limit { site, limit, waited } => write!(

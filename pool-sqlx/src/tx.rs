@@ -146,7 +146,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
 
     /// sqlx's own connection, for what needs it.
     ///
-    /// From here on the connection's state is unknown, which costs one round trip when it goes back.
+    /// From here on the connection's state is unknown, which costs as much when it goes back as [`Conn::raw`].
     ///
     /// # Panics
     ///
