@@ -78,6 +78,8 @@ pub(crate) struct Report<E> {
     pub(crate) status: Status,
     pub(crate) holders: Vec<Holder>,
     pub(crate) connect_error: Option<ConnectError<E>>,
+    /// How long the oldest connect under way has been without an answer.
+    pub(crate) unanswered: Option<Duration>,
     pub(crate) timeline: Vec<Moment>,
 }
 
@@ -178,7 +180,13 @@ impl<E: fmt::Display> fmt::Display for AcquireError<E> {
         let (pool, waited) = (&status.name, short(*waited));
         match cause {
             Cause::TimedOut => {
-                write!(f, "timed out after {waited} waiting for a connection of pool {pool}: {} (", verdict.phrase())?;
+                write!(f, "timed out after {waited} waiting for a connection of pool {pool}: {}", verdict.phrase())?;
+                match self.report.unanswered {
+                    Some(age) if *verdict == Verdict::Connecting => {
+                        write!(f, ", a connect has had no answer for {} (", short(age))?
+                    }
+                    _ => f.write_str(" (")?,
+                }
             }
             Cause::QueueFull(limit) => {
                 write!(f, "refused by pool {pool}: max_waiting = {limit} and as many callers wait already (")?;

@@ -367,7 +367,8 @@ impl<M: Manager> WeakPool<M> {
     /// The pool, unless its last handle is gone.
     pub fn upgrade(&self) -> Option<Pool<M>> {
         let shared = self.0.upgrade()?;
-        shared.revive().then_some(Pool { shared })
+        // Not `then_some`: that makes a handle first, and its end would count for one that was never there.
+        if shared.revive() { Some(Pool { shared }) } else { None }
     }
 }
 

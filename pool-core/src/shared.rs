@@ -166,6 +166,7 @@ impl<M: Manager> Shared<M> {
                 status: state.status(now),
                 holders,
                 connect_error: state.last_connect_error().cloned(),
+                unanswered: state.unanswered_connect(now),
                 timeline: state.story(arrived, now, Step::GaveUp),
             })
         })

@@ -24,12 +24,12 @@ pub struct Status {
     /// Lent, or granted to a caller that is about to collect.
     #[doc(alias = "checkedout")]
     pub in_use: u32,
-    /// The most that were ever in use at once.
+    /// The most that were in use at once since the pool got its present size.
     pub peak: u32,
-    /// For how long, in all, as many were in use as there may be.
+    /// For how long in all, since then, as many were in use as there may be.
     pub full: Duration,
-    /// How long ago the pool was made.
-    pub age: Duration,
+    /// How long ago that was: when the pool was made, or `reconfigure` last changed its size.
+    pub sized: Duration,
     /// Connection attempts under way.
     pub opening: u32,
     /// Being tested before they are lent.
@@ -46,8 +46,10 @@ pub struct Status {
     pub waiting: u32,
     /// How long the first caller in the queue has waited.
     pub oldest_wait: Option<Duration>,
-    /// What the pool believes of the database.
+    /// What the pool believes of the database, from the connections that it has.
     pub health: Health,
+    /// Connects that failed in a row; 0 after one that succeeded. A server that refuses new connections may well serve the old ones.
+    pub connect_failures: u32,
     /// Whether the pool has been closed.
     pub closed: bool,
     /// Whether lending is paused.

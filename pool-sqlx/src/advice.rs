@@ -294,7 +294,7 @@ fn waits(facts: &Facts<'_>) -> Option<Advice> {
         totals.acquired,
         short(timings.acquire_wait.quantile(0.99)?),
     );
-    let full = status.full.as_secs_f64() / status.age.as_secs_f64().max(f64::MIN_POSITIVE);
+    let full = status.full.as_secs_f64() / status.sized.as_secs_f64().max(f64::MIN_POSITIVE);
     if full < 0.01 && status.peak < facts.settings.cap().unwrap_or(u32::MAX) {
         let connect = timings.connect.mean().map(short);
         return hint(
@@ -468,7 +468,7 @@ mod tests {
         let past = |acquired, waited, full: u64, peak| {
             move |status: &mut Status| {
                 (status.totals.acquired, status.totals.waited) = (acquired, waited);
-                (status.age, status.full, status.peak) = (Duration::from_secs(1000), Duration::from_secs(full), peak);
+                (status.sized, status.full, status.peak) = (Duration::from_secs(1000), Duration::from_secs(full), peak);
             }
         };
         assert_eq!(given(app(), None, past(99, 99, 500, 15)).await, [""; 0]);

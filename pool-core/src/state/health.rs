@@ -67,6 +67,11 @@ impl<E> Pulse<E> {
         if self.failures == 0 { 0 } else { now.saturating_sub(arrived.max(self.failing_since)) }
     }
 
+    /// Connects that failed in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Whether the last connect failed.
     pub(crate) fn is_failing(&self) -> bool {
         self.failures > 0

@@ -102,6 +102,8 @@ struct Usage {
     since: Option<Ns>,
     /// How long it was full before.
     full: Ns,
+    /// When it got this cap.
+    from: Ns,
 }
 
 impl Usage {
@@ -120,19 +122,27 @@ impl Usage {
 
 impl<C> Slots<C> {
     pub(crate) fn new(cap: Option<u32>) -> Self {
-        let usage = Usage { cap: cap.unwrap_or(u32::MAX), peak: 0, since: None, full: 0 };
+        let usage = Usage { cap: cap.unwrap_or(u32::MAX), peak: 0, since: None, full: 0, from: 0 };
         Self { slots: Vec::new(), vacant: Vec::new(), counts: [0; PHASES], usage }
     }
 
-    /// Changes how many make the pool full.
+    /// Changes how many make the pool full. What was counted before says nothing of the new size.
     pub(crate) fn set_cap(&mut self, cap: Option<u32>, now: Ns) {
-        self.usage.cap = cap.unwrap_or(u32::MAX);
-        self.usage.note(self.in_use(), now);
+        let cap = cap.unwrap_or(u32::MAX);
+        if cap != self.usage.cap {
+            self.usage = Usage { cap, peak: 0, since: None, full: 0, from: now };
+            self.usage.note(self.in_use(), now);
+        }
     }
 
     /// Lent, or granted to a caller that is about to collect.
     pub(crate) fn in_use(&self) -> u32 {
         self.count(Phase::Lent) + self.count(Phase::Granted)
+    }
+
+    /// For how long the cap has been what it is.
+    pub(crate) fn sized(&self, now: Ns) -> Ns {
+        now.saturating_sub(self.usage.from)
     }
 
     /// The most that were ever in use at once.

@@ -2,7 +2,7 @@
 
 use super::{Arrival, NEVER, Ns, State, UNSURE, live::Phase, nanos, queue::Ticket, time};
 use crate::{CloseReason, Holder, Moment, SiteTimings, Status, Step, Timings, Verdict, error::ConnectError};
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 impl<C, E> State<C, E> {
     pub(crate) fn status(&self, now: Ns) -> Status {
@@ -16,7 +16,8 @@ impl<C, E> State<C, E> {
             in_use: self.slots.in_use(),
             peak: self.slots.peak(),
             full: time(self.slots.full(now)),
-            age: time(now),
+            sized: time(self.slots.sized(now)),
+            connect_failures: self.pulse.failures(),
             opening: self.slots.count(Phase::Opening),
             pinging: self.slots.count(Phase::Pinging),
             resetting: self.slots.count(Phase::Resetting),
@@ -48,6 +49,12 @@ impl<C, E> State<C, E> {
 
     pub(crate) fn last_connect_error(&self) -> Option<&ConnectError<E>> {
         self.pulse.last_error()
+    }
+
+    /// How long the oldest connect under way has been so.
+    pub(crate) fn unanswered_connect(&self, now: Ns) -> Option<Duration> {
+        let under_way = self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Opening);
+        under_way.map(|(_, slot)| time(now.saturating_sub(slot.since))).max()
     }
 
     /// Distributions since the pool was made.

@@ -425,3 +425,24 @@ async fn one_connect_under_way_does_not_hide_that_the_others_are_in_use() {
     let error = pool.acquire().await.unwrap_err();
     assert!(error.story().contains("connecting for 1s already"), "{}", error.story());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_gives_up_on_a_silent_server_is_told_how_long_it_has_been_silent() {
+    let (script, pool) = pool(settings(10, 0));
+    script.always_connect(Reply::hang());
+    let error = pool.acquire_timeout(secs(4)).await.unwrap_err().to_string();
+    assert!(error.contains("none could be opened, a connect has had no answer for 4s (in use 0 of 10"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connects_that_fail_in_a_row_are_counted_until_one_succeeds() {
+    let (script, pool) = pool(settings(10, 0));
+    script.on_connect((0..3).map(|_| Reply::fail(ErrorClass::Transient, "connection refused")));
+    script.always_connect(Reply::ok().after(secs(1)));
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    sleep(ms(900)).await;
+    assert_eq!(pool.status().connect_failures, 3);
+    drop(waiter.await.unwrap());
+    assert_eq!(pool.status().connect_failures, 0);
+}

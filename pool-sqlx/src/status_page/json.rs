@@ -102,7 +102,7 @@ impl Pool {
                 "hold_seconds": spread(&recent.holds),
             },
             "total": {
-                "age_seconds": seconds(status.age),
+                "sized_seconds": seconds(status.sized),
                 "full_seconds": seconds(status.full),
                 "acquired": totals.acquired,
                 "waited": totals.waited,
