@@ -105,7 +105,8 @@ use proc_macro::TokenStream;
 /// A `statement_timeout` costs nothing in a transaction (it travels with `BEGIN`), nor on a `PgConn` if it is shorter than the
 /// pool's: we keep it, and cancel the statement on the server when it runs out. Only statements on `conn` itself are seen;
 /// with sqlx's own `&mut PgConnection`, and for a longer limit than the pool's, the server is told: one round trip before the body,
-/// one after the release. On SQLite it holds for statements on `conn` and `tx` themselves.
+/// one after the release. Behind a pooler and on SQLite nobody would keep it on sqlx's own connection, so each call of such a function is
+/// refused there; on `conn` and `tx` themselves it holds.
 ///
 /// A duration is `"250ms"`, `"2s"`, `"5m"` or `"2h"`, a number of seconds, or a `Duration` constant.
 ///

@@ -16,8 +16,9 @@ use std::{
 /// A connection on loan from a [`Pool`](crate::Pool): it goes back when dropped.
 ///
 /// Statements that run on `&mut conn` are watched: the connection then goes back without a round trip. Whatever needs sqlx's
-/// own connection gets it by `&mut *conn` or [`raw`](Self::raw); what is done there cannot be seen, so two round trips make
-/// sure on return that no transaction and no answer was left behind (MySQL and MariaDB: the connection is closed).
+/// own connection gets it by `&mut *conn` or [`raw`](Self::raw); what is done there cannot be seen, so the return makes sure that no
+/// transaction and no answer was left behind: two round trips on PostgreSQL, one statement on SQLite; on MySQL and MariaDB the
+/// connection is closed.
 ///
 /// A watched statement that runs into `statement_timeout`, or whose server falls silent, ends with an error of ours inside
 /// sqlx's: `Error::from(error).kind()` is [`ErrorKind::StatementTimeout`](crate::ErrorKind::StatementTimeout). Only the time
@@ -79,8 +80,8 @@ impl<DB: Backend> Conn<DB> {
 
     /// sqlx's own connection, for what needs it: `COPY`, helpers written for sqlx, LISTEN (better not).
     ///
-    /// From here on the connection's state is unknown, which costs two round trips when it goes back; with MySQL and MariaDB, where any
-    /// doubt means discard, it costs the connection. With SQLite `statement_timeout` does not hold for what runs here, as there is no
+    /// From here on the connection's state is unknown, which costs two round trips when it goes back, on SQLite one statement; with MySQL
+    /// and MariaDB, where any doubt means discard, it costs the connection. With SQLite `statement_timeout` does not hold for what runs here, as there is no
     /// server to keep it.
     ///
     /// With `pooler = "prepared"` nothing is refused here that cannot work behind a pooler: a `SET`, a `LISTEN` or an advisory lock of the
