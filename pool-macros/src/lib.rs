@@ -102,7 +102,7 @@ use proc_macro::TokenStream;
 /// gets copies of the arguments (`Clone`), waits for a connection anew, and the pauses between are random and hold nothing; the
 /// error type has to implement `std::error::Error`.
 ///
-/// A `statement_timeout` costs nothing in a transaction (it travels with `BEGIN`), nor on a `PgConn` if it is shorter than the
+/// A `statement_timeout` costs nothing in a transaction (it travels with `BEGIN`; not with MySQL's), nor on a `PgConn` if it is shorter than the
 /// pool's: we keep it, and cancel the statement on the server when it runs out. Only statements on `conn` itself are seen;
 /// with sqlx's own `&mut PgConnection`, and for a longer limit than the pool's, the server is told: one round trip before the body,
 /// one after the release. Behind a pooler and on SQLite nobody would keep it on sqlx's own connection, so each call of such a function is

@@ -1,7 +1,7 @@
 //! A connection pool for sqlx that says why.
 //!
 //! SQLAlchemy's sizing (`pool_size` + `max_overflow`), every wait bounded, `#[pooled]` handlers that acquire late and release
-//! early, and an honest 503 when there is no connection to be had: it names the pool, its numbers, who holds its connections
+//! early, and a 503 that says why when there is no connection to be had: the log names the pool, its numbers, who holds its connections
 //! and what the database said last. Statements run through sqlx as ever.
 //!
 //! # Example
@@ -28,7 +28,7 @@
 //!
 //! None is on by default: `postgres`, `mysql` and `sqlite` choose databases, `axum` and `actix` make pools extractors and errors responses,
 //! `tonic` makes errors statuses, `migrate` adds [`Pool::migrate`], `otel-0-33` and `otel-0-32` metrics for that version of OpenTelemetry,
-//! `status-page` a page that shows the pools live, `testing` opens `pool_core::testing`.
+//! `status-page` a page that shows the pools live, `testing` `Pool::inject` and the scripted manager of `pool-core`.
 //! TLS is sqlx's, by features of the same names: `tls-rustls-ring-native-roots`, `tls-rustls-ring-webpki`.
 //! Whoever uses a database of sqlx that is not named here beside this crate needs sqlx's `macros` feature on as well: we turn
 //! sqlx-core's `offline` on, and a driver without it does not compile.

@@ -29,6 +29,7 @@ chapters! {
     leaks: "guide/leaks.md"
     sleeping_database: "guide/sleeping-database.md"
     pgbouncer: "guide/pgbouncer.md"
+    mysql: "guide/mysql.md"
     tls: "guide/tls.md"
     administration: "guide/administration.md"
     sending: "guide/watching.md"
