@@ -38,6 +38,10 @@ impl Hold {
     /// If the future asks the same pool for another connection, the pool knows that this one will not come home before, and acts as
     /// [`nested`](crate::Settings::nested) says; when all connections are held like that, it refuses at once instead of letting everybody
     /// time out. `#[pooled]` wraps its body so. It does not reach into tasks that the future spawns.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future: dropped, the future is dropped with it, and the mark is gone.
     pub fn during<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         During { hold: self, begun: false, future }
     }

@@ -51,6 +51,10 @@ impl<M: Manager> Pool<M> {
     /// # Cancel safety
     ///
     /// Dropping the future ends the warm-up; what was opened stays open.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[track_caller]
     pub fn connect(&self) -> impl Future<Output = Result<(), AcquireError<M::Error>>> + Send + use<'_, M> {
         self.connect_with(Startup::WaitUpTo(self.settings().pool_timeout))
@@ -327,6 +331,10 @@ impl<M: Manager> Pool<M> {
     /// # Cancel safety
     ///
     /// The pool is closed from the first poll on; dropping the future only gives up the report.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub async fn close(&self) -> CloseReport {
         let (before, grace) = self.shared.turn(|state, now, fx| {
             let before = state.status(now);

@@ -62,6 +62,11 @@ impl<DB: Backend> Conn<DB> {
 
     /// Begins a transaction that borrows the connection; a savepoint, if one is open already.
     ///
+    /// # Cancel safety
+    ///
+    /// Dropped on its way, it leaves what follows on the same loan untouched: before the next statement on `&mut conn`, one round trip ends
+    /// what may have begun, as after a transaction that was dropped. [`raw`](Self::raw) right after it is not covered.
+    ///
     /// # Errors
     ///
     /// What the database says.
@@ -70,6 +75,10 @@ impl<DB: Backend> Conn<DB> {
     }
 
     /// As [`begin`](Self::begin), with options.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`begin`](Self::begin).
     ///
     /// # Errors
     ///

@@ -16,6 +16,9 @@ use std::{
 /// [`kind`](Self::kind) tells the cases apart, [`status`](Self::status) is the HTTP answer, and [`find`](Self::find) gets it
 /// back out of whatever it has travelled in.
 ///
+/// A message that ends in `see errors/<code>` names a page of the guide, with causes and cures:
+/// [all of them](https://github.com/pooled-rs/pooled/blob/main/book/src/reference/errors.md).
+///
 /// # Example
 ///
 /// Through sqlx, which has an error type of its own, and out again:

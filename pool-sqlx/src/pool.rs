@@ -59,13 +59,17 @@ impl<DB: Backend> Pool<DB> {
     ///
     /// What [`connect_lazy`](Self::connect_lazy) says, or why no connection could be opened within `pool_timeout`. A server that
     /// grants some, but not `pool_size`, does not keep the service from starting.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub async fn connect(settings: DatabaseSettings) -> Result<Self, Error> {
         let pool = Self::connect_lazy(settings)?;
         pool.open().await?;
         Ok(pool)
     }
 
-    /// Makes a pool that opens connections when they are needed.
+    /// Makes a pool that opens connections when they are needed. May be called outside of a runtime.
     ///
     /// # Errors
     ///
@@ -106,6 +110,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// # Errors
     ///
     /// Why not: [`Error::verdict`], with the pool's numbers and the longest holder in the message.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait, outside of a tokio runtime.
     #[doc(alias = "checkout")]
     #[doc(alias = "get")]
     #[track_caller]
@@ -115,7 +123,15 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 
     /// As [`acquire`](Self::acquire), with a limit of its own.
     ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
     /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
     ///
     /// As [`acquire`](Self::acquire).
     #[track_caller]
@@ -145,6 +161,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire), or what the database says.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Tx<DB>, Error>> + Send + '_ {
         let site = Site::here();
@@ -153,9 +173,17 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 
     /// As [`begin`](Self::begin), with options.
     ///
+    /// # Cancel safety
+    ///
+    /// As [`begin`](Self::begin).
+    ///
     /// # Errors
     ///
     /// As [`begin`](Self::begin).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[track_caller]
     pub fn begin_with(&self, options: TxOptions) -> impl Future<Output = Result<Tx<DB>, Error>> + Send + '_ {
         let site = Site::here();
@@ -263,6 +291,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// # Cancel safety
     ///
     /// The pool is closed from the first poll on; dropping the future only gives up the report.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[doc(alias = "dispose")]
     pub async fn close(&self) -> CloseReport {
         self.core.manager().close_aside();
@@ -305,6 +337,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire), or why the server gave no sign within `ping_timeout`.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[doc(alias = "health")]
     #[track_caller]
     pub fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
@@ -405,6 +441,10 @@ where
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire), or which migration failed and why.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[track_caller]
     pub fn migrate<'a>(
         &'a self,

@@ -115,6 +115,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// The work's own; as [`acquire`](Self::acquire); what the database says to the commit. After
     /// [`ErrorKind::CommitUnknown`](crate::ErrorKind::CommitUnknown) it is not run again: it may have happened.
     ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
     /// # Example
     ///
     /// ```
@@ -141,9 +145,17 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 
     /// As [`transaction`](Self::transaction), with options.
     ///
+    /// # Cancel safety
+    ///
+    /// As [`transaction`](Self::transaction).
+    ///
     /// # Errors
     ///
     /// As [`transaction`](Self::transaction).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[track_caller]
     pub fn transaction_with<T, E: From<Error>>(
         &self,

@@ -20,7 +20,8 @@ use std::{
 /// [`Tx::begin_nested`](Self::begin_nested) it borrows it. Statements run on `&mut tx`, watched as on [`Conn`].
 ///
 /// A drop neither waits nor fails, whatever the reason for it (an early return, a panic, a cancelled request): the rollback
-/// happens before the connection is lent again.
+/// happens before the connection is lent again, and of a transaction that borrowed it, before the next statement on that connection, which
+/// one round trip makes sure of.
 ///
 /// # Example
 ///
