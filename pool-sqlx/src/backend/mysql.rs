@@ -7,7 +7,7 @@ use crate::{
 };
 use futures_util::TryStreamExt;
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
     mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow, MySqlSslMode},
 };
@@ -57,6 +57,8 @@ impl Backend for MySql {
         }
         refuse(settings, "MySQL", &["idle_in_transaction_timeout", "application_name", "listen_url"])?;
         let mut options = MySqlConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
+        // sqlx's own lines have the text as it is, and of a slow statement as a warning. Our span has it without its values.
+        options = options.disable_statement_logging();
         let asked = match options.get_ssl_mode() {
             MySqlSslMode::Disabled | MySqlSslMode::Preferred => tls::Asked::Optional,
             MySqlSslMode::Required => tls::Asked::Encrypted,

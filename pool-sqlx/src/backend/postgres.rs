@@ -5,7 +5,7 @@ use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server, config::without_unread, dial::dial,
 };
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
     postgres::{PgConnectOptions, PgDatabaseError, PgSeverity, PgSslMode, PgValueRef},
 };
@@ -63,6 +63,8 @@ impl Backend for Postgres {
 
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<PgConnectOptions, Error> {
         let mut options = PgConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
+        // sqlx's own lines have the text as it is, and of a slow statement as a warning. Our span has it without its values.
+        options = options.disable_statement_logging();
         let asked = match options.get_ssl_mode() {
             PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => tls::Asked::Optional,
             PgSslMode::Require => tls::Asked::Encrypted,

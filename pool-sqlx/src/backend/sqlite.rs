@@ -3,7 +3,7 @@
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
 use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server};
 use sqlx::{
-    Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
+    ConnectOptions, Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
@@ -53,6 +53,8 @@ impl Backend for Sqlite {
         // A lock wait is a part of the statement. 5 s is sqlx's default.
         let busy = settings.lock_timeout.unwrap_or(Duration::from_secs(5)).min(limit.unwrap_or(Duration::MAX));
         let mut options = SqliteConnectOptions::from_str(url)?.busy_timeout(busy);
+        // sqlx's own lines have the text as it is, and of a slow statement as a warning. Our span has it without its values.
+        options = options.disable_statement_logging();
         if let Some(capacity) = settings.statement_cache {
             options = options.statement_cache_capacity(capacity);
         }

@@ -252,4 +252,18 @@ mod tests {
         check("mariadb", Some(3307), Some(3307));
         check("sqlite", None, None);
     }
+
+    #[test]
+    #[cfg(all(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+    fn sqlx_writes_no_lines_of_its_own() {
+        #[track_caller]
+        fn check<DB: Backend>(url: &str) {
+            let options = DB::configure(&crate::DatabaseSettings::new(url).unwrap(), None).unwrap();
+            let options = format!("{options:?}");
+            assert!(options.contains("statements_level: Off, slow_statements_level: Off"), "{url}: {options}");
+        }
+        check::<sqlx::Postgres>("postgres://db/app");
+        check::<sqlx::MySql>("mysql://db/app");
+        check::<sqlx::Sqlite>("sqlite::memory:");
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod collector;
+mod log;
 mod metrics;
 mod outlets;
 mod spans;

@@ -1,6 +1,9 @@
 //! The metrics: every row of the conventions' table, and the numbers in it.
 
-use crate::collector::{self, Collector, Kind, Metric, Point};
+use crate::{
+    collector::{self, Collector, Kind, Metric, Point},
+    log::Lines,
+};
 use futures_util::StreamExt;
 use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -12,14 +15,9 @@ use pool_sqlx::{
     DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, Pools, SqlitePool, Watchable, otel_0_33,
     pooled,
 };
-use std::{
-    fs,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 use tests::{MariaDb, Postgres};
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing::Level;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -516,39 +514,9 @@ async fn failed_connects_are_counted_by_type_and_start_at_zero() {
     assert!(errors("connection_refused") >= 1.);
 }
 
-/// What is logged on this thread.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
-        crate::ask_all_subscribers();
-        let lines = Self::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(move || writer.clone());
-        (lines, subscriber.finish().set_default())
-    }
-
-    fn read(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-}
-
-impl std::io::Write for Lines {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn metrics_that_nobody_reads_are_warned_of_once() {
-    let (lines, _on) = Lines::capture();
+    let (lines, _on) = Lines::capture(Level::WARN);
     let pool = SqlitePool::connect_lazy(sqlite(1, 0)).unwrap();
     // The wrong order: this program has not set a provider.
     otel_0_33::install_global(&pool);
@@ -570,7 +538,7 @@ async fn metrics_that_nobody_reads_are_warned_of_once() {
 
 #[tokio::test(start_paused = true)]
 async fn metrics_that_somebody_reads_are_not_warned_of() {
-    let (lines, _on) = Lines::capture();
+    let (lines, _on) = Lines::capture(Level::WARN);
     let reader = Reader::new();
     let pool = SqlitePool::connect_lazy(sqlite(1, 0)).unwrap();
     otel_0_33::install(&reader.provider, &pool);

@@ -1,0 +1,52 @@
+//! The log: what is a line, and what must never be in one.
+
+use pool_sqlx::{DatabaseSettings, MySqlPool, PgPool};
+use std::sync::{Arc, Mutex};
+use tests::{MariaDb, Postgres};
+use tracing::{Level, subscriber::DefaultGuard};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// What is logged on this thread.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn capture(level: Level) -> (Self, DefaultGuard) {
+        crate::ask_all_subscribers();
+        let lines = Self::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_ansi(false);
+        (lines, subscriber.with_writer(move || writer.clone()).finish().set_default())
+    }
+
+    pub(crate) fn read(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().expect("nobody panics with it").clone()).expect("lines are text");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics with it").write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_line_has_the_values_of_a_statement_however_slow_it_was() {
+    let (lines, _on) = Lines::capture(Level::DEBUG);
+    // What sqlx would take for slow.
+    let (postgres, maria) = (Postgres::shared().database().unwrap(), MariaDb::shared().database().unwrap());
+    let pool = PgPool::connect(DatabaseSettings::new(postgres.url()).unwrap()).await.unwrap();
+    sqlx::query("select pg_sleep(1.1), 'hunter2'").execute(&pool).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    sqlx::query("select 'hunter2'").execute(conn.raw()).await.unwrap();
+    let pool = MySqlPool::connect(DatabaseSettings::new(maria.url()).unwrap()).await.unwrap();
+    sqlx::query("select sleep(1.1), 'hunter2'").execute(&pool).await.unwrap();
+    let lines = lines.read();
+    assert!(lines.iter().any(|line| line.contains("opened a connection")), "the pool's lines: {lines:#?}");
+    assert!(lines.iter().all(|line| !line.contains("hunter2")), "{lines:#?}");
+}
