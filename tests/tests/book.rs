@@ -233,10 +233,12 @@ fn in_repository(path: &str) -> PathBuf {
 }
 
 fn table(settings: &[Setting]) -> String {
-    let mut table = "\n| key | variable | value | default | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    // What matters most comes first: on a phone the rest is out of sight.
+    let mut table = "\n| key | default | meaning | value |\n| --- | --- | --- | --- |\n".to_owned();
     for setting in settings {
-        let (key, variable, kind) = (setting.key, setting.variable(), kind(setting.kind));
-        writeln!(table, "| `{key}` | `{variable}` | {kind} | {} | {} |", setting.default, setting.meaning).unwrap();
+        let (key, kind) = (setting.key, kind(setting.kind));
+        assert_eq!(setting.variable(), format!("DATABASE_{}", key.to_uppercase()), "the page says so of all of them");
+        writeln!(table, "| `{key}` | {} | {} | {kind} |", setting.default, setting.meaning).unwrap();
     }
     table + "\n"
 }

@@ -174,7 +174,7 @@ fn the_reference_page_lists_what_the_code_sends() {
     let page = fs::read_to_string(&path).unwrap();
     let (before, rest) = page.split_once("<!-- table begins -->\n").unwrap();
     let (committed, after) = rest.split_once("<!-- table ends -->").unwrap();
-    let mut table = "\n| metric | kind | unit | attributes | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    let mut table = "\n| metric | meaning | kind | unit | attributes |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for metric in METRICS {
         let kind = match metric.kind {
             MetricKind::UpDownCounter => "up-down counter".to_owned(),
@@ -186,7 +186,7 @@ fn the_reference_page_lists_what_the_code_sends() {
         };
         let attributes = metric.attributes.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
         let (name, unit, meaning) = (metric.name, metric.unit, metric.description);
-        table += &format!("| `{name}` | {kind} | `{unit}` | {attributes} | {meaning} |\n");
+        table += &format!("| `{name}` | {meaning} | {kind} | `{unit}` | {attributes} |\n");
     }
     table += "\n";
     if std::env::var_os("UPDATE_BOOK").is_some() {
