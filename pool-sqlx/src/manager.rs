@@ -41,6 +41,8 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) raw: DB::Connection,
     pub(crate) state: DB::State,
     pub(crate) track: Track,
+    /// Its statement was told to end since the last time that it was clean.
+    interrupted: bool,
     pub(crate) limits: Limits,
     pub(crate) settings: Arc<DatabaseSettings>,
     pub(crate) tally: Arc<Tally>,
@@ -154,7 +156,8 @@ impl<DB: Backend> Sqlx<DB> {
         let state = DB::on_connect(&mut raw, &self.settings).await?;
         self.tally.set_system(DB::system(&state));
         self.refuse_mixing(&mut raw, &state, &options).await?;
-        if self.settings.pooler == Pooler::Direct && self.tally.wants_server() {
+        // What stands in between has limits of its own, which those of the server say nothing of.
+        if self.settings.pooler == Pooler::Direct && !DB::is_swallowed(&state) && self.tally.wants_server() {
             // What cannot be asked gives no advice.
             if let Ok(Some(server)) = DB::limits_of(&mut raw).await {
                 self.tally.set_server(server);
@@ -165,6 +168,7 @@ impl<DB: Backend> Sqlx<DB> {
             raw,
             state,
             track: Track::default(),
+            interrupted: false,
             limits,
             settings: Arc::clone(&self.settings),
             tally: Arc::clone(&self.tally),
@@ -215,13 +219,55 @@ impl<DB: Backend> Sqlx<DB> {
         // Less than the pool gives us, for of its own limit it learns nothing.
         let limit = self.settings.pool.reset_timeout / 5 * 4;
         let is_ours_to_cancel = self.settings.pooler == Pooler::Direct && self.tally.place().host.is_some();
-        match tokio::time::timeout(limit, DB::interrupt(&mut link.raw, &link.state, &self.control)).await {
+        match tokio::time::timeout(limit, self.interrupt(link)).await {
             Ok(Err(error)) => error,
             Err(_) if is_ours_to_cancel => io::Error::new(io::ErrorKind::TimedOut, "the server does not answer").into(),
             Ok(Ok(())) | Err(_) => {
                 sqlx::Error::Protocol("a statement did not end in time: the connection is closed".into())
             }
         }
+    }
+
+    /// Makes a connection as good as new.
+    async fn clean(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
+        if link.track.is_garbled() {
+            return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
+        }
+        if link.track.is_silent() {
+            return Err(self.give_up(link).await);
+        }
+        let unseen = link.track.is_unknown();
+        let mut interrupt = link.track.is_running() || (unseen && DB::is_busy(&mut link.raw));
+        // A quarter of our time: a cancel that came before its statement had begun on a busy server is worth another.
+        let patience = self.settings.pool.reset_timeout / 4;
+        loop {
+            if interrupt {
+                self.interrupt(link).await?;
+            }
+            let probe = DB::probe(&mut link.raw);
+            if !(DB::IS_REMOTE && (unseen || interrupt)) {
+                break probe.await?;
+            }
+            match tokio::time::timeout(patience, probe).await {
+                Ok(clean) => break clean?,
+                Err(_) => interrupt = true,
+            }
+        }
+        if unseen {
+            DB::verify(&mut link.raw).await?;
+        }
+        if link.track.is_changed() {
+            DB::undo(&mut link.raw, &link.state, &self.settings).await?;
+        }
+        DB::restore(&mut link.raw, self.settings.reset).await?;
+        (link.track, link.interrupted) = (Track::default(), false);
+        Ok(())
+    }
+
+    /// Stops the statement that a caller left running.
+    async fn interrupt(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
+        link.interrupted = true;
+        DB::interrupt(&mut link.raw, &link.state, &self.control).await
     }
 
     async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
@@ -297,38 +343,19 @@ impl<DB: Backend> Manager for Sqlx<DB> {
     }
 
     async fn reset(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
-        if link.track.is_garbled() {
-            return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
-        }
-        if link.track.is_silent() {
-            return Err(self.give_up(link).await);
-        }
         let unseen = link.track.is_unknown();
-        if link.track.is_running() || (unseen && DB::is_busy(&mut link.raw)) {
-            DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
-        }
-        match DB::PATIENCE.filter(|_| unseen) {
-            None => DB::probe(&mut link.raw).await?,
-            Some(patience) => match tokio::time::timeout(patience, DB::probe(&mut link.raw)).await {
-                Ok(clean) => clean?,
-                Err(_) => {
-                    DB::interrupt(&mut link.raw, &link.state, &self.control).await?;
-                    DB::probe(&mut link.raw).await?;
-                }
-            },
-        }
-        if unseen {
-            DB::verify(&mut link.raw).await?;
-        }
-        if link.track.is_changed() {
-            DB::undo(&mut link.raw, &link.state, &self.settings).await?;
-        }
-        DB::restore(&mut link.raw, self.settings.reset).await?;
-        link.track = Track::default();
-        Ok(())
+        self.clean(link).await.map_err(|error| match Class::of(&error) {
+            // A server ends a connection that speaks out of turn, as after a COPY that was dropped: no reason to give others up.
+            Class::Lost if unseen => sqlx::Error::Protocol(format!("the connection was lost: {error}")),
+            _ => error,
+        })
     }
 
     async fn close(&self, mut link: Link<DB>) {
+        // One that was retired while it was lent comes here at once.
+        if !link.interrupted && (link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw))) {
+            let _ = self.interrupt(&mut link).await;
+        }
         if link.track.is_running() || link.track.is_unknown() {
             // The server reads no goodbye before its statement has ended, and its session takes up room until then: so does the slot, and
             // after `reset_timeout` the connection counts as abandoned.

@@ -244,6 +244,25 @@ async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
 }
 
 #[tokio::test]
+async fn a_statement_nobody_waits_for_is_stopped_on_a_connection_that_is_to_be_replaced_too() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let sleep = sqlx::query("select pg_sleep(60)").execute(&mut conn);
+    tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    pool.invalidate();
+    let dropped = Instant::now();
+    drop(conn);
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert!(dropped.elapsed() < Duration::from_millis(500), "{:?}", dropped.elapsed());
+    let asleep = database.psql(
+        "select count(*) from pg_stat_activity where query like '%pg_sleep(60)%' and state = 'active'
+        and datname = current_database() and pid <> pg_backend_pid()",
+    );
+    assert_eq!((asleep.unwrap().as_str(), pool.status().totals.opened, pool.status().abandoned), ("0", 2, 0));
+}
+
+#[tokio::test]
 async fn a_storm_of_cancelled_statements_costs_a_few_connects_and_is_soon_over() {
     const MANY: u32 = 20;
     let database = Postgres::shared().database().unwrap();

@@ -54,7 +54,7 @@ struct Tally {
 
 /// The requests on one database. A wrong answer or an error that nobody asked for panics.
 macro_rules! fuzz {
-    ($fuzz:ident, $pool:ty, echo: $echo:literal, rows: $rows:literal, sleep: $sleep:literal, in_transaction: $open:literal) => {
+    ($fuzz:ident, $pool:ty, echo: $echo:literal, rows: $rows:literal, sleep: $sleep:literal, unseen: $unseen:path, is_clean: $clean:path) => {
         async fn $fuzz(pool: $pool, cancellations: u64, seed: u64) {
             eprintln!("{cancellations} cancellations, {SEED}={seed}");
             let tally = Arc::new(Tally::default());
@@ -66,7 +66,7 @@ macro_rules! fuzz {
                     while tally.cancelled.load(Ordering::Relaxed) < cancellations {
                         number += 1;
                         let patience = Duration::from_micros(dice.roll(4000));
-                        let kind = dice.roll(9);
+                        let kind = dice.roll(11);
                         // One in four is cancelled on its way to a connection, too.
                         let held = if dice.roll(4) == 0 { None } else { Some(pool.acquire().await.unwrap()) };
                         let request = async {
@@ -108,6 +108,20 @@ macro_rules! fuzz {
                                         sqlx::query_scalar($echo).bind(number).fetch_one(conn.raw()).await?;
                                     assert_eq!(echo, number, "somebody else's answer");
                                 }
+                                8 => {
+                                    let mut tx = conn.begin().await?;
+                                    let mut inner = tx.begin_nested().await?;
+                                    let echo: i64 =
+                                        sqlx::query_scalar($echo).bind(number).fetch_one(&mut inner).await?;
+                                    assert_eq!(echo, number, "somebody else's answer");
+                                    match number % 3 {
+                                        0 => inner.commit().await?,
+                                        1 => inner.rollback().await?,
+                                        _ => drop(inner),
+                                    }
+                                    tx.commit().await?;
+                                }
+                                9 => $unseen(&mut conn, number).await?,
                                 _ => {
                                     sqlx::query($sleep).execute(&mut conn).await?;
                                 }
@@ -125,9 +139,7 @@ macro_rules! fuzz {
                         }
                         // The next user, who is patient.
                         let mut conn = pool.acquire().await.unwrap();
-                        let open = conn.fetch_one(sqlx::raw_sql($open)).await.unwrap();
-                        let open: i64 = sqlx::Row::get(&open, 0);
-                        assert_eq!(open, 0, "the last user's transaction is still open");
+                        assert!($clean(&mut conn).await, "the last user's transaction is still open");
                         let echo: i64 = sqlx::query_scalar($echo).bind(number).fetch_one(&mut conn).await.unwrap();
                         assert_eq!(echo, number, "somebody else's answer");
                     }
@@ -150,23 +162,99 @@ fuzz!(
     echo: "select $1::bigint",
     rows: "select n::bigint from generate_series(1, 200) n",
     sleep: "select pg_sleep(60)",
-    // Its time stands still in a transaction, if asked by the simple protocol.
-    in_transaction: "select (now() < statement_timestamp())::int::bigint"
+    unseen: on_postgres::unseen,
+    is_clean: on_postgres::is_clean
 );
 fuzz!(
     fuzz_mariadb, MySqlPool,
     echo: "select cast(? as signed)",
     rows: "select cast(seq as signed) from seq_1_to_200",
     sleep: "select sleep(60)",
-    in_transaction: "select cast(@@in_transaction as signed)"
+    unseen: on_mariadb::unseen,
+    is_clean: on_mariadb::is_clean
 );
 fuzz!(
     fuzz_sqlite, SqlitePool,
     echo: "select ?",
     rows: "with recursive c(n) as (select 1 union all select n + 1 from c limit 200) select n from c",
     sleep: "with recursive c(n) as (select 1 union all select n + 1 from c) select count(*) from c",
-    in_transaction: "select 0"
+    unseen: on_sqlite::unseen,
+    is_clean: on_sqlite::is_clean
 );
+
+/// What each database has of its own: a way past us, and to find out whether a transaction is open.
+mod on_postgres {
+    use super::*;
+    use pool_sqlx::PgConn;
+
+    /// `COPY`, to its end or not.
+    pub(super) async fn unseen(conn: &mut PgConn, number: i64) -> Result<(), Error> {
+        if number % 2 == 0 {
+            let mut copy = conn.raw().copy_in_raw("copy copied from stdin").await?;
+            copy.send(&b"1\n"[..]).await?;
+            if number % 4 == 0 {
+                copy.finish().await?;
+            }
+        } else {
+            let out = "copy (select repeat('x', 1000) from generate_series(1, 200)) to stdout";
+            let mut copy = conn.raw().copy_out_raw(out).await?;
+            let mut left = if number % 4 == 1 { i64::MAX } else { number % 7 };
+            while left > 0
+                && let Some(line) = copy.next().await
+            {
+                line?;
+                left -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn is_clean(conn: &mut PgConn) -> bool {
+        // Its time stands still in a transaction, if asked by the simple protocol.
+        let open = "select (now() < statement_timestamp())::int::bigint";
+        sqlx::Row::get::<i64, _>(&conn.fetch_one(sqlx::raw_sql(open)).await.unwrap(), 0) == 0
+    }
+}
+
+mod on_mariadb {
+    use super::*;
+    use pool_sqlx::MySqlConn;
+
+    /// What no statement takes back, and an answer that is not read.
+    pub(super) async fn unseen(conn: &mut MySqlConn, number: i64) -> Result<(), Error> {
+        match number % 3 {
+            0 => drop(conn.raw().execute("set autocommit = 0").await?),
+            1 => drop(conn.execute("select get_lock('soak', 0)").await?),
+            _ => drop(sqlx::query("select seq from seq_1_to_200").fetch_one(conn.raw()).await?),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn is_clean(conn: &mut MySqlConn) -> bool {
+        let held = "select cast(@@in_transaction + 1 - @@autocommit + coalesce(is_used_lock('soak') = connection_id(), 0) as signed)";
+        sqlx::Row::get::<i64, _>(&conn.fetch_one(sqlx::raw_sql(held)).await.unwrap(), 0) == 0
+    }
+}
+
+mod on_sqlite {
+    use super::*;
+    use pool_sqlx::SqliteConn;
+
+    /// A transaction that nobody ends, and an answer that is not read.
+    pub(super) async fn unseen(conn: &mut SqliteConn, number: i64) -> Result<(), Error> {
+        if number % 2 == 0 {
+            conn.raw().execute("begin").await?;
+        }
+        let mut rows = sqlx::query("select 1 union all select 2").fetch(conn.raw());
+        rows.next().await.unwrap()?;
+        Ok(())
+    }
+
+    pub(super) async fn is_clean(conn: &mut SqliteConn) -> bool {
+        // Inside a transaction it is refused.
+        conn.execute("begin").await.is_ok() && conn.execute("rollback").await.is_ok()
+    }
+}
 
 fn settings(url: impl AsRef<str>) -> DatabaseSettings {
     DatabaseSettings::new(url).unwrap().with_pool_size(POOL).with_max_overflow(OVERFLOW)
@@ -200,25 +288,31 @@ impl Watch {
     }
 }
 
+/// More connections than the pool may have: its cap, one more that may be cancelling, and those it has counted as abandoned.
+fn crowd(mut backends: impl FnMut() -> usize, abandoned: impl Fn() -> u64) -> Option<String> {
+    let mut look = || {
+        let (backends, allowed) = (backends(), (POOL + OVERFLOW) as usize + 1 + abandoned() as usize);
+        (backends > allowed).then(|| format!("{backends} backends of {allowed}"))
+    };
+    look()?;
+    // One that was told goodbye takes a moment to go; so does the one of the last look.
+    std::thread::sleep(Duration::from_millis(20));
+    look()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_cancelled_requests_is_left_for_others_on_postgresql() {
     let database: &'static _ = Box::leak(Box::new(Postgres::shared().database().unwrap()));
+    database.psql("create table copied (n bigint)").unwrap();
     let pool = PgPool::connect(settings(database.url())).await.unwrap();
     // Every sleeper is cancelled within 4 ms.
     let old = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active'
         and query like '%pg_sleep%' and pid <> pg_backend_pid() and clock_timestamp() - query_start > interval '1 s'";
     let watched = pool.clone();
     let watch = Watch::start(move || {
-        let mut backends = database.backends().unwrap();
-        // One more may be cancelling.
-        let allowed = (POOL + OVERFLOW) as usize + 1 + watched.status().abandoned as usize;
-        if backends > allowed {
-            // One that was told goodbye takes a moment to go; so does the one of the last look.
-            std::thread::sleep(Duration::from_millis(20));
-            backends = database.backends().unwrap();
-        }
+        let crowd = crowd(|| database.backends().unwrap(), || watched.status().abandoned);
         let old = database.psql(old).unwrap();
-        (old != "0" || backends > allowed).then(|| format!("{old} old statements, {backends} backends of {allowed}"))
+        (old != "0").then(|| format!("{old} old statements")).or(crowd)
     });
     fuzz_postgres(pool, number(CANCELLED).unwrap_or(100), seed()).await;
     assert_eq!(watch.findings(), Vec::<String>::new());
@@ -235,9 +329,13 @@ async fn nothing_of_cancelled_requests_is_left_for_others_on_mariadb() {
         "select count(*) from information_schema.processlist
             where db = '{name}' and command = 'Query' and info like '%sleep%' and info not like '%processlist%' and time_ms > 1000"
     );
+    let count =
+        format!("select count(*) from information_schema.processlist where db = '{name}' and id <> connection_id()");
+    let watched = pool.clone();
     let watch = Watch::start(move || {
+        let crowd = crowd(|| database.sql(&count).unwrap().parse().unwrap(), || watched.status().abandoned);
         let old = database.sql(&old).unwrap();
-        (old != "0").then(|| format!("{old} old statements"))
+        (old != "0").then(|| format!("{old} old statements")).or(crowd)
     });
     fuzz_mariadb(pool, number(CANCELLED).unwrap_or(100), seed()).await;
     assert_eq!(watch.findings(), Vec::<String>::new());

@@ -120,9 +120,9 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn is_busy(conn: &mut Self::Connection) -> bool;
 
-    /// How long the probe of a connection may take of which not everything was seen; then what still runs is stopped.
+    /// Whether the probe may have to wait for something that runs elsewhere and was not seen, or not stopped.
     #[doc(hidden)]
-    const PATIENCE: Option<Duration>;
+    const IS_REMOTE: bool;
 
     /// Makes sure, after the probe, that a connection of which not everything was seen can be lent again. An error closes it.
     #[doc(hidden)]

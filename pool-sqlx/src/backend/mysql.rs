@@ -2,7 +2,10 @@
 
 use super::{Answer, Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse, tls, without_brackets};
 use crate::{
-    DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server, config::without_unread, dial::dial,
+    DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
+    advice::{Limit, Server},
+    config::without_unread,
+    dial::dial,
     executor::Prepared,
 };
 use futures_util::TryStreamExt;
@@ -107,13 +110,16 @@ impl Backend for MySql {
         let ask = "SELECT CAST(@@max_connections AS SIGNED), CAST(@@max_user_connections AS SIGNED), CAST(@@wait_timeout AS SIGNED)";
         let row = conn.fetch_one(sqlx::raw_sql(ask)).await?;
         let (all, user, idle): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        // 0 is no limit.
-        let limits = [(all, "max_connections of the server"), (user, "max_user_connections")];
-        let room = limits.into_iter().filter(|(n, _)| *n > 0);
-        let room = room.filter_map(|(n, what)| Some((u32::try_from(n).ok()?, what))).min();
+        // 0 is no limit. Who else is connected is shown to privileged users only.
+        let limits = [(all, "max_connections of the server", "everybody"), (user, "max_user_connections", "this user")];
+        let limits = limits.into_iter().filter(|(n, ..)| *n > 0);
+        let limit = |(n, what, whom)| Some(Limit { most: u32::try_from(n).ok()?, what, whom, others: 0 });
         let idle = u64::try_from(idle).ok().map(Duration::from_secs);
-        // Who else is connected is shown to privileged users only.
-        Ok(Some(Server { room, others: 0, instances: 1, idle_limit: idle.map(|limit| (limit, "wait_timeout")) }))
+        Ok(Some(Server {
+            limits: limits.filter_map(limit).collect(),
+            instances: 1,
+            idle_limit: idle.map(|limit| (limit, "wait_timeout")),
+        }))
     }
 
     fn is_swallowed(_: &Session) -> bool {
@@ -180,8 +186,7 @@ impl Backend for MySql {
         false
     }
 
-    /// A round trip on a slow network.
-    const PATIENCE: Option<Duration> = Some(Duration::from_millis(250));
+    const IS_REMOTE: bool = true;
 
     async fn verify(_: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         // `autocommit`, a lock by name, a temporary table, a variable: there is no statement that takes all of them back, and sqlx does

@@ -2,12 +2,15 @@
 
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler, tls, without_brackets};
 use crate::{
-    DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server, config::without_unread, dial::dial,
+    DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
+    advice::{Limit, Server},
+    config::without_unread,
+    dial::dial,
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
-    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity, PgSslMode, PgValueRef},
+    postgres::{PgConnectOptions, PgDatabaseError, PgRow, PgSeverity, PgSslMode},
 };
 use std::{
     net::IpAddr,
@@ -122,34 +125,40 @@ impl Backend for Postgres {
     }
 
     async fn limits_of(conn: &mut PgConnection) -> Result<Option<Server>, sqlx::Error> {
-        // What another user's sessions are called is not shown to everybody; they count as others.
+        // Each limit counts whom it holds for: everybody, the role, the database; for superusers only the first holds. What another
+        // user's sessions are called is not shown to everybody, whose they are is.
         let row = conn
             .fetch_one(sqlx::raw_sql(
                 "SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8 \
-                 - coalesce(current_setting('reserved_connections', true)::int8, 0), \
-                 (SELECT rolconnlimit::int8 FROM pg_roles WHERE rolname = current_user), \
-                 (SELECT datconnlimit::int8 FROM pg_database WHERE datname = current_database()), \
+                 - coalesce(current_setting('reserved_connections', true)::int8, 0), count(*) FILTER (WHERE NOT ours), \
+                 (SELECT rolconnlimit::int8 FROM pg_roles WHERE rolname = session_user AND NOT rolsuper), \
+                 count(*) FILTER (WHERE usename = session_user AND NOT ours), \
+                 (SELECT datconnlimit::int8 FROM pg_database, pg_roles \
+                 WHERE datname = current_database() AND rolname = session_user AND NOT rolsuper), \
+                 count(*) FILTER (WHERE datname = current_database() AND NOT ours), \
                  coalesce(extract(epoch from current_setting('idle_session_timeout', true)::interval)::int8, 0), \
-                 count(*) FILTER (WHERE application_name IS DISTINCT FROM current_setting('application_name')), \
-                 count(DISTINCT coalesce(host(client_addr), '')) \
-                 FILTER (WHERE application_name = current_setting('application_name')) \
-                 FROM pg_stat_activity WHERE datid IS NOT NULL",
+                 count(DISTINCT coalesce(host(client_addr), '')) FILTER (WHERE ours) \
+                 FROM (SELECT *, coalesce(application_name = current_setting('application_name') \
+                 AND usename = session_user AND datname = current_database(), false) AS ours \
+                 FROM pg_stat_activity WHERE backend_type = 'client backend') sessions",
             ))
             .await?;
         let number = |i: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(i)?.unwrap_or(-1));
-        let limits = [
-            (number(0)?, "max_connections of the server without its reserve"),
-            (number(1)?, "the role's connection limit"),
-            (number(2)?, "the database's connection limit"),
-        ];
-        // -1 is no limit.
-        let room = limits.into_iter().filter_map(|(n, what)| Some((u32::try_from(n).ok()?, what))).min();
-        let idle = u64::try_from(number(3)?).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        let (others, instances) = (number(4)?, number(5)?);
+        let mut limits = Vec::new();
+        for (i, what, whom) in [
+            (0, "max_connections of the server without its reserve", "everybody"),
+            (2, "the role's connection limit", "this role"),
+            (4, "the database's connection limit", "everybody of this database"),
+        ] {
+            // -1 is no limit.
+            if let Ok(most) = u32::try_from(number(i)?) {
+                limits.push(Limit { most, what, whom, others: u32::try_from(number(i + 1)?).unwrap_or(0) });
+            }
+        }
+        let idle = u64::try_from(number(6)?).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
         Ok(Some(Server {
-            room,
-            others: u32::try_from(others).unwrap_or(0),
-            instances: u32::try_from(instances).unwrap_or(1),
+            limits,
+            instances: u32::try_from(number(7)?).unwrap_or(1),
             idle_limit: idle.map(|limit| (limit, "idle_session_timeout")),
         }))
     }
@@ -285,8 +294,8 @@ impl Backend for Postgres {
         hidden::is_busy(conn)
     }
 
-    /// A round trip on a slow network. sqlx counts no `COPY`, so [`is_busy`](Self::is_busy) does not see one.
-    const PATIENCE: Option<Duration> = Some(Duration::from_millis(250));
+    /// sqlx counts no `COPY`, so [`is_busy`](Self::is_busy) does not see one.
+    const IS_REMOTE: bool = true;
 
     async fn verify(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         // A `COPY` that was dropped leaves an end behind which sqlx takes for that of the next statement: from then on each answer is
@@ -294,13 +303,15 @@ impl Backend for Postgres {
         // LISTEN that nobody saw, would break the next user's connection.
         static ASKED: AtomicU64 = AtomicU64::new(0);
         let word = format!("settled {}", ASKED.fetch_add(1, Ordering::Relaxed));
-        let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("UNLISTEN *; SELECT '{word}'")))).await?;
-        let said = rows.first().map(|row| row.try_get_raw(0)).transpose()?;
-        match said.as_ref().map(PgValueRef::as_str) {
-            Some(Ok(said)) if said == word => Ok(()),
-            _ => Err(sqlx::Error::Protocol(
+        let answer = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("UNLISTEN *; SELECT '{word}'")))).await;
+        let said = |rows: &[PgRow]| Some(rows.first()?.try_get_raw(0).ok()?.as_str().ok()? == word);
+        match answer {
+            Ok(rows) if said(&rows) == Some(true) => Ok(()),
+            // An error, too, was said to another statement; nothing of it is about the server.
+            Ok(_) | Err(sqlx::Error::Database(_)) => Err(sqlx::Error::Protocol(
                 "the answer was another statement's: a COPY was dropped in the middle".into(),
             )),
+            Err(error) => Err(error),
         }
     }
 

@@ -168,7 +168,7 @@ impl Backend for Sqlite {
         true
     }
 
-    const PATIENCE: Option<Duration> = None;
+    const IS_REMOTE: bool = false;
 
     async fn verify(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         Ok(())
