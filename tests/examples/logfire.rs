@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 async fn main() -> anyhow::Result<()> {
     // Not needed with logfire's own feature `tls-aws-lc`.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Inside of a runtime. Metrics are sent if they are asked for, and what is below INFO (sqlx's statements in full) is left out.
+    // Inside of a runtime. Metrics are sent if they are asked for, and what is below INFO is left out.
     let logfire = logfire::configure().with_metrics(Some(MetricsOptions::default()));
     let logfire = logfire.with_default_level_filter(LevelFilter::INFO).finish()?;
 

@@ -1,38 +1,40 @@
 // Included once for each version of OpenTelemetry, which is `otel` here.
 
 use super::{
+    installed::{self, Told},
     names::{self, Metric, MetricKind},
     statement::{Ended, Record},
 };
 use crate::{
-    CloseReason, Histogram, MaxOverflow, Place, Site, Status, Verdict, Watchable, Watched, watch::StatementTimeouts,
+    CloseReason, Histogram, MaxOverflow, Place, Status, Verdict, Watchable, Watched, watch::StatementTimeouts,
 };
 use otel::{
     InstrumentationScope, KeyValue, StringValue,
-    metrics::{Meter, MeterProvider},
+    metrics::{Counter, Meter, MeterProvider},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 /// Has a provider's readers told of these pools.
 ///
-/// Call it once for each provider, after it was built. Pools that are dropped are told of no more; the provider does not keep them, so shut it
-/// down before they are dropped if the last interval matters. If nobody reads the metrics, one warning says what may be the matter.
+/// Call it after the provider was built. A pool has one provider at a time: installed again it goes on there, where the other stopped, and a
+/// line in the log says so. For two outlets, give one provider two readers.
+///
+/// Pools that are dropped are told of no more; the provider does not keep them, so shut it down before they are dropped if the last interval
+/// matters. If nobody reads the metrics, one warning says what may be the matter, provided that there is a tokio runtime.
 pub fn install(provider: &dyn MeterProvider, pools: &(impl Watchable + ?Sized)) {
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"));
     let scope = scope.with_version(env!("CARGO_PKG_VERSION")).with_schema_url(names::SCHEMA_URL).build();
     let meter = provider.meter_with_scope(scope);
-    let pools = super::unique_names(pools);
-    pools.iter().for_each(|(_, pool)| pool.tally().recorders().add(Box::new(Statements::new(&meter, pool.place()))));
-    let read = Arc::new(AtomicBool::new(false));
-    let board = Arc::new(Board::new(&meter, pools, Arc::clone(&read)));
+    let sources = installed::named(pools).into_iter().map(|(name, pool)| Source::new(&meter, name, &pool)).collect();
+    let board = Arc::new(Board::new(&meter, sources));
     board.observe(&meter);
-    super::warn_unless_read(read, VERSION);
+    installed::warn_unless_read(VERSION, move || board.is_missed());
 }
 
 /// As [`install`], for the provider that is the global one at this moment.
@@ -42,19 +44,44 @@ pub fn install_global(pools: &(impl Watchable + ?Sized)) {
     install(&*otel::global::meter_provider(), pools);
 }
 
-/// The pools of one install, and what was told of them already.
+/// The pools of one install.
 struct Board {
-    pools: Vec<Source>,
+    sources: Vec<Source>,
     times: Times,
+    counters: Vec<Counter<u64>>,
     cycle: Mutex<Cycle>,
     /// Whether any reader has ever asked.
-    read: Arc<AtomicBool>,
+    read: AtomicBool,
 }
 
-/// A pool, which is not kept alive, and its name.
+/// A pool, which is not kept alive.
 struct Source {
     pool: Box<dyn Fn() -> Option<Watched> + Send + Sync>,
     name: KeyValue,
+    told: Arc<Mutex<Told>>,
+    /// Gone when the pool is, or has been installed again.
+    current: Weak<dyn Record>,
+}
+
+impl Source {
+    fn new(meter: &Meter, name: String, pool: &Watched) -> Self {
+        let statements: Arc<dyn Record> = Arc::new(Statements::new(meter, pool.place()));
+        let current = Arc::downgrade(&statements);
+        let (told, is_first) = pool.tally().recorders().install(VERSION, statements);
+        if !is_first {
+            tracing::warn!(
+                target: "pool",
+                pool = name,
+                "pool {name} was installed for OpenTelemetry {VERSION} before: from now on only the provider of this install has its metrics; \
+                 for two outlets give one provider two readers, see guide/watching"
+            );
+        }
+        Self { pool: pool.downgrade(), name: KeyValue::new(names::POOL_NAME, name), told, current }
+    }
+
+    fn pool(&self) -> Option<Watched> {
+        if self.current.strong_count() == 0 { None } else { (self.pool)() }
+    }
 }
 
 /// Distributions. OpenTelemetry has no observable ones.
@@ -69,8 +96,7 @@ struct Times {
 struct Cycle {
     /// The callback that ran last. One that does not come after it begins another round.
     last: usize,
-    news: Vec<Option<News>>,
-    told: Vec<Told>,
+    news: Vec<News>,
 }
 
 /// The numbers of a pool in this round: the same for all callbacks.
@@ -83,93 +109,93 @@ struct News {
     statement_timeouts: StatementTimeouts,
 }
 
-/// What has been replayed of a pool's distributions.
-#[derive(Default)]
-struct Told {
-    wait: Option<Histogram>,
-    hold: Option<Histogram>,
-    create: Option<Histogram>,
-    sites: HashMap<Site, Option<Histogram>>,
-}
+/// Numbers of this moment.
+const NUMBERS: [(&Metric, Read<i64>); 6] = [
+    (&names::COUNT, |news, tell| {
+        let idle = news.status.idle;
+        tell(idle.into(), Some((names::STATE, "idle")));
+        tell(news.status.open.saturating_sub(idle).into(), Some((names::STATE, "used")));
+    }),
+    (&names::MAX, |news, tell| {
+        if let MaxOverflow::Limited(overflow) = news.status.max_overflow {
+            tell(i64::from(news.status.pool_size) + i64::from(overflow), None);
+        }
+    }),
+    (&names::IDLE_MAX, |news, tell| tell(news.status.pool_size.into(), None)),
+    (&names::IDLE_MIN, |news, tell| tell(news.min_idle.into(), None)),
+    (&names::PENDING, |news, tell| tell(news.status.waiting.into(), None)),
+    (&names::POOL_SIZE, |news, tell| tell(news.status.pool_size.into(), None)),
+];
+
+/// Numbers that only grow. What is new is added to counters, and not observed as a total: a pool that was made anew begins at zero, and its
+/// series goes on.
+const COUNTS: [(&Metric, Read<u64>); 6] = [
+    (&names::TIMEOUTS, |news, tell| tell(news.status.totals.timeouts, None)),
+    (&names::ACQUIRES, |news, tell| {
+        let totals = &news.status.totals;
+        for (outcome, n) in [
+            ("immediate", totals.acquired.saturating_sub(totals.waited)),
+            ("waited", totals.waited),
+            ("timeout", totals.timeouts),
+            ("refused", totals.refused),
+            ("connect_error", totals.connect_failures),
+            ("cancelled", totals.cancelled),
+            ("closed", totals.rejected_closed),
+        ] {
+            tell(n, Some((names::OUTCOME, outcome)));
+        }
+    }),
+    (&names::ACQUIRE_ERRORS, |news, tell| {
+        news.refused.iter().for_each(|(verdict, n)| tell(*n, Some((names::ERROR_TYPE, verdict.code()))));
+    }),
+    (&names::CLOSED, |news, tell| {
+        for reason in CloseReason::ALL {
+            tell(news.status.totals.closed_by.of(reason), Some((names::REASON, reason.as_str())));
+        }
+    }),
+    (&names::CONNECTION_ERRORS, |news, tell| {
+        // The commonest are there from the start: a rate misses a series' first value.
+        for error_type in ["connection_refused", "connect_timeout"] {
+            if !news.connect_errors.contains_key(error_type) {
+                tell(0, Some((names::ERROR_TYPE, error_type)));
+            }
+        }
+        news.connect_errors.iter().for_each(|(error_type, n)| tell(*n, Some((names::ERROR_TYPE, error_type))));
+    }),
+    (&names::STATEMENT_TIMEOUTS, |news, tell| {
+        tell(news.statement_timeouts.server, Some((names::SOURCE, "server")));
+        tell(news.statement_timeouts.client, Some((names::SOURCE, "client")));
+    }),
+];
 
 impl Board {
-    fn new(meter: &Meter, pools: Vec<(String, Watched)>, read: Arc<AtomicBool>) -> Self {
-        let told = pools.iter().map(|_| Told::default()).collect();
-        let source = |(name, pool): (String, Watched)| Source {
-            pool: pool.downgrade(),
-            name: KeyValue::new(names::POOL_NAME, name),
+    fn new(meter: &Meter, sources: Vec<Source>) -> Self {
+        let counter = |metric: &Metric| {
+            meter.u64_counter(metric.name).with_unit(metric.unit).with_description(metric.description).build()
         };
         Self {
-            pools: pools.into_iter().map(source).collect(),
+            sources,
             times: Times {
                 wait: histogram(meter, &names::WAIT_TIME),
                 hold: histogram(meter, &names::USE_TIME),
                 create: histogram(meter, &names::CREATE_TIME),
                 site: histogram(meter, &names::SITE_USE_TIME),
             },
-            cycle: Mutex::new(Cycle { last: 0, news: Vec::new(), told }),
-            read,
+            counters: COUNTS.iter().map(|(metric, _)| counter(metric)).collect(),
+            cycle: Mutex::new(Cycle { last: 0, news: Vec::new() }),
+            read: AtomicBool::new(false),
         }
+    }
+
+    /// Whether there is something to read, and nobody ever did.
+    fn is_missed(&self) -> bool {
+        !self.read.load(Ordering::Relaxed) && self.sources.iter().any(|source| source.pool().is_some())
     }
 
     /// Makes the observable instruments. A callback runs while its reader holds the pipeline's lock: it may record, and must not make
     /// instruments.
     fn observe(self: &Arc<Self>, meter: &Meter) {
-        let numbers: [(&Metric, Read<i64>); 6] = [
-            (&names::COUNT, |news, tell| {
-                let idle = news.status.idle;
-                tell(idle.into(), Some((names::STATE, "idle")));
-                tell(news.status.open.saturating_sub(idle).into(), Some((names::STATE, "used")));
-            }),
-            (&names::MAX, |news, tell| {
-                if let MaxOverflow::Limited(overflow) = news.status.max_overflow {
-                    tell(i64::from(news.status.pool_size) + i64::from(overflow), None);
-                }
-            }),
-            (&names::IDLE_MAX, |news, tell| tell(news.status.pool_size.into(), None)),
-            (&names::IDLE_MIN, |news, tell| tell(news.min_idle.into(), None)),
-            (&names::PENDING, |news, tell| tell(news.status.waiting.into(), None)),
-            (&names::POOL_SIZE, |news, tell| tell(news.status.pool_size.into(), None)),
-        ];
-        let counts: [(&Metric, Read<u64>); 6] = [
-            (&names::TIMEOUTS, |news, tell| tell(news.status.totals.timeouts, None)),
-            (&names::ACQUIRES, |news, tell| {
-                let totals = &news.status.totals;
-                for (outcome, n) in [
-                    ("immediate", totals.acquired.saturating_sub(totals.waited)),
-                    ("waited", totals.waited),
-                    ("timeout", totals.timeouts),
-                    ("refused", totals.refused),
-                    ("connect_error", totals.connect_failures),
-                    ("cancelled", totals.cancelled),
-                    ("closed", totals.rejected_closed),
-                ] {
-                    tell(n, Some((names::OUTCOME, outcome)));
-                }
-            }),
-            (&names::ACQUIRE_ERRORS, |news, tell| {
-                news.refused.iter().for_each(|(verdict, n)| tell(*n, Some((names::ERROR_TYPE, verdict.code()))));
-            }),
-            (&names::CLOSED, |news, tell| {
-                for reason in CloseReason::ALL {
-                    tell(news.status.totals.closed_by.of(reason), Some((names::REASON, reason.as_str())));
-                }
-            }),
-            (&names::CONNECTION_ERRORS, |news, tell| {
-                // The commonest are there from the start: a rate misses a series' first value.
-                for error_type in ["connection_refused", "connect_timeout"] {
-                    if !news.connect_errors.contains_key(error_type) {
-                        tell(0, Some((names::ERROR_TYPE, error_type)));
-                    }
-                }
-                news.connect_errors.iter().for_each(|(error_type, n)| tell(*n, Some((names::ERROR_TYPE, error_type))));
-            }),
-            (&names::STATEMENT_TIMEOUTS, |news, tell| {
-                tell(news.statement_timeouts.server, Some((names::SOURCE, "server")));
-                tell(news.statement_timeouts.client, Some((names::SOURCE, "client")));
-            }),
-        ];
-        for (turn, (metric, read)) in numbers.into_iter().enumerate() {
+        for (turn, (metric, read)) in NUMBERS.into_iter().enumerate() {
             let board = Arc::clone(self);
             meter
                 .i64_observable_up_down_counter(metric.name)
@@ -178,56 +204,42 @@ impl Board {
                 .with_callback(move |observer| board.each(turn, read, |n, attributes| observer.observe(n, attributes)))
                 .build();
         }
-        for (turn, (metric, read)) in (numbers.len()..).zip(counts) {
-            let board = Arc::clone(self);
-            meter
-                .u64_observable_counter(metric.name)
-                .with_unit(metric.unit)
-                .with_description(metric.description)
-                .with_callback(move |observer| board.each(turn, read, |n, attributes| observer.observe(n, attributes)))
-                .build();
-        }
     }
 
     /// Tells a callback of every pool that is still there.
-    fn each<T>(&self, turn: usize, read: Read<T>, observe: impl Fn(T, &[KeyValue])) {
+    fn each(&self, turn: usize, read: Read<i64>, observe: impl Fn(i64, &[KeyValue])) {
         self.read.store(true, Ordering::Relaxed);
         // Nothing under it can panic half-way.
         let mut cycle = self.cycle.lock().unwrap_or_else(PoisonError::into_inner);
         if turn <= cycle.last {
-            self.look(&mut cycle);
+            cycle.news = self.sources.iter().filter_map(|source| self.look(source)).collect();
         }
         cycle.last = turn;
-        for news in cycle.news.iter().flatten() {
-            read(news, &mut |value, attribute| match attribute {
-                None => observe(value, std::slice::from_ref(&news.name)),
-                Some((key, word)) => observe(value, &[news.name.clone(), KeyValue::new(key, word.to_owned())]),
+        cycle.news.iter().for_each(|news| news.tell(read, &observe));
+    }
+
+    /// Reads a pool, and replays what has happened since the last time. The reader takes counters and distributions after its callbacks.
+    fn look(&self, source: &Source) -> Option<News> {
+        let pool = source.pool()?;
+        let mut told = source.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = &mut *told;
+        let news = News {
+            name: source.name.clone(),
+            status: pool.status(),
+            min_idle: pool.settings().min_idle,
+            refused: pool.refused(),
+            connect_errors: pool.connect_errors(),
+            statement_timeouts: pool.statement_timeouts(),
+        };
+        for (i, ((_, read), counter)) in COUNTS.into_iter().zip(&self.counters).enumerate() {
+            read(&news, &mut |n, attribute| {
+                let n = told.news(i, attribute.map_or("", |(_, word)| word), n);
+                // Nothing at all makes a series, too.
+                news.with(attribute, |attributes| counter.add(n, attributes));
             });
         }
-    }
-
-    /// Reads all pools, and replays what has happened since the last time.
-    fn look(&self, cycle: &mut Cycle) {
-        cycle.news.clear();
-        for (source, told) in self.pools.iter().zip(&mut cycle.told) {
-            let pool = (source.pool)();
-            cycle.news.push(pool.map(|pool| {
-                self.replay(&pool, told, &source.name);
-                News {
-                    name: source.name.clone(),
-                    status: pool.status(),
-                    min_idle: pool.settings().min_idle,
-                    refused: pool.refused(),
-                    connect_errors: pool.connect_errors(),
-                    statement_timeouts: pool.statement_timeouts(),
-                }
-            }));
-        }
-    }
-
-    fn replay(&self, pool: &Watched, told: &mut Told, name: &KeyValue) {
         let timings = pool.timings();
-        let pool_only = std::slice::from_ref(name);
+        let pool_only = std::slice::from_ref(&source.name);
         replay(&self.times.wait, timings.acquire_wait, &mut told.wait, pool_only);
         replay(&self.times.hold, timings.hold, &mut told.hold, pool_only);
         replay(&self.times.create, timings.connect, &mut told.create, pool_only);
@@ -236,8 +248,23 @@ impl Board {
                 Some(name) => StringValue::from(name),
                 None => timings.site.to_string().into(),
             };
-            let attributes = [name.clone(), KeyValue::new(names::SITE, site)];
+            let attributes = [source.name.clone(), KeyValue::new(names::SITE, site)];
             replay(&self.times.site, timings.hold, told.sites.entry(timings.site).or_default(), &attributes);
+        }
+        Some(news)
+    }
+}
+
+impl News {
+    fn tell<T>(&self, read: Read<T>, observe: &impl Fn(T, &[KeyValue])) {
+        read(self, &mut |value, attribute| self.with(attribute, |attributes| observe(value, attributes)));
+    }
+
+    /// The pool's name, and the attribute beside it.
+    fn with(&self, attribute: Option<(&'static str, &str)>, tell: impl FnOnce(&[KeyValue])) {
+        match attribute {
+            None => tell(std::slice::from_ref(&self.name)),
+            Some((key, word)) => tell(&[self.name.clone(), KeyValue::new(key, word.to_owned())]),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A statement as telemetry sees it: a span while it runs, a measurement when it has ended.
 
 use super::{
+    installed::Told,
     names,
     sql::{self, Dialect, Shape},
 };
@@ -9,7 +10,7 @@ use std::{
     borrow::Cow,
     future::Future,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -22,7 +23,14 @@ use tracing::{Instrument, Span, field::Empty, instrument::Instrumented};
 pub(crate) struct Recorders {
     /// So that nobody pays for what nobody wants.
     any: AtomicBool,
-    all: RwLock<Vec<Box<dyn Record>>>,
+    all: RwLock<Vec<Recorder>>,
+}
+
+/// The one of a version of OpenTelemetry.
+struct Recorder {
+    version: &'static str,
+    record: Arc<dyn Record>,
+    told: Arc<Mutex<Told>>,
 }
 
 /// Is told when a statement has ended.
@@ -31,10 +39,18 @@ pub(crate) trait Record: Send + Sync {
 }
 
 impl Recorders {
+    /// Takes the place of an earlier one for this version. Gives what has been told of the pool already, and whether this is the first.
     #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
-    pub(crate) fn add(&self, recorder: Box<dyn Record>) {
-        self.all.write().unwrap_or_else(PoisonError::into_inner).push(recorder);
+    pub(super) fn install(&self, version: &'static str, record: Arc<dyn Record>) -> (Arc<Mutex<Told>>, bool) {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         self.any.store(true, Ordering::Release);
+        if let Some(recorder) = all.iter_mut().find(|recorder| recorder.version == version) {
+            recorder.record = record;
+            return (Arc::clone(&recorder.told), false);
+        }
+        let told = Arc::default();
+        all.push(Recorder { version, record, told: Arc::clone(&told) });
+        (told, true)
     }
 
     fn any(&self) -> bool {
@@ -42,7 +58,11 @@ impl Recorders {
     }
 
     fn record(&self, ended: &Ended<'_>) {
-        self.all.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|recorder| recorder.record(ended));
+        self.all
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .for_each(|recorder| recorder.record.record(ended));
     }
 }
 

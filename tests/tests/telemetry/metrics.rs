@@ -15,7 +15,12 @@ use pool_sqlx::{
     DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, Pools, SqlitePool, Watchable, otel_0_33,
     pooled,
 };
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 use tests::{MariaDb, Postgres};
 use tracing::Level;
 
@@ -60,8 +65,11 @@ fn value(metrics: &[Metric], name: &str, by: Option<(&str, &str)>) -> f64 {
     point.value
 }
 
+/// With a name of its own: the process has one space of names, and all tests.
 fn sqlite(pool_size: u32, max_overflow: u32) -> DatabaseSettings {
-    let settings = DatabaseSettings::new("sqlite::memory:").unwrap().with_name("primary");
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("pool {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let settings = DatabaseSettings::new("sqlite::memory:").unwrap().with_name(name);
     settings.with_pool_size(pool_size).with_max_overflow(max_overflow)
 }
 
@@ -278,7 +286,8 @@ async fn what_the_pool_does_is_what_the_metrics_say() {
     assert_eq!((closed("overflow"), closed("broken")), (1., 0.));
     let site = points(&metrics, "pool.site.use_time").iter().map(|point| &point.attributes["pool.site"]);
     assert!(site.clone().all(|site| site.contains("metrics.rs:")), "{:?}", site.collect::<Vec<_>>());
-    assert!(points(&metrics, "db.client.connection.count").iter().all(|point| point.attributes[POOL[0]] == "primary"));
+    let name = pool.status().name;
+    assert!(points(&metrics, "db.client.connection.count").iter().all(|point| point.attributes[POOL[0]] == name));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -330,18 +339,48 @@ async fn times_arrive_as_the_pool_measured_them_at_every_reader() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_is_gone_is_told_of_no_more_and_is_not_kept() {
     let reader = Reader::new();
-    let pool = SqlitePool::connect(sqlite(2, 0)).await.unwrap();
+    let pool = SqlitePool::connect(sqlite(2, 0).with_name("gone")).await.unwrap();
     let kept = SqlitePool::connect(sqlite(2, 0).with_name("kept")).await.unwrap();
     otel_0_33::install(&reader.provider, &[pool.watched(), kept.watched()].concat()[..]);
-    let names = |metrics: &[Metric]| -> Vec<String> {
-        let mut names: Vec<_> =
-            points(metrics, "pool.size").iter().map(|point| point.attributes[POOL[0]].clone()).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names(&reader.read()), ["kept", "primary"]);
+    assert_eq!(names(&reader.read()), ["gone", "kept"]);
     drop(pool);
     assert_eq!(names(&reader.read()), ["kept"]);
+}
+
+fn names(metrics: &[Metric]) -> Vec<String> {
+    let mut names: Vec<_> =
+        points(metrics, "pool.size").iter().map(|point| point.attributes[POOL[0]].clone()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_made_again_under_its_name_goes_on_counting() {
+    let (total, news) = (InMemoryMetricExporter::default(), InMemoryMetricExporterBuilder::new());
+    let news = news.with_temporality(Temporality::Delta).build();
+    let provider = SdkMeterProvider::builder()
+        .with_reader(PeriodicReader::builder(total.clone()).with_interval(600 * SECOND).build())
+        .with_reader(PeriodicReader::builder(news.clone()).with_interval(600 * SECOND).build())
+        .build();
+    let mut all = 0.;
+    for acquires in [100, 3, 2] {
+        let pool = SqlitePool::connect(sqlite(1, 0).with_name("made again")).await.unwrap();
+        otel_0_33::install(&provider, &pool);
+        for _ in 0..acquires {
+            drop(pool.acquire().await.unwrap());
+        }
+        all += f64::from(acquires);
+        total.reset();
+        news.reset();
+        provider.force_flush().unwrap();
+        let [total, news] = [latest(&total), latest(&news)];
+        let immediate = |metrics| value(metrics, "pool.acquires", Some(("outcome", "immediate")));
+        assert_eq!((immediate(&total), immediate(&news)), (all, f64::from(acquires)));
+        let closed = value(&news, "pool.connections.closed", Some(("reason", "idle")));
+        assert_eq!((closed, names(&total)), (0., vec!["made again".to_owned()]));
+        let held = points(&total, "db.client.connection.use_time").iter().map(|point| point.count as f64);
+        assert_eq!(held.collect::<Vec<_>>(), [all]);
+    }
 }
 
 #[derive(Pools)]
@@ -355,23 +394,74 @@ struct Reports;
 #[tokio::test]
 async fn a_struct_of_pools_is_installed_whole() {
     let reader = Reader::new();
-    let primary = SqlitePool::connect_lazy(sqlite(1, 0)).unwrap();
+    let primary = SqlitePool::connect_lazy(sqlite(1, 0).with_name("orders")).unwrap();
     let reports = SqlitePool::connect_lazy(sqlite(2, 0).with_name("reports")).unwrap().keyed::<Reports>();
     let databases = Databases { primary, reports };
     otel_0_33::install(&reader.provider, &databases);
     let metrics = reader.read();
     let size = |pool| value(&metrics, "pool.size", Some((POOL[0], pool)));
-    assert_eq!((size("primary"), size("reports")), (1., 2.));
+    assert_eq!((size("orders"), size("reports")), (1., 2.));
 }
 
 #[tokio::test]
-async fn two_pools_of_one_name_are_told_apart() {
-    let reader = Reader::new();
-    let pools = [SqlitePool::connect_lazy(sqlite(1, 0)).unwrap(), SqlitePool::connect_lazy(sqlite(2, 0)).unwrap()];
-    otel_0_33::install(&reader.provider, &pools[..]);
+async fn pools_of_one_name_are_told_apart_whoever_installs_them() {
+    let (lines, _on) = Lines::capture(Level::WARN);
+    let (reader, other) = (Reader::new(), Reader::new());
+    let pools: Vec<_> = (1..=4).map(|n| SqlitePool::connect_lazy(sqlite(n, 0).with_name("twin")).unwrap()).collect();
+    otel_0_33::install(&reader.provider, &pools[..2]);
+    otel_0_33::install(&reader.provider, &pools[2]);
+    otel_0_33::install(&other.provider, &pools[3]);
     let metrics = reader.read();
     let size = |pool| value(&metrics, "pool.size", Some((POOL[0], pool)));
-    assert_eq!((size("primary"), size("primary#2")), (1., 2.));
+    assert_eq!((size("twin"), size("twin#2"), size("twin#3")), (1., 2., 3.));
+    assert_eq!((names(&metrics).len(), names(&other.read())), (3, vec!["twin#4".to_owned()]));
+    let told = lines.read();
+    assert_eq!(told.iter().filter(|line| line.contains("two pools are called twin")).count(), 3, "{told:#?}");
+}
+
+#[tokio::test]
+async fn a_pool_that_is_installed_twice_is_counted_once_and_said_to_be() {
+    let (lines, _on) = Lines::capture(Level::WARN);
+    let reader = Reader::new();
+    let pool = SqlitePool::connect(sqlite(1, 0)).await.unwrap();
+    let run = async || sqlx::query("select 1").execute(&pool).await.unwrap();
+    let counts = |metrics: &[Metric], name: &str| points(metrics, name).iter().map(|point| point.count).sum::<u64>();
+    let all_are = |metrics: &[Metric], n: u64| {
+        assert_eq!(value(metrics, "pool.acquires", Some(("outcome", "immediate"))), n as f64);
+        assert_eq!(counts(metrics, "db.client.connection.use_time"), n);
+        assert_eq!(counts(metrics, "db.client.operation.duration"), n);
+        assert_eq!(names(metrics), [pool.status().name]);
+    };
+    // One that is named twice at once is nothing to speak of.
+    otel_0_33::install(&reader.provider, &[pool.watched(), pool.watched()].concat()[..]);
+    run().await;
+    all_are(&reader.read(), 1);
+    assert_eq!(lines.read(), Vec::<String>::new());
+
+    otel_0_33::install(&reader.provider, &pool);
+    run().await;
+    all_are(&reader.read(), 2);
+    let [line] = &lines.read()[..] else { panic!("{:?}", lines.read()) };
+    assert!(line.contains("was installed for OpenTelemetry 0.33 before"), "{line}");
+}
+
+#[tokio::test]
+async fn another_provider_goes_on_where_the_first_stopped() {
+    let (first, second) = (Reader::new(), Reader::new());
+    let pool = SqlitePool::connect(sqlite(1, 0)).await.unwrap();
+    let run = async || sqlx::query("select 1").execute(&pool).await.unwrap();
+    let told = |reader: &Reader| {
+        let metrics = reader.read();
+        let statements = points(&metrics, "db.client.operation.duration").iter().map(|point| point.count).sum::<u64>();
+        (value(&metrics, "pool.acquires", Some(("outcome", "immediate"))), statements, names(&metrics).len())
+    };
+    otel_0_33::install(&first.provider, &pool);
+    run().await;
+    assert_eq!(told(&first), (1., 1, 1));
+    otel_0_33::install(&second.provider, &pool);
+    run().await;
+    run().await;
+    assert_eq!((told(&first), told(&second)), ((1., 1, 0), (2., 2, 1)));
 }
 
 #[tokio::test]
@@ -480,7 +570,7 @@ async fn mariadb_and_sqlite_are_named_with_their_own_codes() {
         DatabaseSettings::new(database.url()).unwrap().with_name("maria").with_statement_timeout(limit),
     );
     let maria = pool.await.unwrap();
-    let lite = SqlitePool::connect(sqlite(1, 0).with_statement_timeout(limit)).await.unwrap();
+    let lite = SqlitePool::connect(sqlite(1, 0).with_name("lite").with_statement_timeout(limit)).await.unwrap();
     otel_0_33::install(&reader.provider, &[maria.watched(), lite.watched()].concat()[..]);
     sqlx::query("select sleep(10)").execute(&maria).await.unwrap_err();
     let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n";
@@ -499,7 +589,7 @@ async fn mariadb_and_sqlite_are_named_with_their_own_codes() {
         timeouts.filter(|point| point.value > 0.).map(|point| ["source", POOL[0]].map(|key| &*point.attributes[key]));
     let mut timeouts: Vec<_> = timeouts.collect();
     timeouts.sort_unstable();
-    assert_eq!(timeouts, [["server", "maria"], ["server", "primary"]]);
+    assert_eq!(timeouts, [["server", "lite"], ["server", "maria"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -527,6 +617,8 @@ async fn metrics_that_nobody_reads_are_warned_of_once() {
     for part in [
         "nobody has read the metrics",
         "in the 90s",
+        "intervals of 60s (OTEL_METRIC_EXPORT_INTERVAL)",
+        "longer interval set in code",
         "OpenTelemetry 0.33",
         "set up after",
         "otel-0-32",
@@ -545,4 +637,20 @@ async fn metrics_that_somebody_reads_are_not_warned_of() {
     reader.read();
     tokio::time::sleep(600 * SECOND).await;
     assert_eq!(lines.read(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_that_are_read_after_a_second_install_or_of_pools_that_are_gone_are_not_missed() {
+    let (lines, _on) = Lines::capture(Level::WARN);
+    let reader = Reader::new();
+    let pool = SqlitePool::connect_lazy(sqlite(1, 0)).unwrap();
+    otel_0_33::install_global(&pool); // in the wrong order
+    otel_0_33::install(&reader.provider, &pool);
+    reader.read();
+    let gone = SqlitePool::connect_lazy(sqlite(1, 0)).unwrap();
+    otel_0_33::install_global(&gone);
+    drop(gone);
+    tokio::time::sleep(600 * SECOND).await;
+    let lines = lines.read();
+    assert!(lines.iter().all(|line| !line.contains("nobody has read")), "{lines:#?}");
 }
