@@ -2,7 +2,7 @@
 //!
 //! One rule each, and no formula: a rule says what is so, why that matters, and what to do, with the numbers that it saw.
 
-use crate::{CloseReason, DatabaseSettings, MaxOverflow, Settings, SiteTimings, Status, Timings};
+use crate::{CloseReason, DatabaseSettings, MaxOverflow, Settings, SiteTimings, Status, Timings, Totals};
 use pool_core::short;
 use std::{fmt, time::Duration};
 
@@ -52,14 +52,38 @@ impl fmt::Display for Advice {
 /// What the server said of its own limits at the first connect.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
-    /// Connections that this pool's user may have, and what limits them.
-    pub(crate) room: Option<(u32, &'static str)>,
-    /// Connections of others at that moment.
-    pub(crate) others: u32,
+    /// What limits the connections of this pool, and of whom else.
+    pub(crate) limits: Vec<Limit>,
     /// Places from which programs of our name were connected at that moment, this one included.
     pub(crate) instances: u32,
     /// After how long the server closes an idle connection, and the name of that limit.
     pub(crate) idle_limit: Option<(Duration, &'static str)>,
+}
+
+/// A limit on connections, whichever pool or program they are of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Limit {
+    /// How many there may be.
+    pub(crate) most: u32,
+    pub(crate) what: &'static str,
+    /// Who is refused beyond it.
+    pub(crate) whom: &'static str,
+    /// How many of them were not this program's, at that moment.
+    pub(crate) others: u32,
+}
+
+impl Server {
+    /// The limit that leaves the least to this program.
+    fn tightest(&self) -> Option<&Limit> {
+        self.limits.iter().min_by_key(|limit| i64::from(limit.most) - i64::from(limit.others))
+    }
+}
+
+/// What had happened before a pool got its present size, of which it says nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Past {
+    pub(crate) totals: Totals,
+    pub(crate) timings: Timings,
 }
 
 /// What the rules look at.
@@ -67,10 +91,13 @@ pub(crate) struct Facts<'a> {
     pub(crate) database: &'a DatabaseSettings,
     /// The pool's settings in force.
     pub(crate) settings: &'a Settings,
-    /// `None` before the first connect, behind a pooler, and for SQLite.
+    /// `None` before the first connect, behind a pooler (named or not), and for SQLite.
     pub(crate) server: Option<&'a Server>,
-    /// Whether the server did not take the statement timeout.
+    /// Whether the server did not take the statement timeout, with `pooler = "direct"` in the settings: where they say nothing, nobody
+    /// gets a connection.
     pub(crate) swallowed: bool,
+    /// `None`: the pool was made in this size.
+    pub(crate) past: Option<&'a Past>,
     pub(crate) status: &'a Status,
     pub(crate) timings: &'a Timings,
     pub(crate) sites: &'a [SiteTimings],
@@ -136,21 +163,24 @@ fn swallowed(facts: &Facts<'_>) -> Option<Advice> {
     warning(
         "statement_timeout",
         format!("the server did not take {}", short(limit)),
-        "something on the way drops it, most likely a pooler, which will mix prepared statements up",
-        "set pooler = \"unprepared\", or \"prepared\" if the pooler keeps prepared statements apart",
+        "something on the way drops it, most likely a pooler, so it is kept by the client alone and nothing is cancelled on the server; a \
+         pooler of transactions would mix prepared statements up, too",
+        "keep pooler = \"direct\" if it pools sessions, and let it pass start-up options on; else set \"unprepared\", or \"prepared\" if it \
+         keeps prepared statements apart",
     )
 }
 
 /// Heroku's router ends a request after 30 s (H12), nginx after 60 s (`proxy_read_timeout`), AWS's load balancers after 60 s (idle timeout).
 fn longer_than_proxies_wait(facts: &Facts<'_>) -> Option<Advice> {
     const SHORTEST: Duration = Duration::from_secs(30);
-    let (wait, statement) = (facts.settings.pool_timeout, facts.database.statement_timeout?);
-    if wait + statement <= SHORTEST {
+    let (wait, statement) = (facts.settings.pool_timeout, facts.database.statement_timeout);
+    if wait.saturating_add(statement.unwrap_or_default()) <= SHORTEST {
         return None;
     }
+    let then = statement.map_or("any time".to_owned(), |limit| short(limit).to_string());
     hint(
         "pool_timeout",
-        format!("a request may wait {} for a connection and {} for a statement", short(wait), short(statement)),
+        format!("a request may wait {} for a connection and {then} for a statement", short(wait)),
         "what stands before a service gives up earlier: Heroku's router after 30 s, nginx and AWS's load balancers after 60 s; its client is \
          gone then, and the work is for nobody",
         "let both together stay below the limit of whatever stands before this service",
@@ -174,12 +204,13 @@ fn unlimited(facts: &Facts<'_>) -> Option<Advice> {
     if facts.settings.max_overflow != MaxOverflow::Unlimited {
         return None;
     }
-    let room = facts.server.and_then(|server| server.room);
-    let limit = room.map_or_else(|| "the server's limit".to_owned(), |(room, what)| format!("{what} ({room})"));
+    let limit = facts.server.and_then(Server::tightest);
+    let up_to = limit.map_or("the server's limit".to_owned(), |limit| format!("{} ({})", limit.what, limit.most));
+    let whom = limit.map_or("everybody", |limit| limit.whom);
     warning(
         "max_overflow",
         "it is unlimited",
-        format!("a burst opens connections up to {limit}, and then nobody else gets one either"),
+        format!("a burst opens connections up to {up_to}, and then new ones are refused to {whom}"),
         "set a limit; callers beyond it wait their turn for pool_timeout",
     )
 }
@@ -242,21 +273,20 @@ fn kept_awake(facts: &Facts<'_>) -> Option<Advice> {
 }
 
 fn no_room_at_the_server(facts: &Facts<'_>) -> Option<Advice> {
-    let server = facts.server?;
-    let ((room, what), cap) = (server.room?, facts.settings.cap()?);
-    let (instances, others) = (server.instances.max(1), server.others);
-    let wanted = |instances: u32| instances.saturating_mul(cap).saturating_add(others);
-    let cure = "lower pool_size + max_overflow, raise the server's limit, or put a pooler in between";
-    let mut finding = format!("{instances} of this program with up to {cap} connections each");
-    if others > 0 {
-        finding = format!("{finding}, beside {others} of others,");
-    }
-    if wanted(instances) > room {
-        let reason = "when all are busy, the server refuses new connections to everybody";
-        warning("pool_size", format!("{finding} are more than {what} ({room})"), reason, cure)
-    } else if wanted(instances + 1) > room {
+    let (server, cap) = (facts.server?, facts.settings.cap()?);
+    let (Limit { most, what, whom, others }, instances) = (server.tightest()?, server.instances.max(1));
+    // What nobody waits for any more is cancelled by a connection beside the pool's.
+    let wanted = |instances: u32| instances.saturating_mul(cap.saturating_add(1)).saturating_add(*others);
+    let cure = "lower pool_size + max_overflow, raise that limit, or put a pooler in between";
+    let beside = if *others > 0 { format!(", beside {others} of others,") } else { String::new() };
+    let finding =
+        format!("{instances} of this program with up to {cap} connections each and one to cancel statements{beside}");
+    if wanted(instances) > *most {
+        let reason = format!("when all are busy, the server refuses new connections to {whom}");
+        warning("pool_size", format!("{finding} are more than {what} ({most})"), reason, cure)
+    } else if wanted(instances + 1) > *most {
         let reason = "a rolling deployment starts the next instance before it ends the last";
-        hint("pool_size", format!("{finding} leave no room for one more within {what} ({room})"), reason, cure)
+        hint("pool_size", format!("{finding} leave no room for one more within {what} ({most})"), reason, cure)
     } else {
         None
     }
@@ -282,31 +312,43 @@ fn closed_by_the_server(facts: &Facts<'_>) -> Option<Advice> {
 /// Fewer acquires than this say nothing.
 const ENOUGH: u64 = 100;
 
+/// What happened since the pool got its present size: connections lent, and how many of these were waited for.
+fn lent(facts: &Facts<'_>) -> (u64, u64) {
+    let count = |totals: &Totals| (totals.acquired, totals.waited);
+    let ((acquired, waited), before) = (count(&facts.status.totals), facts.past.map(|past| count(&past.totals)));
+    let before = before.unwrap_or_default();
+    (acquired.saturating_sub(before.0), waited.saturating_sub(before.1))
+}
+
 fn waits(facts: &Facts<'_>) -> Option<Advice> {
     let Facts { status, timings, .. } = facts;
-    let totals = &status.totals;
-    if totals.acquired < ENOUGH || totals.waited * 100 < totals.acquired {
+    let (acquired, waited) = lent(facts);
+    if acquired < ENOUGH || waited * 100 < acquired {
         return None;
     }
+    let waits = facts
+        .past
+        .map_or_else(|| timings.acquire_wait.clone(), |past| timings.acquire_wait.since(&past.timings.acquire_wait));
     let mut finding = format!(
-        "{} of {} acquires waited, one in a hundred for about {} or longer",
-        share(totals.waited as f64 / totals.acquired as f64),
-        totals.acquired,
-        short(timings.acquire_wait.quantile(0.99)?),
+        "{} of {acquired} acquires waited, 99 of 100 for no longer than {}",
+        share(waited as f64 / acquired as f64),
+        short(waits.quantile(0.99)?),
     );
     let full = status.full.as_secs_f64() / status.sized.as_secs_f64().max(f64::MIN_POSITIVE);
-    if full < 0.01 && status.peak < facts.settings.cap().unwrap_or(u32::MAX) {
-        let connect = timings.connect.mean().map(short);
+    let cap = facts.settings.cap().unwrap_or(u32::MAX);
+    if full < 0.01 && status.peak < cap {
+        let mean = timings.connect.mean().map(|mean| format!(" ({} each)", short(mean))).unwrap_or_default();
         return hint(
             "min_idle",
             format!("{finding}; never more than {} connections were in use", status.peak),
-            connect.map_or("they waited for connects".to_owned(), |mean| {
-                format!("they waited for connects ({mean} each)")
-            }),
-            "keep more ready by min_idle, keep them longer by idle_timeout, or warm the pool up before the service is ready",
+            format!(
+                "it was not for others to give one back: for connects{mean}, for tests or cleaning, or while lending was paused"
+            ),
+            "where it was for connects, keep more ready by min_idle, keep them longer by idle_timeout, or warm the pool up before the \
+             service is ready",
         );
     }
-    finding = format!("{finding}; all {} connections were in use for {} of the time", status.peak, share(full));
+    finding = format!("{finding}; all {cap} connections were in use for {} of the time", share(full));
     let whole = timings.hold.sum().as_secs_f64();
     let most = facts.sites.first().filter(|_| whole > 0.0).map(|most| {
         let part = share(most.hold.sum().as_secs_f64() / whole);
@@ -319,15 +361,16 @@ fn waits(facts: &Facts<'_>) -> Option<Advice> {
 }
 
 fn churn(facts: &Facts<'_>) -> Option<Advice> {
-    let totals = &facts.status.totals;
-    let closed = totals.closed_by.of(CloseReason::Overflow);
-    if closed < ENOUGH || closed * 100 < totals.acquired {
+    let closed = |totals: &Totals| totals.closed_by.of(CloseReason::Overflow);
+    let closed = closed(&facts.status.totals).saturating_sub(facts.past.map_or(0, |past| closed(&past.totals)));
+    let (acquired, _) = lent(facts);
+    if closed < ENOUGH || closed * 100 < acquired {
         return None;
     }
     let each = facts.timings.connect.mean().map(|mean| format!(", {} each", short(mean))).unwrap_or_default();
     hint(
         "overflow_linger",
-        format!("{closed} connections above pool_size were opened and closed again for {} acquires", totals.acquired),
+        format!("{closed} connections above pool_size were opened and closed again for {acquired} acquires"),
         format!("whoever needs one waits for a connect{each}"),
         "raise pool_size, or let them stay for a moment: overflow_linger = \"10s\"",
     )
@@ -336,6 +379,7 @@ fn churn(facts: &Facts<'_>) -> Option<Advice> {
 /// `7 %`, `0.4 %`
 fn share(part: f64) -> String {
     match part * 100.0 {
+        percent if percent < 0.1 => "less than 0.1 %".to_owned(),
         percent if percent >= 1.0 => format!("{percent:.0} %"),
         percent => format!("{percent:.1} %"),
     }
@@ -369,6 +413,7 @@ mod tests {
             settings: &database.pool,
             server: server.as_ref(),
             swallowed: false,
+            past: None,
             status: &status,
             timings: &timings,
             sites: &sites,
@@ -380,10 +425,14 @@ mod tests {
         assert_eq!(given(database, server, |_| {}).await, expected);
     }
 
+    fn limit(most: u32, what: &'static str, others: u32) -> Limit {
+        Limit { most, what, whom: "everybody", others }
+    }
+
     #[tokio::test]
     async fn settings_that_get_along_give_no_advice() {
         check(postgres("postgres://app@db/app"), None, &[]).await;
-        let roomy = Server { room: Some((100, "max_connections")), others: 10, instances: 2, idle_limit: None };
+        let roomy = Server { limits: vec![limit(100, "max_connections", 10)], instances: 2, idle_limit: None };
         check(postgres("postgres://app@db/app"), Some(roomy), &[]).await;
         check(DatabaseSettings::new("sqlite::memory:").unwrap(), None, &[]).await;
     }
@@ -403,6 +452,15 @@ mod tests {
             app().with_pool_timeout(secs(45)),
             None,
             &["hint pool_timeout: a request may wait 45s for a connection and 10s for a statement"],
+        )
+        .await;
+        check(
+            app().with_pool_timeout(secs(45)).with_statement_timeout(None),
+            None,
+            &[
+                "warning statement_timeout: there is none",
+                "hint pool_timeout: a request may wait 45s for a connection and any time for a statement",
+            ],
         )
         .await;
         check(app().with_leak_after(secs(5)), None, &["hint leak_after: it is 5s, and a statement may take 10s"]).await;
@@ -429,30 +487,50 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_is_too_small_or_too_quick_is_told() {
         let app = || postgres("postgres://app@db/app");
-        let server = |room, others, instances| {
-            Some(Server { room: Some((room, "the role's connection limit")), others, instances, idle_limit: None })
+        let server = |limits: &[(u32, &'static str, u32)], instances| {
+            let limits = limits.iter().map(|(most, what, others)| limit(*most, what, *others)).collect();
+            Some(Server { limits, instances, idle_limit: None })
         };
+        let (all, role) = ("max_connections", "the role's connection limit");
         check(
             app(),
-            server(14, 0, 1),
-            &["warning pool_size: 1 of this program with up to 15 connections each are more than the role's connection limit (14)"],
+            server(&[(15, role, 0)], 1),
+            &["warning pool_size: 1 of this program with up to 15 connections each and one to cancel statements are more than the \
+               role's connection limit (15)"],
         )
         .await;
         check(
             app(),
-            server(50, 6, 3),
-            &["warning pool_size: 3 of this program with up to 15 connections each, beside 6 of others, are more than the role's \
-               connection limit (50)"],
+            server(&[(50, role, 6)], 3),
+            &["warning pool_size: 3 of this program with up to 15 connections each and one to cancel statements, beside 6 of others, \
+               are more than the role's connection limit (50)"],
         )
         .await;
         check(
             app(),
-            server(29, 0, 1),
-            &["hint pool_size: 1 of this program with up to 15 connections each leave no room for one more within the role's \
-               connection limit (29)"],
+            server(&[(31, role, 0)], 1),
+            &["hint pool_size: 1 of this program with up to 15 connections each and one to cancel statements leave no room for one \
+               more within the role's connection limit (31)"],
         )
         .await;
-        check(app(), server(30, 0, 1), &[]).await;
+        check(app(), server(&[(32, role, 0)], 1), &[]).await;
+
+        // Whom a limit does not count, it leaves room for; and of several limits the one decides that leaves the least.
+        check(app(), server(&[(97, all, 60), (33, role, 0)], 1), &[]).await;
+        check(
+            app(),
+            server(&[(97, all, 82), (33, role, 0)], 1),
+            &["warning pool_size: 1 of this program with up to 15 connections each and one to cancel statements, beside 82 of others, \
+               are more than max_connections (97)"],
+        )
+        .await;
+        check(
+            app(),
+            server(&[(97, all, 60), (20, role, 5)], 1),
+            &["warning pool_size: 1 of this program with up to 15 connections each and one to cancel statements, beside 5 of others, \
+               are more than the role's connection limit (20)"],
+        )
+        .await;
 
         let hasty =
             Some(Server { idle_limit: Some((Duration::from_secs(300), "idle_session_timeout")), ..Server::default() });
@@ -488,13 +566,77 @@ mod tests {
         }
         let advice = pool.advice();
         let [waits] = &advice[..] else { panic!("{advice:?}") };
-        assert!(waits.finding.starts_with("50 % of 200 acquires waited, one in a hundred for about "), "{waits}");
+        assert!(waits.finding.starts_with("50 % of 200 acquires waited, 99 of 100 for no longer than "), "{waits}");
         assert!(waits.finding.contains("all 1 connections were in use for"), "{waits}");
         assert!(waits.reason.contains("advice.rs:"), "it names the place: {waits}");
+
+        // Of another size this says nothing; what follows does, in that size's words.
+        pool.reconfigure(pool.settings().with_pool_size(2)).unwrap();
+        assert_eq!(pool.advice(), []);
+        for _ in 0..100 {
+            let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+            let mut waiter = Box::pin(pool.acquire());
+            assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(waiter.as_mut().poll(cx).is_pending())).await);
+            drop(held);
+            drop(waiter.await.unwrap());
+        }
+        let advice = pool.advice();
+        let [waits] = &advice[..] else { panic!("{advice:?}") };
+        // And one or the other that waited for the second connection.
+        assert!(waits.finding.starts_with("33 % of 300") || waits.finding.starts_with("34 % of 300"), "{waits}");
+        assert!(waits.finding.contains("all 2 connections were in use for"), "{waits}");
+        // One setting more, and the same size: nothing begins anew.
+        pool.reconfigure(pool.settings().with_slow_acquire(Duration::from_secs(9))).unwrap();
+        assert_eq!(pool.advice().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn waits_that_were_for_nobodys_connection_are_not_said_to_be_for_connects() {
+        let pool = SqlitePool::connect(
+            DatabaseSettings::new("sqlite::memory:").unwrap().with_pool_size(150).with_max_overflow(0),
+        )
+        .await
+        .unwrap();
+        pool.pause(crate::Pause::Wait);
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..120 {
+            let pool = pool.clone();
+            waiting.spawn(async move { drop(pool.acquire().await.unwrap()) });
+        }
+        while pool.status().waiting < 120 {
+            tokio::task::yield_now().await;
+        }
+        pool.resume();
+        waiting.join_all().await;
+        let advice = pool.advice();
+        let [waits] = &advice[..] else { panic!("{advice:?}") };
+        assert!(waits.finding.starts_with("100 % of 120 acquires waited, "), "{waits}");
+        assert!(waits.reason.starts_with("it was not for others to give one back: for connects"), "{waits}");
+        assert!(waits.reason.ends_with("or while lending was paused"), "{waits}");
+    }
+
+    #[tokio::test]
+    async fn what_is_swallowed_is_no_reason_to_give_up_a_pooler_of_sessions() {
+        let pool = idle_pool().await;
+        let watched = &pool.watched()[0];
+        let database = postgres("postgres://app@db/app");
+        let facts = Facts {
+            database: &database,
+            settings: &database.pool,
+            server: None,
+            swallowed: true,
+            past: None,
+            status: &watched.status(),
+            timings: &watched.timings(),
+            sites: &[],
+        };
+        let [swallowed] = &advice(&facts)[..] else { panic!("{:?}", advice(&facts)) };
+        assert_eq!(swallowed.finding, "the server did not take 10s");
+        assert!(swallowed.cure.starts_with("keep pooler = \"direct\" if it pools sessions"), "{swallowed}");
     }
 
     #[test]
     fn small_shares_keep_a_digit() {
-        assert_eq!([share(0.071), share(0.0042), share(1.0)], ["7 %", "0.4 %", "100 %"]);
+        assert_eq!([share(0.071), share(0.0042), share(1.0), share(0.0)], ["7 %", "0.4 %", "100 %", "less than 0.1 %"]);
     }
 }

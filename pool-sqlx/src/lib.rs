@@ -41,6 +41,7 @@ mod advice;
 mod backoff;
 mod config;
 mod error;
+mod shown;
 // sqlx: what differs between databases, and what we watch.
 mod backend;
 mod dial;

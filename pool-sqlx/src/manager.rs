@@ -314,6 +314,7 @@ impl Attempt<'_> {
     fn ended(self, error: Option<&sqlx::Error>) {
         if let Some(error) = error {
             self.tally.connect_failed(&error_type(error));
+            self.tally.note(error);
         }
         std::mem::forget(self);
     }

@@ -4,7 +4,8 @@
 use crate::Verdict;
 use crate::{
     Advice, Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings,
-    Site, SiteTimings, Status, Timings, Tx, TxOptions, Watchable, Watched, Weight, manager::Sqlx, telemetry::waiting,
+    Site, SiteTimings, Status, Timings, Tx, TxOptions, Watchable, Watched, Weight, advice::Past, manager::Sqlx,
+    telemetry::waiting,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -275,7 +276,13 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     ///
     /// The settings contradict each other; nothing has changed then.
     pub fn reconfigure(&self, settings: Settings) -> Result<(), Error> {
-        Ok(self.core.reconfigure(settings)?)
+        let (before, after) = (self.core.settings().cap(), settings.cap());
+        self.core.reconfigure(settings)?;
+        if before != after {
+            let past = Past { totals: self.core.status().totals, timings: self.core.timings() };
+            self.core.manager().tally().resized(past);
+        }
+        Ok(())
     }
 
     /// Has every acquire end at once with this verdict, until it is called with `None`: for testing an application's 503 path without a

@@ -2,8 +2,9 @@
 
 use crate::{
     Advice, Backend, Event, Holder, Observer, Pool, Settings, Site, SiteTimings, Status, Timings, Verdict,
-    advice::{Facts, Server, advice},
+    advice::{Facts, Past, Server, advice},
     manager::Sqlx,
+    shown::shown,
     telemetry::Recorders,
 };
 use pool_core::{AcquireError, WeakPool};
@@ -205,7 +206,7 @@ pub struct Refusal {
     pub site: Site,
     /// How long it had waited.
     pub waited: Duration,
-    /// The error's message.
+    /// The error's message, with the database's code in the place of what it said: that may name a user.
     pub message: String,
 }
 
@@ -266,6 +267,7 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
             settings: &settings,
             server: tally.server().as_ref(),
             swallowed: tally.is_swallowed(),
+            past: tally.past().as_ref(),
             status: &status,
             timings: &timings,
             sites: &sites,
@@ -289,9 +291,13 @@ pub(crate) struct Tally {
     /// What the server said of its limits, and when it was asked.
     server: Mutex<(Option<Server>, Option<Instant>)>,
     swallowed: AtomicBool,
+    /// What had happened when the pool got its present size.
+    past: Mutex<Option<Past>>,
     refused: [AtomicU64; VERDICTS.len()],
     refusals: Mutex<VecDeque<Refusal>>,
     connect_errors: Mutex<BTreeMap<String, u64>>,
+    /// What connects failed with lately: the words of the log, and those for anybody.
+    said: Mutex<VecDeque<(String, String)>>,
     by_server: AtomicU64,
     by_client: AtomicU64,
     recorders: Recorders,
@@ -301,6 +307,8 @@ pub(crate) struct Tally {
 const CURRENT: Duration = Duration::from_secs(600);
 /// Refusals that are kept.
 const KEPT: usize = 32;
+/// How the core begins what it says of a connect that ran out of time.
+const UNANSWERED: &str = "the server did not answer within ";
 /// Types of connect errors that are told apart. Servers have a few dozen codes that can end a connect.
 const TYPES: usize = 32;
 
@@ -321,9 +329,11 @@ impl Tally {
             system: Mutex::new(system),
             server: Mutex::default(),
             swallowed: AtomicBool::new(false),
+            past: Mutex::default(),
             refused: Default::default(),
             refusals: Mutex::default(),
             connect_errors: Mutex::default(),
+            said: Mutex::default(),
             by_server: AtomicU64::new(0),
             by_client: AtomicU64::new(0),
             recorders: Recorders::default(),
@@ -376,13 +386,28 @@ impl Tally {
         self.swallowed.load(Ordering::Relaxed)
     }
 
+    /// The pool has got another size, after this.
+    pub(crate) fn resized(&self, past: Past) {
+        *lock(&self.past) = Some(past);
+    }
+
+    fn past(&self) -> Option<Past> {
+        lock(&self.past).clone()
+    }
+
     /// An acquire has ended with an error.
     pub(crate) fn refuse(&self, error: &AcquireError<sqlx::Error>) {
         if let Some(i) = VERDICTS.iter().position(|verdict| *verdict == error.verdict()) {
             self.refused[i].fetch_add(1, Ordering::Relaxed);
         }
         let (verdict, site, waited) = (error.verdict(), error.site(), error.waited());
-        let refusal = Refusal { at: SystemTime::now(), verdict, site, waited, message: error.to_string() };
+        let mut message = error.to_string();
+        if let Some(failure) = error.connect_error()
+            && let Some(error) = failure.error()
+        {
+            message = message.replace(&failure.to_string(), &shown(error));
+        }
+        let refusal = Refusal { at: SystemTime::now(), verdict, site, waited, message };
         let mut refusals = lock(&self.refusals);
         if refusals.len() == KEPT {
             refusals.pop_front();
@@ -395,6 +420,29 @@ impl Tally {
         let mut errors = lock(&self.connect_errors);
         let known = errors.len() < TYPES || errors.contains_key(error_type);
         *errors.entry(if known { error_type } else { "_OTHER" }.to_owned()).or_default() += 1;
+    }
+
+    /// What this connect failed with.
+    pub(crate) fn note(&self, error: &sqlx::Error) {
+        // As the core says it, in one line.
+        let words = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut said = lock(&self.said);
+        said.retain(|(known, _)| *known != words);
+        if said.len() == KEPT {
+            said.pop_front();
+        }
+        said.push_back((words, shown(error)));
+    }
+
+    /// What may be shown to anybody of a failed connect of which the log says this.
+    #[cfg_attr(not(feature = "status-page"), allow(dead_code))]
+    pub(crate) fn shown(&self, words: &str) -> String {
+        let known = lock(&self.said).iter().find(|(known, _)| known == words).map(|(_, shown)| shown.clone());
+        // The core's own words.
+        known.unwrap_or_else(|| match words.starts_with(UNANSWERED) {
+            true => words.to_owned(),
+            false => "the log says why".to_owned(),
+        })
     }
 
     /// The server has ended a statement that ran too long.

@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use crate::shown::redacted;
 use figment::{Figment, Profile};
 use pool_core::{MaxOverflow, Nested, Settings};
 
@@ -426,9 +427,27 @@ type Password = Pin<Box<dyn Future<Output = Result<Secret, Box<dyn std::error::E
 
 impl BeforeConnect {
     pub(crate) async fn password(&self) -> Result<Secret, std::io::Error> {
-        (self.0)().await.map_err(|error| std::io::Error::other(format!("before_connect failed: {error}")))
+        (self.0)().await.map_err(|error| std::io::Error::other(NoPassword::of(error)))
     }
 }
+
+/// The function gave no password. What it says is for the log, without the secrets of addresses in it.
+#[derive(Debug)]
+pub(crate) struct NoPassword(String);
+
+impl NoPassword {
+    pub(crate) fn of(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        Self(redacted(&error.to_string()))
+    }
+}
+
+impl std::fmt::Display for NoPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "before_connect failed: {}", self.0)
+    }
+}
+
+impl std::error::Error for NoPassword {}
 
 impl std::fmt::Debug for BeforeConnect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,0 +1,106 @@
+//! What may be shown to anybody of a failed connect. The log has the words of whoever failed; they may name a user, or worse.
+
+use crate::{
+    Error,
+    backend::{Class, error_type},
+    config::NoPassword,
+};
+
+/// What went wrong in words of our own, with the database's code in the place of its text, which names users in as many ways as there
+/// are servers and languages.
+pub(crate) fn shown(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(said) => {
+            let code = error_type(error);
+            format!("{} ({code})", of_database(Class::of_database(&**said), &code))
+        }
+        sqlx::Error::Io(io) => match io.get_ref() {
+            Some(inner) if inner.is::<NoPassword>() => "before_connect failed; the log says how".into(),
+            inner => match inner.and_then(|inner| Error::find(inner)) {
+                Some(ours) => ours.kind().title().into(),
+                None => redacted(&error.to_string()),
+            },
+        },
+        sqlx::Error::Tls(_) => redacted(&error.to_string()),
+        sqlx::Error::Configuration(said) => match Error::find(&**said) {
+            Some(ours) => redacted(&ours.to_string()),
+            None => "the settings do not fit the server; the log says how".into(),
+        },
+        sqlx::Error::Protocol(_) => "client and server do not understand each other; the log says how".into(),
+        _ => "it failed; the log says how".into(),
+    }
+}
+
+fn of_database(class: Class, code: &str) -> &'static str {
+    match (class, code) {
+        (_, "14") => "the database's file cannot be opened",
+        (_, "26") => "the file is not a database",
+        (_, "3D000" | "1049") => "the server has no such database",
+        (Class::Denied, _) => "the server does not let us in",
+        (Class::Overloaded, _) => "the server has no room for another connection of ours",
+        (Class::StartingUp, _) => "the server is not ready",
+        (Class::Lost, _) => "the server ended the connection",
+        (Class::LockTimeout, _) => "the database is locked",
+        _ => "the database refused; the log says why",
+    }
+}
+
+/// The text without what stands before the `@` and after the `?` of an address in it: `https://…@host/path?…`.
+pub(crate) fn redacted(text: &str) -> String {
+    const MARK: &str = "://";
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(MARK) {
+        let (before, after) = rest.split_at(at + MARK.len());
+        shown += before;
+        // A password may have anything in it that is not a space, so the last `@` of the word ends it.
+        let end =
+            after.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`')).unwrap_or(after.len());
+        let (address, beyond) = after.split_at(end);
+        let place = match address.rsplit_once('@') {
+            Some((_, place)) => {
+                shown += "…@";
+                place
+            }
+            None => address,
+        };
+        match place.split_once('?') {
+            Some((place, _)) => shown = shown + place + "?…",
+            None => shown += place,
+        }
+        rest = beyond;
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lose_who_and_what_is_asked() {
+        let check = |said, shown| assert_eq!(redacted(said), shown);
+        check("GET https://vault.example/v1?token=hunter2 failed", "GET https://vault.example/v1?… failed");
+        check("no answer from POSTGRES://app:hunter2@db/app", "no answer from POSTGRES://…@db/app");
+        check("\"mysql://app:hun/t?er@2@db:3306/app\" and https://a@b", "\"mysql://…@db:3306/app\" and https://…@b");
+        check("x://a:b@c?d x://e", "x://…@c?… x://e");
+        check("host db:5432, user a@b", "host db:5432, user a@b");
+    }
+
+    #[test]
+    fn what_a_driver_says_of_itself_is_kept_and_what_others_say_is_not() {
+        let check = |error: sqlx::Error, expected| assert_eq!(shown(&error), expected);
+        check(
+            std::io::Error::other(NoPassword::of("mata hari".into())).into(),
+            "before_connect failed; the log says how",
+        );
+        check(
+            sqlx::Error::Protocol("mata hari".into()),
+            "client and server do not understand each other; the log says how",
+        );
+        check(sqlx::Error::Configuration("mata hari".into()), "the settings do not fit the server; the log says how");
+        check(sqlx::Error::Configuration(Error::pooler("refused: set pooler").into()), "refused: set pooler");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        check(refused.into(), "error communicating with database: connection refused");
+    }
+}
