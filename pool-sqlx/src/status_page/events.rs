@@ -48,8 +48,9 @@ impl Level {
 }
 
 impl Events {
-    pub(super) fn note(&mut self, event: &Event, now: SystemTime) {
-        let (kind, level, subject, text) = describe(event);
+    /// `shown` turns what the log says of a failed connect into what may be shown to anybody.
+    pub(super) fn note(&mut self, event: &Event, now: SystemTime, shown: impl Fn(&str) -> String) {
+        let (kind, level, subject, text) = describe(event, shown);
         let same = self.noted.iter().position(|noted| noted.kind == kind && noted.subject == subject);
         let times = same.map_or(0, |at| self.noted.remove(at).times) + 1;
         if self.noted.len() == KEPT {
@@ -65,14 +66,14 @@ impl Events {
 }
 
 /// Kind, level, subject, and a sentence for somebody who has not read the manual.
-fn describe(event: &Event) -> (&'static str, Level, String, String) {
+fn describe(event: &Event, shown: impl Fn(&str) -> String) -> (&'static str, Level, String, String) {
     let of = |site: &Site| site.to_string();
     match event {
         Event::Opened { took } => {
             ("opened", Level::Info, String::new(), format!("a connection was opened in {}", short(*took)))
         }
         Event::ConnectFailed { error, retry_in } => {
-            let error = super::json::without_users(error);
+            let error = shown(error);
             let next = retry_in.map_or(String::new(), |after| format!("; next attempt in {}", short(after)));
             ("connect_failed", Level::Bad, error.clone(), format!("a connection could not be opened: {error}{next}"))
         }
@@ -107,7 +108,7 @@ fn describe(event: &Event) -> (&'static str, Level, String, String) {
             ("leak_returned", Level::Good, of(site), text)
         }
         // What newer versions of the core tell.
-        other => ("other", Level::Info, String::new(), super::json::without_users(&format!("{other:?}"))),
+        _ => ("other", Level::Info, String::new(), "something that this page has no words for: the log has".into()),
     }
 }
 
@@ -125,7 +126,7 @@ mod tests {
         let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
         let story =
             [opened(3), closed(CloseReason::Overflow), Event::Recovered, closed(CloseReason::Broken), opened(1200)];
-        (0..).zip(&story).for_each(|(s, event)| events.note(event, at(s)));
+        (0..).zip(&story).for_each(|(s, event)| events.note(event, at(s), str::to_owned));
         let told: Vec<_> = events.latest().map(|noted| (noted.text.as_str(), noted.times, noted.last)).collect();
         assert_eq!(
             told,
@@ -143,7 +144,7 @@ mod tests {
         let mut events = Events::default();
         for i in 0..KEPT + 5 {
             let failed = Event::ConnectFailed { error: format!("error {i}"), retry_in: None };
-            events.note(&failed, SystemTime::UNIX_EPOCH);
+            events.note(&failed, SystemTime::UNIX_EPOCH, str::to_owned);
         }
         let last = format!("a connection could not be opened: error {}", KEPT + 4);
         assert_eq!((events.latest().count(), &events.latest().next().unwrap().text), (KEPT, &last));

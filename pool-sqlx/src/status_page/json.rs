@@ -65,6 +65,7 @@ impl Pool {
                 "system": self.watched.system(), "host": place.host, "port": place.port, "name": place.database,
             },
             "health": format!("{:?}", status.health).to_lowercase(),
+            "connect_failures_in_a_row": status.connect_failures,
             "closed": status.closed,
             "paused": status.paused,
             "utilisation": status.utilisation(),
@@ -160,7 +161,7 @@ fn refusals(watched: &Watched, now: SystemTime) -> Value {
             "verdict": refusal.verdict.code(),
             "asked_by": site(&refusal.site),
             "waited_seconds": seconds(refusal.waited),
-            "reason": without_users(&refusal.message),
+            "reason": refusal.message,
         })).collect::<Vec<_>>(),
     })
 }
@@ -200,51 +201,4 @@ fn ago(then: SystemTime, now: SystemTime) -> f64 {
 
 fn unix(time: SystemTime) -> f64 {
     seconds(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
-}
-
-/// Takes out the user's name where a server's message quotes it (`for user "app"`, `role "app"`, `for user 'app'@'host'`): the log may know
-/// it, whoever sees a page need not.
-pub(super) fn without_users(message: &str) -> String {
-    let mut shown = String::with_capacity(message.len());
-    let mut rest = message;
-    while let Some((at, quote)) = quoted_user(rest) {
-        shown.push_str(&rest[..at]);
-        shown.push('…');
-        let name = &rest[at..];
-        rest = name.find(quote).map_or("", |end| &name[end..]);
-    }
-    shown + rest
-}
-
-/// Where the first quoted name of a user begins, and how the quotation ends.
-fn quoted_user(text: &str) -> Option<(usize, char)> {
-    let words =
-        ["user ", "role "].into_iter().flat_map(|word| text.match_indices(word).map(move |(at, _)| at + word.len()));
-    let quote = |at: usize| text[at..].chars().next().filter(|c| matches!(c, '"' | '\''));
-    words.filter_map(|at| Some((at + 1, quote(at)?))).min()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_are_taken_out_of_what_servers_say() {
-        let check = |said, shown| assert_eq!(without_users(said), shown);
-        check(r#"password authentication failed for user "app""#, r#"password authentication failed for user "…""#);
-        check(
-            r#"role "app" does not exist; too many connections for role "b""#,
-            r#"role "…" does not exist; too many connections for role "…""#,
-        );
-        check(
-            "Access denied for user 'app'@'10.0.0.7' (using password: YES)",
-            "Access denied for user '…'@'10.0.0.7' (using password: YES)",
-        );
-        check(
-            r#"no entry for host "::1", user "app", database "tracks""#,
-            r#"no entry for host "::1", user "…", database "tracks""#,
-        );
-        check("the user said \"no\" to every user \"", "the user said \"no\" to every user \"…");
-        check("connection refused", "connection refused");
-    }
 }

@@ -21,8 +21,8 @@ use std::{
 
 /// A page that shows each pool live: utilisation, waits, who holds connections, what happened, why callers were turned away.
 ///
-/// It has two addresses: the page itself, and `status.json` beside it. Nothing in either is secret (no user, no password, no URL), but who
-/// holds what is nobody else's business: mount it where only you come, see the book's guide.
+/// It has two addresses: the page itself, and `status.json` beside it. Nothing in either is secret (no user, no password, no URL; of a
+/// database's error the code, and not its words), but who holds what is nobody else's business: mount it where only you come, see the book's guide.
 ///
 /// From the moment it is made, it notes what happens, and a thread of its own looks at the numbers once a second, so that the page has the
 /// last five minutes to show whenever it is opened. Make one for a service and clone it; when the last clone is dropped, the thread ends.
@@ -86,7 +86,7 @@ impl StatusPage {
         (
             "content-security-policy",
             "default-src 'none'; \
-             script-src 'sha256-rGcYZwu1NkTmEWAvoNtJbmJX/+mTVoJNeVESOV1vuZ4='; \
+             script-src 'sha256-VvxtK4E1LTPdIxyenKQe1gFQQc1ZIvUwScDK6fWFvg0='; \
              style-src 'sha256-ND5ZadKcg/Z3dkEKJ3W1/R7KUZhTEXPrYFLGsYUEQGk='; \
              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
@@ -120,8 +120,10 @@ struct Pool {
 impl Pool {
     fn new(watched: Watched) -> Self {
         let events = Arc::<Mutex<Events>>::default();
-        let noted = Arc::clone(&events);
-        watched.observe(move |event: &Event| lock(&noted).note(event, SystemTime::now()));
+        let (noted, tally) = (Arc::clone(&events), Arc::clone(watched.tally()));
+        watched.observe(move |event: &Event| {
+            lock(&noted).note(event, SystemTime::now(), |words| tally.shown(words));
+        });
         Self { watched, events }
     }
 }

@@ -9,7 +9,8 @@ mod tracks;
 use axum::{Router, routing::get};
 use browser::Tab;
 use pool_sqlx::{
-    Conn, DatabaseSettings, Error, PgPool, SqliteConn, SqlitePool, StatusPage, Watchable, Watched, pooled,
+    Conn, DatabaseSettings, Error, MySqlPool, PgPool, Secret, SqliteConn, SqlitePool, StatusPage, Watchable, Watched,
+    pooled,
 };
 use serde_json::{Value, json};
 use std::{
@@ -19,8 +20,13 @@ use std::{
     path::Path,
     time::Duration,
 };
-use tests::Postgres;
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tests::{Mode, Postgres, Proxy};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::Notify,
+    task::JoinSet,
+};
 
 /// Keeps its connection until it is told.
 #[pooled]
@@ -360,10 +366,161 @@ async fn neither_password_nor_user_nor_url_is_in_the_document() {
     assert!(refused.contains("mata"), "the server quotes the name: {refused}");
     until(|| page.json("").contains("connect_failed")).await;
     let document = page.json("since=0");
-    assert!(document.contains(r#"role \"…\" does not exist"#), "{document}");
+    assert_eq!(document.matches("the server does not let us in (28000)").count(), 2, "event and refusal: {document}");
     for secret in ["mata", "hari", "postgres://"] {
         assert!(!document.contains(secret), "{secret} is in {document}");
     }
+}
+
+/// A server that says this to everybody who has said something, or at once, and hangs up.
+async fn says(answer: Vec<u8>, listens_first: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut heard = [0; 1024];
+            if listens_first && socket.read(&mut heard).await.is_err() {
+                continue;
+            }
+            let _ = socket.write_all(&answer).await;
+            let _ = socket.shutdown().await;
+            // Until the other side has hung up, too: what it says would be answered by a reset.
+            while matches!(socket.read(&mut heard).await, Ok(1..)) {}
+        }
+    });
+    address
+}
+
+/// An error of PostgreSQL, in whichever language.
+fn by_postgresql(code: &str, text: &str) -> Vec<u8> {
+    let fields = format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0");
+    let length = u32::try_from(fields.len() + 4).unwrap();
+    [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat()
+}
+
+/// An error of MariaDB, in the place of its greeting.
+fn by_mariadb(number: u16, text: &str) -> Vec<u8> {
+    let body = [&[0xff][..], &number.to_le_bytes(), b"#42000", text.as_bytes()].concat();
+    let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+    [&length[..3], &[0], &body].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_named_by_an_error_in_whichever_words_is_not_in_the_document() {
+    let lame = |url: &str| {
+        let settings = DatabaseSettings::new(url).unwrap().with_pool_timeout(Duration::from_secs(2));
+        settings.with_pool_size(1).with_max_overflow(0)
+    };
+    let german = r#"Passwort-Authentifizierung für Benutzer »mata« fehlgeschlagen"#;
+    for (code, text, shown) in [
+        ("28P01", german, "the server does not let us in (28P01)"),
+        ("28000", "Rolle »mata« existiert nicht", "the server does not let us in (28000)"),
+        (
+            "53300",
+            "trop de connexions pour le rôle « mata »",
+            "the server has no room for another connection of ours (53300)",
+        ),
+        ("XX000", "USER=mata", "the server ended the connection (XX000)"),
+    ] {
+        let address = says(by_postgresql(code, text), true).await;
+        let pool = PgPool::connect_lazy(lame(&format!("postgres://mata:hari@{address}/app?sslmode=disable"))).unwrap();
+        check(&pool, StatusPage::of(&pool), text, shown).await;
+    }
+    for (number, text) in [
+        (1226, "User 'mata' has exceeded the 'max_user_connections' resource (current value: 1)"),
+        (1203, "User mata already has more than 'max_user_connections' active connections"),
+    ] {
+        let address = says(by_mariadb(number, text), false).await;
+        let pool =
+            MySqlPool::connect_lazy(lame(&format!("mysql://mata:hari@{address}/app?ssl-mode=disabled"))).unwrap();
+        let shown = format!("the server has no room for another connection of ours ({number})");
+        check(&pool, StatusPage::of(&pool), text, &shown).await;
+    }
+    let vault = "GET https://vault.example/v1?token=hari failed; fallback Postgres://mata:hari@db/app";
+    let settings = lame("postgres://app@127.0.0.1:1/app").with_before_connect(move || async move {
+        Err::<Secret, Box<dyn std::error::Error + Send + Sync>>(vault.into())
+    });
+    let pool = PgPool::connect_lazy(settings).unwrap();
+    let said = "before_connect failed: GET https://vault.example/v1?… failed; fallback Postgres://…@db/app";
+    check(&pool, StatusPage::of(&pool), said, "before_connect failed; the log says how").await;
+
+    /// The error, which is for the log, has the words, and the document what may be shown, in an event and in a refusal.
+    async fn check<DB: pool_sqlx::Backend>(pool: &pool_sqlx::Pool<DB>, page: StatusPage, words: &str, shown: &str) {
+        let refused = pool.acquire().await.unwrap_err().to_string();
+        assert!(refused.contains(words), "{words:?} is not in {refused}");
+        assert!(!refused.contains("hari"), "{refused}");
+        until(|| page.json("").contains("connect_failed")).await;
+        let document = page.json("since=0");
+        assert_eq!(document.matches(shown).count(), 2, "{shown:?} is not twice in {document}");
+        for secret in ["mata", "hari", "vault"] {
+            assert!(!document.contains(secret), "{secret} is in {document}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_is_not_called_fine() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let settings = |url: &str| DatabaseSettings::new(url).unwrap().with_pool_timeout(Duration::from_millis(300));
+    // One that never got a connection, and one that has one open, which serves on.
+    let without = PgPool::connect_lazy(settings("postgres://app@127.0.0.1:1/app").with_name("without")).unwrap();
+    let with = PgPool::connect_lazy(settings(&proxy.url(&database.url())).with_name("with")).unwrap();
+    let held = with.acquire().await.unwrap();
+    let watched = [without.watched(), with.watched()].concat();
+    let page = StatusPage::of(&watched);
+    let failures = |page: &StatusPage| {
+        let document: Value = serde_json::from_str(&page.json("")).unwrap();
+        [0, 1].map(|i| document["pools"][i]["connect_failures_in_a_row"].as_u64().unwrap())
+    };
+    assert_eq!(failures(&page), [0, 0]);
+    proxy.set(Mode::Refuse);
+    for pool in [&without, &with] {
+        pool.acquire().await.unwrap_err();
+        pool.acquire().await.unwrap_err();
+    }
+    let failed = failures(&page);
+    assert!(failed[0] >= 2 && failed[1] >= 2, "{failed:?}");
+
+    let service = Service::start(&page).await;
+    let mut tab = Tab::open();
+    tab.go(&service.url("/admin/pool/"));
+    tab.until("document.querySelectorAll('article .state').length == 2");
+    let each = |tab: &mut Tab, what: &str| {
+        tab.js(&format!("[...document.querySelectorAll('article {what}')].map(e => e.textContent)"))
+    };
+    assert_eq!(each(&mut tab, ".state"), json!(["✕ Cannot connect", "✕ Cannot connect"]));
+    assert_eq!(
+        each(&mut tab, "header > .small:not(.soft)"),
+        json!(["Database: cannot connect", "Database: cannot connect"])
+    );
+    let sentences = each(&mut tab, ".sentence");
+    let sentence = |i: usize| sentences[i].as_str().unwrap();
+    for (i, parts) in [
+        (0, ["attempts to open a connection failed", "None is open.", "2 callers were turned away"]),
+        (
+            1,
+            [
+                "attempts to open a connection failed",
+                "1 connection is open and may still serve.",
+                "2 callers were turned away",
+            ],
+        ),
+    ] {
+        assert!(parts.iter().all(|part| sentence(i).contains(part)), "{}", sentence(i));
+    }
+    assert!(
+        sentence(0).contains("a connection could not be opened: error communicating with database: "),
+        "{}",
+        sentence(0)
+    );
+
+    proxy.set(Mode::Pass);
+    drop(with.acquire().await.unwrap());
+    assert_eq!(failures(&page)[1], 0);
+    tab.until("document.querySelectorAll('article header > .small')[2].textContent == 'Database: fine'");
+    assert_eq!(tab.complaints(), [""; 0]);
+    drop(held);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
