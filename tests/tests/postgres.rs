@@ -225,6 +225,8 @@ async fn one_select_per_request_is_three_round_trips_with_the_pool_of_sqlx() {
 
 /// Within 100 ms: the 20 ms in which it might have ended by itself, a connect, and the cancel. Where a connect alone takes long, as on
 /// a machine that is busy with other tests, as much longer.
+/// Within 100 ms: the 20 ms in which it might have ended by itself, a connect, and the cancel. Where a connect alone takes long, as on
+/// a machine that is busy with other tests, as much longer.
 #[tokio::test]
 async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
     let database = Postgres::shared().database().unwrap();
