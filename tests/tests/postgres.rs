@@ -225,8 +225,6 @@ async fn one_select_per_request_is_three_round_trips_with_the_pool_of_sqlx() {
 
 /// Within 100 ms: the 20 ms in which it might have ended by itself, a connect, and the cancel. Where a connect alone takes long, as on
 /// a machine that is busy with other tests, as much longer.
-/// Within 100 ms: the 20 ms in which it might have ended by itself, a connect, and the cancel. Where a connect alone takes long, as on
-/// a machine that is busy with other tests, as much longer.
 #[tokio::test]
 async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
     let database = Postgres::shared().database().unwrap();
@@ -738,7 +736,7 @@ async fn what_the_server_says_of_its_limits_becomes_advice() {
     database.psql(&format!("create role {role} login connection limit 7")).unwrap();
     database.psql(&format!("alter role {role} set idle_session_timeout = '5min'")).unwrap();
     let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
-    let modest = DatabaseSettings::new(url).unwrap().with_application_name(role.as_str());
+    let modest = DatabaseSettings::new(&url).unwrap().with_application_name(role.as_str());
     let pool = PgPool::connect_lazy(modest.with_idle_timeout(Duration::from_secs(900))).unwrap();
     assert_eq!(pool.advice(), [], "nothing is known before the first connect");
     drop(pool.acquire().await.unwrap());
