@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -61,7 +62,11 @@ struct Service {
 
 impl Service {
     fn start(name: &str, settings: &[(&str, &str)]) -> Self {
-        let mut child = example(name, settings).spawn().unwrap();
+        Self::run(name, example(name, settings))
+    }
+
+    fn run(name: &str, mut example: Command) -> Self {
+        let mut child = example.spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let address = first.trim().strip_prefix("listening on http://").map(str::to_owned);
@@ -227,4 +232,115 @@ fn a_replica_of_postgresql_that_refuses_is_replaced_by_the_primary() {
     let listed = service.get("/titles");
     answers(listed.clone(), 200, r#"["So What"]"#);
     answers(listed, 200, "x-from: primary\r\n");
+}
+
+/// A server that sleeps as in the tutorial: stopped, until this is dropped.
+struct Asleep(String);
+
+impl Asleep {
+    fn send(&self, signal: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.0)]).status().unwrap();
+        assert!(sent.success(), "kill -{signal} {}", self.0);
+    }
+
+    fn of(server: &str) -> Self {
+        let asleep = Self(server.to_owned());
+        asleep.send("STOP");
+        asleep
+    }
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        self.send("CONT");
+    }
+}
+
+/// What the page shows, on the service of the example and with shorter limits: nobody should read of a log that there is no more.
+#[test]
+fn the_tutorial_s_cold_start_goes_as_its_page_says() {
+    const PAGE: &str = include_str!("../../book/src/tutorial/cold-start.md");
+    let cluster = Postgres::start().unwrap();
+    let server = fs::read_to_string(cluster.file("postmaster.pid")).unwrap().lines().next().unwrap().to_owned();
+    let scratch = Scratch::new();
+    let log = scratch.0.join("log");
+    let mut command = example(
+        "tracks",
+        &[
+            ("DATABASE_URL", &cluster.url("postgres")),
+            ("POOL_PROFILE", "production"),
+            ("DATABASE_IDLE_TIMEOUT", "0.2"),
+            ("DATABASE_POOL_TIMEOUT", "3"),
+            ("DATABASE_SLOW_ACQUIRE", "0.2"),
+        ],
+    );
+    command.stderr(fs::File::create(&log).unwrap());
+    let service = Service::run("tracks", command);
+    let until_the_pool_says = |part: &str| {
+        let begun = Instant::now();
+        while !service.get("/stats/pool").1.contains(part) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{part}: {:?}", service.get("/stats/pool"));
+        }
+    };
+    let logged = |wanted: &str| {
+        let text = fs::read_to_string(&log).unwrap();
+        text.lines()
+            .filter_map(|line| line.find("WARN pool: ").map(|at| line[at..].to_owned()))
+            .filter(|line| line.contains(wanted))
+            .collect::<Vec<_>>()
+    };
+    let shown =
+        |wanted: &str| PAGE.lines().find(|line| line.starts_with("WARN pool: ") && line.contains(wanted)).unwrap();
+
+    // Fifteen requests meet a database that sleeps, and it wakes in time.
+    until_the_pool_says(r#""open":0"#);
+    thread::scope(|scope| {
+        let asleep = Asleep::of(&server);
+        let requests: Vec<_> = (0..15).map(|_| scope.spawn(|| service.get("/tracks"))).collect();
+        until_the_pool_says(r#""waiting":15"#);
+        thread::sleep(Duration::from_millis(300)); // above slow_acquire: each wait is worth a line
+        drop(asleep);
+        requests.into_iter().for_each(|request| answers(request.join().unwrap(), 200, "So What"));
+    });
+    let line = |line: &str| {
+        let (head, story) = line.split_once(": +").map(|(head, story)| (head.to_owned(), story.to_owned())).unwrap();
+        let (_, head) = head.split_once(") waited ").expect("a site");
+        let steps = story.split(" pool=").next().unwrap().split(", ");
+        let steps: BTreeSet<String> = steps.map(|step| step.split(' ').skip(1).collect::<Vec<_>>().join(" ")).collect();
+        (without_numbers(head), steps)
+    };
+    let waited = logged("service::list (");
+    assert_eq!(waited.len(), 15, "{waited:?}");
+    let page = line(shown(" waited "));
+    assert!(waited.iter().any(|seen| line(seen) == page), "{page:?}: {waited:#?}");
+
+    // Then it sleeps for longer than anybody waits.
+    until_the_pool_says(r#""open":0"#);
+    let asleep = Asleep::of(&server);
+    let refused = service.get("/tracks");
+    drop(asleep);
+    let answer = PAGE
+        .lines()
+        .filter(|line| ["HTTP/1.1 ", "content-", "retry-after: ", "{"].iter().any(|part| line.starts_with(part)));
+    for part in answer {
+        let part = if part.starts_with("HTTP") { part.to_lowercase() } else { part.to_owned() };
+        answers(refused.clone(), 503, &part);
+    }
+    let refusals = logged("problem=");
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    assert_eq!(without_numbers(&refusals[0]), without_numbers(shown("problem=")));
+
+    answers(service.get("/tracks"), 200, "So What");
+    assert!(service.stop().success());
+}
+
+/// `10s` and `9.8ms` alike: what differs from run to run.
+fn without_numbers(line: &str) -> String {
+    let words = line.split_inclusive([' ', '(', ',', ';', ')']);
+    words
+        .map(|word| match word.trim_start_matches('+').starts_with(|c: char| c.is_ascii_digit()) {
+            true => format!("N{}", word.trim_start_matches(|c: char| c.is_alphanumeric() || "+.".contains(c))),
+            false => word.to_owned(),
+        })
+        .collect()
 }
