@@ -126,7 +126,7 @@ impl Backend for Postgres {
 
     async fn limits_of(conn: &mut PgConnection) -> Result<Option<Server>, sqlx::Error> {
         // Each limit counts whom it holds for: everybody, the role, the database; for superusers only the first holds. What another
-        // user's sessions are called is not shown to everybody, whose they are is.
+        // user's sessions are called, and of what type they are, is not shown to everybody; whose they are is.
         let row = conn
             .fetch_one(sqlx::raw_sql(
                 "SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8 \
@@ -140,7 +140,8 @@ impl Backend for Postgres {
                  count(DISTINCT coalesce(host(client_addr), '')) FILTER (WHERE ours) \
                  FROM (SELECT *, coalesce(application_name = current_setting('application_name') \
                  AND usename = session_user AND datname = current_database(), false) AS ours \
-                 FROM pg_stat_activity WHERE backend_type = 'client backend') sessions",
+                 FROM pg_stat_activity WHERE datid IS NOT NULL \
+                 AND coalesce(backend_type, 'client backend') = 'client backend') sessions",
             ))
             .await?;
         let number = |i: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(i)?.unwrap_or(-1));
