@@ -61,15 +61,20 @@ impl Shape {
 pub(crate) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
     let mut text = String::with_capacity(sql.len().min(LONGEST_TEXT));
     let mut space = false;
-    for token in Tokens::new(sql, dialect) {
-        let part = match token? {
+    let mut place = Place::new(dialect);
+    let mut tokens = Tokens::new(sql, dialect);
+    while let Some(token) = tokens.next() {
+        let token = token?;
+        let part = match token {
             Token::Space => {
                 space = !text.is_empty();
                 continue;
             }
+            Token::Word(_) | Token::Quoted(_) if place.takes_a_name_for_a_value(token, tokens.rest) => "?",
             Token::Value => "?",
             Token::Word(part) | Token::Quoted(part) | Token::Sign(part) => part,
         };
+        place.pass(token)?;
         if std::mem::take(&mut space) {
             text.push(' ');
         }
@@ -80,6 +85,76 @@ pub(crate) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
         text.push_str(part);
     }
     Some(text)
+}
+
+/// Where in a statement we are, as far as it matters for what may be a value there.
+struct Place<'a> {
+    dialect: Dialect,
+    /// The word that the statement begins with.
+    first: Option<&'a str>,
+    setting: Setting,
+    /// The two tokens before.
+    last: [Option<Token<'a>>; 2],
+}
+
+/// `set app.token to secret`, `pragma key = secret`: there a word is a value.
+#[derive(Clone, Copy, PartialEq)]
+enum Setting {
+    None,
+    Name,
+    Value,
+}
+
+impl<'a> Place<'a> {
+    fn new(dialect: Dialect) -> Self {
+        Self { dialect, first: None, setting: Setting::None, last: [None; 2] }
+    }
+
+    fn takes_a_name_for_a_value(&self, token: Token<'_>, rest: &str) -> bool {
+        let is_string = || {
+            // SQLite takes a name that it does not know for a string, unless only a name can be meant.
+            let [before, last] = self.last;
+            let names = ["from", "join", "into", "update", "table", "exists", "as"];
+            let is_compared = before.is_some_and(|before| before.is(&["distinct"]));
+            let is_name = rest.starts_with('.')
+                || last.is_some_and(|last| last == Token::Sign(".") || (last.is(&names) && !is_compared));
+            !is_name
+        };
+        let is_doubtful =
+            matches!(token, Token::Quoted(name) if self.dialect == Dialect::Sqlite && name.starts_with('"'));
+        self.setting == Setting::Value || (is_doubtful && is_string())
+    }
+
+    /// Goes on. `None`: what follows are values that cannot be told from words.
+    fn pass(&mut self, token: Token<'a>) -> Option<()> {
+        self.last = [self.last[1], Some(token)];
+        match token {
+            Token::Sign(";") => (self.first, self.setting) = (None, Setting::None),
+            Token::Word(word) if self.first.is_none() => {
+                self.first = Some(word);
+                if token.is(&["attach"]) {
+                    return None;
+                }
+                if token.is(&["set", "pragma"]) {
+                    self.setting = Setting::Name;
+                }
+            }
+            _ if self.setting == Setting::Name => {
+                let is_pragma = self.first.is_some_and(|first| first.eq_ignore_ascii_case("pragma"));
+                if token.is(&["to"]) || token == Token::Sign("=") || (is_pragma && token == Token::Sign("(")) {
+                    self.setting = Setting::Value;
+                }
+            }
+            _ if self.setting == Setting::None && token.is(&["set"]) => {
+                let names = ["alter", "create"];
+                if names.iter().any(|name| self.first.is_some_and(|first| first.eq_ignore_ascii_case(name))) {
+                    self.setting = Setting::Name;
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
 }
 
 /// What the statement does, as far as its words tell.
@@ -195,6 +270,8 @@ impl<'a> Reader<'a> {
                 self.operation(word);
             }
             "INTO" => self.expect = Expect::Target,
+            // `a is distinct from b`
+            "FROM" if self.last.is_some_and(|last| last.is(&["distinct"])) => {}
             "FROM" | "JOIN" | "USING" if self.levels.last().is_some_and(|level| level.reads || upper == "JOIN") => {
                 self.expect = Expect::Table;
                 self.levels.last_mut().expect("BUG: a statement is open").tables = upper == "FROM";
@@ -348,6 +425,27 @@ enum Token<'a> {
     Space,
 }
 
+impl Token<'_> {
+    /// Whether it is one of these words.
+    fn is(&self, words: &[&str]) -> bool {
+        matches!(self, Token::Word(word) if words.iter().any(|known| known.eq_ignore_ascii_case(word)))
+    }
+}
+
+/// Whether it goes on a name: to databases, all that is not ASCII is a letter.
+fn in_a_name(c: char) -> bool {
+    c == '_' || c.is_ascii_alphanumeric() || !c.is_ascii()
+}
+
+/// What backslashes in a string mean.
+#[derive(Clone, Copy, PartialEq)]
+enum Backslash {
+    Plain,
+    Escape,
+    /// A setting of the server decides. One in front of a quote makes it uncertain where the string ends.
+    Either,
+}
+
 /// The parts of a text. `None` among them: from here on it is not certain what is a value.
 struct Tokens<'a> {
     rest: &'a str,
@@ -372,11 +470,16 @@ impl<'a> Tokens<'a> {
     }
 
     /// The length of what stands in quotes of this kind at the start, with them: a doubled quote does not end it.
-    fn quoted(&self, quote: char, backslash: bool) -> Option<usize> {
+    fn quoted(&self, quote: char, backslash: Backslash) -> Option<usize> {
         let mut chars = self.rest.char_indices().skip(1).peekable();
         while let Some((at, c)) = chars.next() {
-            if c == '\\' && backslash {
-                chars.next();
+            if c == '\\' {
+                match backslash {
+                    Backslash::Plain => {}
+                    Backslash::Escape => drop(chars.next()),
+                    Backslash::Either if chars.peek().is_some_and(|(_, next)| *next == quote) => return None,
+                    Backslash::Either => {}
+                }
             } else if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
                 return Some(at + c.len_utf8());
             }
@@ -384,7 +487,12 @@ impl<'a> Tokens<'a> {
         None
     }
 
-    fn string(&mut self, backslash: bool) -> Option<Token<'a>> {
+    /// What backslashes mean unless a prefix says so.
+    fn backslash(&self) -> Backslash {
+        if self.dialect == Dialect::Sqlite { Backslash::Plain } else { Backslash::Either }
+    }
+
+    fn string(&mut self, backslash: Backslash) -> Option<Token<'a>> {
         let quote = self.rest.chars().next()?;
         let length = self.quoted(quote, backslash)?;
         self.take(length);
@@ -392,7 +500,7 @@ impl<'a> Tokens<'a> {
     }
 
     fn word(&mut self) -> Option<Token<'a>> {
-        let word = self.take_while(|c| c == '_' || c == '$' || c.is_alphanumeric());
+        let word = self.take_while(|c| c == '$' || in_a_name(c));
         let prefixes = match self.dialect {
             Dialect::Postgres => ["e", "b", "x", "n"].as_slice(),
             Dialect::MySql => &["b", "x", "n"],
@@ -401,13 +509,17 @@ impl<'a> Tokens<'a> {
         if self.rest.starts_with('\'') {
             let prefix = prefixes.iter().find(|prefix| prefix.eq_ignore_ascii_case(word));
             if let Some(prefix) = prefix {
-                return self.string(*prefix == "e" || self.dialect == Dialect::MySql);
+                return self.string(if *prefix == "e" { Backslash::Escape } else { self.backslash() });
             }
         }
         Some(Token::Word(word))
     }
 
     fn block_comment(&mut self) -> Option<Token<'a>> {
+        // MySQL runs what is in some of them.
+        if self.dialect == Dialect::MySql && ["/*!", "/*M!"].iter().any(|code| self.rest.starts_with(code)) {
+            return None;
+        }
         let (mut depth, mut at) = (0, 0);
         loop {
             let rest = self.rest.get(at..)?;
@@ -427,7 +539,7 @@ impl<'a> Tokens<'a> {
 
     /// `$$text$$`, `$tag$text$tag$`, `$1`, `$name`.
     fn dollar(&mut self) -> Option<Token<'a>> {
-        let name = self.rest[1..].find(|c: char| !(c == '_' || c.is_alphanumeric())).map(|end| end + 1);
+        let name = self.rest[1..].find(|c: char| !in_a_name(c)).map(|end| end + 1);
         let is_tag = |end: usize| {
             self.rest[end..].starts_with('$') && !self.rest[1..end].starts_with(|c: char| c.is_ascii_digit())
         };
@@ -447,17 +559,35 @@ impl<'a> Tokens<'a> {
 
     fn double_quoted(&mut self) -> Option<Token<'a>> {
         if self.dialect == Dialect::MySql {
-            return self.string(true);
+            return self.string(Backslash::Either);
         }
-        let length = self.quoted('"', false)?;
-        let name = self.take(length);
-        // SQLite takes a name that it does not know for a string: what does not look like a name may be a value.
-        let looks_like_a_name = || unquoted(name).chars().all(|c| c == '_' || c == '.' || c.is_alphanumeric());
-        match self.dialect == Dialect::Sqlite && !looks_like_a_name() {
-            true => Some(Token::Value),
-            false => Some(Token::Quoted(name)),
-        }
+        let length = self.quoted('"', Backslash::Plain)?;
+        Some(Token::Quoted(self.take(length)))
     }
+
+    fn number(&mut self) -> Token<'a> {
+        let is_part = |c: char| c == '.' || c == '_' || c.is_ascii_alphanumeric();
+        let digits = self.take_while(is_part);
+        // `1e-5`, and neither `0xe-5` nor `1e--comment`.
+        let is_decimal = digits.ends_with(['e', 'E']) && !digits.starts_with("0x") && !digits.starts_with("0X");
+        let exponent = self.rest.strip_prefix(['+', '-']).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        if exponent.is_some_and(|_| is_decimal) {
+            self.take(1);
+            self.take_while(is_part);
+        }
+        Token::Value
+    }
+
+    fn line_comment(&mut self) -> Token<'a> {
+        let also = if self.dialect == Dialect::Postgres { '\r' } else { '\n' };
+        self.take_while(|c| c != '\n' && c != also);
+        Token::Space
+    }
+}
+
+/// White space to databases.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
 impl<'a> Iterator for Tokens<'a> {
@@ -467,46 +597,32 @@ impl<'a> Iterator for Tokens<'a> {
         let mut chars = self.rest.chars();
         let (first, second) = (chars.next()?, chars.next());
         let token = match (first, second) {
-            (c, _) if c.is_whitespace() => {
-                self.take_while(char::is_whitespace);
+            (c, _) if is_space(c) => {
+                self.take_while(is_space);
                 Some(Token::Space)
             }
             // In MySQL `5--3` is a sum.
             ('-', Some('-')) if self.dialect != Dialect::MySql || !self.rest[2..].starts_with(|c: char| c > ' ') => {
-                self.take_while(|c| c != '\n');
-                Some(Token::Space)
+                Some(self.line_comment())
             }
-            ('#', _) if self.dialect == Dialect::MySql => {
-                self.take_while(|c| c != '\n');
-                Some(Token::Space)
-            }
+            ('#', _) if self.dialect == Dialect::MySql => Some(self.line_comment()),
             ('/', Some('*')) => self.block_comment(),
-            ('\'', _) => self.string(self.dialect == Dialect::MySql),
+            ('\'', _) => self.string(self.backslash()),
             ('"', _) => self.double_quoted(),
             ('`', _) if self.dialect != Dialect::Postgres => {
-                self.quoted('`', false).map(|length| Token::Quoted(self.take(length)))
+                self.quoted('`', Backslash::Plain).map(|length| Token::Quoted(self.take(length)))
             }
             ('[', _) if self.dialect == Dialect::Sqlite => {
                 self.rest.find(']').map(|end| Token::Quoted(self.take(end + 1)))
             }
             ('$', _) => self.dollar(),
             // A parameter with a name, or in SQLite with a number.
-            ('?' | '@' | ':', Some(c))
-                if c == '_' || c.is_alphabetic() || (c.is_ascii_digit() && self.dialect == Dialect::Sqlite) =>
-            {
-                let length = self.rest[1..].find(|c: char| !(c == '_' || c.is_alphanumeric()));
+            ('?' | '@' | ':', Some(c)) if in_a_name(c) && (!c.is_ascii_digit() || self.dialect == Dialect::Sqlite) => {
+                let length = self.rest[1..].find(|c: char| !in_a_name(c));
                 Some(Token::Sign(self.take(length.map_or(self.rest.len(), |end| end + 1))))
             }
-            ('.', Some('0'..='9')) | ('0'..='9', _) => {
-                let mut exponent = false;
-                self.take_while(|c| {
-                    let sign = matches!(c, '+' | '-') && exponent;
-                    exponent = matches!(c, 'e' | 'E');
-                    c == '.' || c == '_' || c.is_ascii_alphanumeric() || sign
-                });
-                Some(Token::Value)
-            }
-            (c, _) if c == '_' || c.is_alphabetic() => self.word(),
+            ('.', Some('0'..='9')) | ('0'..='9', _) => Some(self.number()),
+            (c, _) if in_a_name(c) => self.word(),
             (c, _) => Some(Token::Sign(self.take(c.len_utf8()))),
         };
         if token.is_none() {
@@ -539,17 +655,41 @@ mod tests {
             "select * from t where id = $1 and b = $2::int4",
         );
         check(Postgres, r"select E'it\'s secret', $$secret$$, $a$ $$secret $a$", "select ?, ?, ?");
-        check(Postgres, r"select '\', a /* /* secret */ secret */ from t", "select ?, a from t");
+        check(Postgres, r"select '\a', a /* /* secret */ secret */ from t", "select ?, a from t");
+        check(Postgres, "select 1 -- secret\r, 'secret'", "select ? , ?");
+        check(Postgres, "select $😀$secret$😀$, a😀$b$", "select ?, a😀$b$");
+        check(Postgres, "set app.token to secret", "set app.token to ?");
+        check(Postgres, "set local app.token = secret; select a", "set local app.token = ?; select a");
+        check(Postgres, "alter role bob set app.token = secret", "alter role bob set app.token = ?");
+        check(Postgres, "set transaction isolation level serializable", "set transaction isolation level serializable");
+        check(Postgres, "update t set a = b where c", "update t set a = b where c");
         check(Postgres, r#"select "a b", "it""s" from "T""#, r#"select "a b", "it""s" from "T""#);
-        check(MySql, r#"select "secret", 'it\'s secret' from `t 1` # secret"#, "select ?, ? from `t 1`");
+        check(MySql, r#"select "secret", 'it''s secret' from `t 1` # secret"#, "select ?, ? from `t 1`");
         check(MySql, "select * from t where id = ?", "select * from t where id = ?");
         check(Sqlite, "select ?1, :name, @name, $name from [a b]", "select ?1, :name, @name, $name from [a b]");
-        check(Sqlite, r#"select "name" from t where a = "a secret""#, r#"select "name" from t where a = ?"#);
+        check(Sqlite, r#"select t."name" from "t" where a = "secret""#, r#"select t."name" from "t" where a = ?"#);
+        check(Sqlite, r#"insert into "t" values ("secret")"#, r#"insert into "t" values (?)"#);
+        check(
+            Sqlite,
+            r#"select a from t where a is distinct from "secret""#,
+            "select a from t where a is distinct from ?",
+        );
+        check(Sqlite, r#"pragma key = "secret""#, "pragma key = ?");
+        check(Sqlite, "pragma key = secret", "pragma key = ?");
+        check(Sqlite, "pragma main.hexkey(secret)", "pragma main.hexkey(?)");
+        check(Sqlite, r"select '\', a", "select ?, a");
     }
 
     #[test]
     fn no_composition_of_values_comments_and_names_shows_a_value() {
         const SECRET: &str = "4711";
+        // Where a word is a name, and where it is a value.
+        let openings = ["select ", "select a from t where b = ", "update t set a = "];
+        let settings: [(_, &[&str]); 3] = [
+            (Postgres, &["set app.token to ", "set app.token = ", "alter role bob set app.token to "]),
+            (MySql, &["set @a = ", "set session b = "]),
+            (Sqlite, &["pragma key = ", "pragma key("]),
+        ];
         let everywhere = [
             "'4711'",
             "'it''s 4711'",
@@ -558,44 +698,103 @@ mod tests {
             "4711",
             "-4711",
             "1e4711",
+            "1e-4711",
+            "1e-- 4711 ' \n",
             "/* 4711 ' */",
             "-- 4711 ' \n",
             "x'4711'",
+            "a😀",
+            "é'4711'",
+            "\u{a0}",
+            "a",
+            ",",
+            "(",
+            "from t",
+            "?",
         ];
         let own: [(_, &[&str]); 3] = [
             (
                 Postgres,
-                &[r"E'\' 4711'", r"'\'", "$$4711 ' $$", "$a$ 4711 $$ $a$", "/* /* ' */ 4711 */", "a[1:4711]", "@4711"],
+                &[
+                    r"E'\' 4711'",
+                    "$$4711 ' $$",
+                    "$a$ 4711 $$ $a$",
+                    "$😀$4711 ' $😀$",
+                    "/* /* ' */ 4711 */",
+                    "a[1:4711]",
+                    "@4711",
+                    "-- 4711 ' \r",
+                    "\"b\"",
+                ],
             ),
-            (MySql, &[r"'\' 4711'", "\"4711\"", "# 4711 ' \n", "5--4711", "`a ' b`"]),
-            (Sqlite, &["\"a 4711\"", "[a ' b]", "`a ' b`", "?1"]),
+            (MySql, &["\"4711\"", "# 4711 ' \n", "-- 4711 ' \r \n", "5--4711", "`a ' b`", "\"'\" '4711'"]),
+            (
+                Sqlite,
+                &[
+                    "= \"a 4711\"",
+                    "= \"4711\"",
+                    "= (\"a4711\"",
+                    "= \"a4711\"",
+                    "[a ' b]",
+                    "`a ' b`",
+                    "?1",
+                    r"'\'",
+                    "t.\"b\"",
+                ],
+            ),
+        ];
+        // After these it is not certain where a string ends.
+        let uncertain: [(_, &[&str]); 3] = [
+            (Postgres, &[r"'\'", r"'\' 4711 \''", r"1.e'\' 4711'"]),
+            (MySql, &[r"'\' 4711'", r"'\'", "\"\\\" 4711\"", "/*! '*/ 4711 ' */"]),
+            (Sqlite, &["/* 4711"]),
         ];
         let mut random = 1_u64;
-        for (dialect, own) in own {
-            let parts: Vec<&str> =
-                everywhere.iter().chain(own).chain(&["a", "\"b\"", ",", "(", "from t", "?"]).copied().collect();
-            if dialect == Postgres || dialect == Sqlite {
-                assert_eq!(masked("\"b\"", dialect).as_deref(), Some("\"b\""));
-            }
-            for _ in 0..2_000 {
-                let mut sql = "select ".to_owned();
+        for (((dialect, own), (_, settings)), (_, uncertain)) in own.into_iter().zip(settings).zip(uncertain) {
+            let mut any = |of: &[&'static str]| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                of[(random >> 33) as usize % of.len()]
+            };
+            let parts = [&everywhere, own].concat();
+            let mut shown = 0;
+            for round in 0..9_000 {
+                let (opening, also): (_, &[_]) = match round % 3 {
+                    0 => (any(&openings), &[]),
+                    1 => (any(settings), &["a4711", "`a4711`"]),
+                    _ => (any(&openings), uncertain),
+                };
+                let parts = [&parts, also].concat();
+                let mut sql = opening.to_owned();
                 for _ in 0..8 {
-                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    sql += parts[(random >> 33) as usize % parts.len()];
+                    sql += any(&parts);
                     sql.push(' ');
                 }
-                let text = masked(&sql, dialect).unwrap_or_else(|| panic!("{sql} is not understood"));
+                let text = masked(&sql, dialect);
+                shown += usize::from(text.is_some());
+                let text = text.unwrap_or_default();
                 assert!(!text.contains(SECRET), "{sql} is shown as {text}");
                 assert!(!shape(&sql, dialect).summary.contains(SECRET), "{sql}");
             }
+            assert!(shown > 3_000, "{dialect:?} shows {shown}");
         }
     }
 
     #[test]
     fn a_text_that_is_not_understood_is_not_shown() {
-        for sql in ["select 'secret", "select $$secret", "select /* secret", "select \"secret", "select '\\' secret'"] {
+        for sql in [
+            "select 'secret",
+            "select $$secret",
+            "select /* secret",
+            "select \"secret",
+            "select '\\' secret'",
+            "select 'a\\' secret \\''",
+        ] {
             assert_eq!((masked(sql, Postgres), shape(sql, Postgres)), (None, Shape::default()), "{sql}");
         }
+        for sql in ["select 'it\\'s secret'", "select /*! 'secret' */ 1"] {
+            assert_eq!((masked(sql, MySql), shape(sql, MySql)), (None, Shape::default()), "{sql}");
+        }
+        assert_eq!(masked("attach secret as b key secret", Sqlite), None);
     }
 
     #[test]
@@ -640,6 +839,7 @@ mod tests {
         check("select * from generate_series(1, 10) g", "select", Some("select"), None);
         check("begin", "begin", Some("begin"), None);
         check("show server_version", "show", Some("show"), None);
+        check("select 1 where a is not distinct from b", "select", Some("select"), None);
         check("call p(1)", "call", Some("call"), None);
         check("values (1, 2)", "values", Some("values"), None);
         check("", "", None, None);
