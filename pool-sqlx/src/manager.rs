@@ -336,6 +336,9 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         let attempt = Attempt { tally: &self.tally, closing: &self.closing };
         let link = self.dial().await;
         attempt.ended(link.as_ref().err());
+        if link.is_ok() {
+            self.tally.connected();
+        }
         link
     }
 

@@ -99,6 +99,18 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         }
         let pool = DB::pool_settings(&settings);
         let core = pool_core::Pool::new(Sqlx::new(settings)?, pool)?;
+        let weak = core.downgrade();
+        core.manager().tally().at_first_connect(move || {
+            let Some(core) = weak.upgrade() else { return };
+            let pool: Pool<DB> = Pool { core, key: PhantomData };
+            let name = pool.status().name;
+            for advice in pool.advice() {
+                match advice.weight {
+                    Weight::Warning => tracing::warn!(target: "pool", pool = name, "advice: {advice}"),
+                    Weight::Hint => tracing::info!(target: "pool", pool = name, "advice: {advice}"),
+                }
+            }
+        });
         Ok(Self { core, key: PhantomData })
     }
 
@@ -221,7 +233,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// What should be looked at: settings that fight each other or the server, and what the waits measured so far say.
     ///
     /// Asks nobody: the server told of its limits at the first connect, and does so again with a connect ten minutes later. Empty if
-    /// there is nothing to say. [`connect`](Self::connect) logs what it finds.
+    /// there is nothing to say. What there is when the first connection has been opened is logged.
     ///
     /// # Example
     ///
@@ -370,17 +382,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     #[track_caller]
     pub(crate) fn open(&self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
         let connect = self.core.connect();
-        async {
-            connect.await?;
-            let name = self.status().name;
-            for advice in self.advice() {
-                match advice.weight {
-                    Weight::Warning => tracing::warn!(target: "pool", pool = name, "advice: {advice}"),
-                    Weight::Hint => tracing::info!(target: "pool", pool = name, "advice: {advice}"),
-                }
-            }
-            Ok(())
-        }
+        async { Ok(connect.await?) }
     }
 
     /// How long an acquire waits that does not say.

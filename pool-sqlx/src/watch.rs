@@ -291,6 +291,8 @@ pub(crate) struct Tally {
     /// What the server said of its limits, and when it was asked.
     server: Mutex<(Option<Server>, Option<Instant>)>,
     swallowed: AtomicBool,
+    /// What is to be done when a connection has been opened.
+    first_connect: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// What had happened when the pool got its present size.
     past: Mutex<Option<Past>>,
     refused: [AtomicU64; VERDICTS.len()],
@@ -329,6 +331,7 @@ impl Tally {
             system: Mutex::new(system),
             server: Mutex::default(),
             swallowed: AtomicBool::new(false),
+            first_connect: Mutex::default(),
             past: Mutex::default(),
             refused: Default::default(),
             refusals: Mutex::default(),
@@ -384,6 +387,19 @@ impl Tally {
 
     pub(crate) fn is_swallowed(&self) -> bool {
         self.swallowed.load(Ordering::Relaxed)
+    }
+
+    /// Has this done once, when a connection has been opened.
+    pub(crate) fn at_first_connect(&self, then: impl FnOnce() + Send + 'static) {
+        *lock(&self.first_connect) = Some(Box::new(then));
+    }
+
+    /// A connection has been opened.
+    pub(crate) fn connected(&self) {
+        let then = lock(&self.first_connect).take();
+        if let Some(then) = then {
+            then();
+        }
     }
 
     /// The pool has got another size, after this.

@@ -1,6 +1,6 @@
 //! The log: what is a line, and what must never be in one.
 
-use pool_sqlx::{DatabaseSettings, MySqlPool, PgPool};
+use pool_sqlx::{DatabaseSettings, MySqlPool, PgPool, SqlitePool};
 use std::sync::{Arc, Mutex};
 use tests::{MariaDb, Postgres};
 use tracing::{Level, subscriber::DefaultGuard};
@@ -49,4 +49,18 @@ async fn no_line_has_the_values_of_a_statement_however_slow_it_was() {
     let lines = lines.read();
     assert!(lines.iter().any(|line| line.contains("opened a connection")), "the pool's lines: {lines:#?}");
     assert!(lines.iter().all(|line| !line.contains("hunter2")), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn advice_is_logged_once_when_the_first_connection_is_open_of_a_lazy_pool_too() {
+    let (lines, _on) = Lines::capture(Level::INFO);
+    let advice =
+        || lines.read().into_iter().filter(|line| line.contains("advice: statement_timeout: there is none")).count();
+    let settings = || DatabaseSettings::new("sqlite::memory:").unwrap().with_statement_timeout(None).with_pool_size(2);
+    let lazy = SqlitePool::connect_lazy(settings()).unwrap();
+    assert_eq!(advice(), 0, "{:#?}", lines.read());
+    let _held = [lazy.acquire().await.unwrap(), lazy.acquire().await.unwrap()];
+    assert_eq!(advice(), 1, "{:#?}", lines.read());
+    let _connected = SqlitePool::connect(settings()).await.unwrap();
+    assert_eq!(advice(), 2, "{:#?}", lines.read());
 }
