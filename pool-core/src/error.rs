@@ -5,7 +5,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 /// What kept a caller from getting a connection.
 ///
-/// Each has a page in the book, `errors/<code>`, with causes and cures.
+/// Each has a page in the book, `errors/<code>`, with causes and cures:
+/// [all of them](https://github.com/pooled-rs/pooled/blob/main/book/src/reference/errors.md).
 #[doc(alias = "503")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
