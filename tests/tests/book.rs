@@ -132,6 +132,18 @@ async fn both_front_pages_have_the_same_facts_and_the_versions_that_are_locked()
     let pool = SqlitePool::connect_lazy(DatabaseSettings::new("sqlite::memory:").unwrap()).unwrap();
     let sqlite: String = sqlx::query_scalar("select sqlite_version()").fetch_one(&pool).await.unwrap();
     assert!(tested.contains(&format!("| SQLite | {sqlite}, compiled in |")), "{sqlite}: {tested}");
+    // What was tried by hand is told twice, with other words around it.
+    let testing = fs::read_to_string(in_repository("book/src/contributing/testing.md")).unwrap();
+    let versions = |page: &str, server: &str| {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {server}"))).expect("its row").to_owned();
+        let words = row.split(|c: char| !c.is_ascii_digit() && c != '.').map(|word| word.trim_matches('.').to_owned());
+        words.filter(|word| word.contains('.')).collect::<Vec<_>>()
+    };
+    for server in ["PostgreSQL", "PgBouncer", "MariaDB", "MySQL"] {
+        let told = versions(&tested, server);
+        assert!(!told.is_empty(), "{server}: {tested}");
+        assert_eq!(told, versions(&testing, server), "{server}: README.md, and contributing/testing.md");
+    }
     // The number of crates is that of the generated table.
     let features = fs::read_to_string(in_repository("book/src/reference/features.md")).unwrap();
     let row = features.lines().find(|line| line.starts_with("| `postgres` |")).expect("its row");
