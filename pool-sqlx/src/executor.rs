@@ -4,7 +4,7 @@
 //! goes back to the pool without a round trip.
 
 use crate::{
-    Conn, Error, Main, Pool, Pooler, Tx, TxOptions,
+    Conn, DatabaseSettings, Error, Main, Pool, Pooler, Tx, TxOptions,
     backend::{Answer, Backend, Class, Keeper, Rows, hidden, pooler},
     conn::Seen,
     manager::{Limits, Link},
@@ -302,7 +302,7 @@ impl<DB: Backend> Link<DB> {
         watch: &mut Watch,
         run: impl FnOnce(&'e mut DB::Connection) -> Answer<'e, T>,
     ) -> Result<T, sqlx::Error> {
-        let Link { raw, state, track, limits, tally, .. } = self;
+        let Link { raw, state, track, limits, tally, settings, .. } = self;
         let mut clock = Clock::new(limits);
         track.start(tidy);
         match clock.wait::<DB, _>(state, run(raw).within(watch)).await {
@@ -312,11 +312,11 @@ impl<DB: Backend> Link<DB> {
             }
             Ok(Err(error)) => {
                 watch.failed(&error);
-                Err(judge(error, track, &clock, limits, tally))
+                Err(judge(error, track, &clock, limits, tally, settings))
             }
             Err(Silent) => {
                 watch.given_up();
-                Err(silent(track, &clock, limits, tally))
+                Err(silent(track, &clock, limits, tally, settings))
             }
         }
     }
@@ -431,11 +431,12 @@ impl<DB: Backend> Link<DB> {
     fn fetch_many_bare(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
         Box::pin(async_stream::stream! {
             let mut watch = self.watch(query.sql.as_str());
-            let Link { raw, state, track, limits, tally, .. } = self;
+            let Link { raw, state, track, limits, tally, settings, .. } = self;
             let mut clock = Clock::new(limits);
             track.start(query.is_tidy());
             let mut rows = DB::fetch_many(raw, query);
             loop {
+                watch.asked();
                 match clock.wait::<DB, _>(state, poll_fn(|cx| watch.within(|| rows.as_mut().poll_next(cx)))).await {
                     Ok(Some(Ok(row))) => {
                         watch.rows(usize::from(row.is_right()));
@@ -444,7 +445,7 @@ impl<DB: Backend> Link<DB> {
                     // Before the error is told: who hears of it does not ask for more.
                     Ok(Some(Err(error))) => {
                         watch.failed(&error);
-                        yield Err(judge(error, track, &clock, limits, tally));
+                        yield Err(judge(error, track, &clock, limits, tally, settings));
                         break;
                     }
                     Ok(None) => {
@@ -454,7 +455,7 @@ impl<DB: Backend> Link<DB> {
                     }
                     Err(Silent) => {
                         watch.given_up();
-                        yield Err(silent(track, &clock, limits, tally));
+                        yield Err(silent(track, &clock, limits, tally, settings));
                         break;
                     }
                 }
@@ -552,7 +553,7 @@ impl<DB: Backend> Link<DB> {
             return Ok(());
         }
         self.track.changed();
-        let Link { raw, state, track, limits, tally, .. } = self;
+        let Link { raw, state, track, limits, tally, settings, .. } = self;
         track.start(true);
         let mut clock = Clock::new(limits);
         match clock.wait::<DB, _>(state, DB::limit(raw, state, limit)).await {
@@ -560,8 +561,8 @@ impl<DB: Backend> Link<DB> {
                 track.finish();
                 Ok(())
             }
-            Ok(Err(error)) => Err(judge(error, track, &clock, limits, tally)),
-            Err(Silent) => Err(silent(track, &clock, limits, tally)),
+            Ok(Err(error)) => Err(judge(error, track, &clock, limits, tally, settings)),
+            Err(Silent) => Err(silent(track, &clock, limits, tally, settings)),
         }
     }
 
@@ -593,7 +594,14 @@ impl<DB: Backend> Link<DB> {
 }
 
 /// Notes what an error says of the connection, and names the one that is ours to name.
-fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
+fn judge(
+    error: sqlx::Error,
+    track: &mut Track,
+    clock: &Clock,
+    limits: &Limits,
+    tally: &Tally,
+    settings: &DatabaseSettings,
+) -> sqlx::Error {
     // An error is the end of a statement: sqlx reads on to the next one's beginning by itself.
     track.finish();
     track.doubtful = true;
@@ -604,7 +612,9 @@ fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, limits: &Limits, 
     match (class, clock.limit) {
         (_, Some(limit)) if is_timeout => {
             tally.timed_out_by_server();
-            return Error::statement_timeout(limit, limits.statement_timeout_status, Some(error)).into();
+            let error = Error::statement_timeout(limit, limits.statement_timeout_status, Some(error));
+            tally.recorders().notices.timed_out(&settings.pool.name, &error);
+            return error.into();
         }
         (Class::Lost, _) => track.lost = true,
         (Class::Protocol, _) => track.garbled = true,
@@ -616,16 +626,24 @@ fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, limits: &Limits, 
 }
 
 /// No word from the server within the limit and the margin: whatever comes later belongs to nobody.
-fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
+fn silent(
+    track: &mut Track,
+    clock: &Clock,
+    limits: &Limits,
+    tally: &Tally,
+    settings: &DatabaseSettings,
+) -> sqlx::Error {
     tally.timed_out_by_client();
     let status = limits.statement_timeout_status;
     let limit = clock.limit.expect("BUG: only a limit can run out");
-    if clock.kept_by != Keeper::Server {
-        // The server knows nothing of this limit. What still runs is cancelled when the connection goes back.
-        return Error::overdue(limit, status).into();
-    }
-    track.silent = true;
-    Error::statement_timeout(limit, status, None).into()
+    // The server may know nothing of this limit. What still runs is cancelled when the connection goes back.
+    track.silent |= clock.kept_by == Keeper::Server;
+    let error = match clock.kept_by {
+        Keeper::Server => Error::statement_timeout(limit, status, None),
+        _ => Error::overdue(limit, status),
+    };
+    tally.recorders().notices.timed_out(&settings.pool.name, &error);
+    error.into()
 }
 
 /// Each statement acquires a connection of its own and gives it back when its last row has been read.

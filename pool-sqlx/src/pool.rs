@@ -425,7 +425,9 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         match waiting(name, site, self.core.acquire_at(site, limit)).await {
             Ok(pooled) => Ok(Conn::new(pooled)),
             Err(error) => {
-                self.core.manager().tally().refuse(&error);
+                let tally = self.core.manager().tally();
+                tally.refuse(&error);
+                tally.recorders().notices.refused(name, &error);
                 Err(error.into())
             }
         }

@@ -16,7 +16,7 @@ const UNTOLD: Duration = Duration::from_millis(1);
 /// Waits for a connection, within a span `pool.acquire` once that has taken a millisecond. One that fails has a span in any case.
 ///
 /// The span begins when it is clear that there is something to tell, since one cannot be dated back: its field `pool.wait` has the whole
-/// time. There is no event: whoever answers for the error logs it, once, and that line is part of the same trace.
+/// time.
 ///
 /// Costs one load when nobody looks.
 pub(crate) async fn waiting<T, E>(
@@ -78,17 +78,12 @@ fn span_of(pool: &str, site: Site) -> Span {
         db.client.connection.pool.name = pool,
         pool.site = %site,
         pool.wait = Empty,
-        pool.verdict = Empty,
         "error.type" = Empty,
     )
 }
 
 fn failed<E>(span: &Span, error: &AcquireError<E>) {
-    let verdict = error.verdict().code();
-    // One word, the same for all that is of one kind.
-    let error_type = if error.is_timeout() { "pool_timeout" } else { verdict };
     span.record("pool.wait", error.waited().as_secs_f64());
-    span.record("pool.verdict", verdict);
-    span.record("error.type", error_type);
+    span.record("error.type", error.verdict().code());
     span.record("otel.status_code", "ERROR");
 }

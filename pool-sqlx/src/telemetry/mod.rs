@@ -6,6 +6,7 @@ mod acquire;
 #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
 mod installed;
 mod names;
+mod notice;
 mod sql;
 mod statement;
 

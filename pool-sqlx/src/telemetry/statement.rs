@@ -3,6 +3,7 @@
 use super::{
     installed::Told,
     names,
+    notice::Notices,
     sql::{self, Dialect, Shape},
 };
 use crate::{Backend, backend::error_type, watch::Tally};
@@ -18,12 +19,13 @@ use std::{
 use tokio::time::Instant;
 use tracing::{Instrument, Span, field::Empty, instrument::Instrumented};
 
-/// Who is told when a statement of a pool has ended.
+/// Who is told when a statement of a pool has ended, and what was logged of the pool.
 #[derive(Default)]
 pub(crate) struct Recorders {
     /// So that nobody pays for what nobody wants.
     any: AtomicBool,
     all: RwLock<Vec<Recorder>>,
+    pub(crate) notices: Notices,
 }
 
 /// The one of a version of OpenTelemetry.
@@ -104,6 +106,8 @@ struct Observed {
     shape: Shape,
     begun: Instant,
     rows: u64,
+    /// Nobody has asked for more since a row came.
+    at_row: bool,
 }
 
 impl Watch {
@@ -124,7 +128,14 @@ impl Watch {
             true => span_of(tally, pool, &shape, sql::masked(sql, dialect).as_deref()),
             false => Span::none(),
         };
-        Self(Some(Box::new(Observed { span, tally: Arc::clone(tally), shape, begun: Instant::now(), rows: 0 })))
+        Self(Some(Box::new(Observed {
+            span,
+            tally: Arc::clone(tally),
+            shape,
+            begun: Instant::now(),
+            rows: 0,
+            at_row: false,
+        })))
     }
 
     /// Does something within the statement's span.
@@ -139,12 +150,20 @@ impl Watch {
     pub(crate) fn rows(&mut self, n: usize) {
         if let Some(observed) = &mut self.0 {
             observed.rows += n as u64;
+            observed.at_row = true;
+        }
+    }
+
+    /// Somebody asks for what comes next.
+    pub(crate) fn asked(&mut self) {
+        if let Some(observed) = &mut self.0 {
+            observed.at_row = false;
         }
     }
 
     /// It has ended well.
     pub(crate) fn done(&mut self) {
-        self.end(None);
+        self.end(End::Well);
     }
 
     /// It has failed with an error of the database, or of the way there.
@@ -156,22 +175,31 @@ impl Watch {
             sqlx::Error::Database(_) => Some(error_type(error)),
             _ => None,
         };
-        self.end(Some(Failed { error_type: error_type(error), status_code: code.as_deref(), is_fault: true }));
+        self.end(End::Failed(Failed { error_type: error_type(error), status_code: code.as_deref(), is_fault: true }));
     }
 
     /// We have given it up.
     pub(crate) fn given_up(&mut self) {
-        self.end(Some(Failed { error_type: Cow::Borrowed("statement_timeout"), status_code: None, is_fault: true }));
+        self.end(End::Failed(Failed {
+            error_type: Cow::Borrowed("statement_timeout"),
+            status_code: None,
+            is_fault: true,
+        }));
     }
 
-    fn end(&mut self, failed: Option<Failed<'_>>) {
+    fn end(&mut self, end: End<'_>) {
         let Some(observed) = self.0.take() else { return };
-        let Observed { span, tally, shape, begun, rows } = &*observed;
+        let Observed { span, tally, shape, begun, rows, .. } = &*observed;
+        let is_whole = matches!(end, End::Well);
+        let failed = match end {
+            End::Failed(failed) => Some(failed),
+            End::Well | End::Early => None,
+        };
         let (error_type, status_code) = match &failed {
             Some(failed) => (Some(&*failed.error_type), failed.status_code),
             None => (None, None),
         };
-        let rows = Some(*rows).filter(|rows| failed.is_none() && (*rows > 0 || shape.is_question()));
+        let rows = Some(*rows).filter(|rows| is_whole && (*rows > 0 || shape.is_question()));
         if let Some(failed) = &failed {
             span.record("error.type", error_type);
             span.record("db.response.status_code", status_code);
@@ -196,13 +224,27 @@ impl Watch {
     }
 }
 
-/// Nobody waits for the statement any more.
+/// Nobody waits for the statement any more: a reader has what it wants, or a caller has changed its mind.
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.0.is_some() {
-            self.end(Some(Failed { error_type: Cow::Borrowed("cancelled"), status_code: None, is_fault: false }));
+        match &self.0 {
+            None => {}
+            Some(observed) if observed.at_row => self.end(End::Early),
+            Some(_) => self.end(End::Failed(Failed {
+                error_type: Cow::Borrowed("cancelled"),
+                status_code: None,
+                is_fault: false,
+            })),
         }
     }
+}
+
+/// How a statement ends.
+enum End<'a> {
+    Well,
+    /// With rows that nobody wanted: how many it would have returned is not known.
+    Early,
+    Failed(Failed<'a>),
 }
 
 struct Failed<'a> {

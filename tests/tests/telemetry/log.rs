@@ -1,9 +1,12 @@
 //! The log: what is a line, and what must never be in one.
 
 use pool_sqlx::{DatabaseSettings, MySqlPool, PgPool, SqlitePool};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tests::{MariaDb, Postgres};
-use tracing::{Level, subscriber::DefaultGuard};
+use tracing::{Instrument, Level, subscriber::DefaultGuard};
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is logged on this thread.
@@ -63,4 +66,38 @@ async fn advice_is_logged_once_when_the_first_connection_is_open_of_a_lazy_pool_
     assert_eq!(advice(), 1, "{:#?}", lines.read());
     let _connected = SqlitePool::connect(settings()).await.unwrap();
     assert_eq!(advice(), 2, "{:#?}", lines.read());
+}
+
+#[tokio::test]
+async fn what_fails_a_caller_is_a_warning_where_it_happens_and_no_more_than_one_in_a_second() {
+    let (lines, _on) = Lines::capture(Level::WARN);
+    let database = Postgres::shared().database().unwrap();
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_name("noticed");
+    let settings = settings.with_pool_size(1).with_max_overflow(0).with_statement_timeout(Duration::from_millis(100));
+    let pool = PgPool::connect(settings).await.unwrap();
+    let of = |target: &str| {
+        let lines = lines.read();
+        lines.into_iter().filter(|line| line.contains(&format!(" {target}: "))).collect::<Vec<_>>()
+    };
+    let failing = async {
+        let held = pool.acquire().await.unwrap();
+        for _ in 0..3 {
+            pool.acquire_timeout(Duration::ZERO).await.unwrap_err();
+        }
+        drop(held);
+        for _ in 0..2 {
+            sqlx::query("select pg_sleep(5), 'hunter2'").execute(&pool).await.unwrap_err();
+        }
+    };
+    failing.instrument(tracing::error_span!("request")).await;
+    let [acquire] = &of("pool::acquire")[..] else { panic!("{:#?}", lines.read()) };
+    for part in ["WARN request: ", "pool=\"noticed\"", "error.type=\"exhausted\"", "more=0", "in use 1 of 1", "log.rs:"]
+    {
+        assert!(acquire.contains(part), "{part} is not in {acquire}");
+    }
+    let [statement] = &of("pool::statement")[..] else { panic!("{:#?}", lines.read()) };
+    for part in ["WARN request: ", "pool=\"noticed\"", "error.type=\"statement_timeout\"", "100ms"] {
+        assert!(statement.contains(part), "{part} is not in {statement}");
+    }
+    assert!(lines.read().iter().all(|line| !line.contains("hunter2")), "{:#?}", lines.read());
 }

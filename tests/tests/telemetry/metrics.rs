@@ -543,20 +543,25 @@ async fn statements_are_measured_by_how_they_ended() {
 }
 
 #[tokio::test]
-async fn a_stream_has_the_rows_that_were_read_and_is_cancelled_if_its_reader_goes() {
+async fn a_stream_whose_reader_has_enough_has_not_failed_and_one_that_is_still_awaited_is_cancelled() {
     let reader = Reader::new();
     let pool = SqlitePool::connect(sqlite(1, 0)).await.unwrap();
     otel_0_33::install(&reader.provider, &pool);
     let _never_begun = sqlx::query("values (0)").fetch(&pool);
     let read: Vec<_> = sqlx::query("values (1), (2), (3)").fetch(&pool).collect().await;
     assert_eq!(read.len(), 3);
-    let mut abandoned = sqlx::query("values (4), (5)").fetch(&pool);
-    abandoned.next().await.unwrap().unwrap();
-    drop(abandoned);
+    let mut enough = sqlx::query("values (4), (5)").fetch(&pool);
+    enough.next().await.unwrap().unwrap();
+    drop(enough);
+    let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n where i = 0";
+    let mut awaited = sqlx::query(endless).fetch(&pool);
+    tokio::time::timeout(Duration::from_millis(20), awaited.next()).await.unwrap_err();
+    drop(awaited);
 
     let metrics = reader.read();
-    let ends: Vec<_> = ends(&metrics).into_iter().map(|(_, error)| error).collect();
-    assert_eq!(ends, [None, Some("cancelled".into())]);
+    assert_eq!(ends(&metrics), [("select".into(), Some("cancelled".into())), ("values".into(), None)]);
+    let streams = points(&metrics, "db.client.operation.duration").iter().map(|point| point.count).sum::<u64>();
+    assert_eq!(streams, 3);
     let rows: Vec<_> = points(&metrics, "db.client.response.returned_rows").iter().map(|point| point.value).collect();
     assert_eq!(rows, [3.]);
 }

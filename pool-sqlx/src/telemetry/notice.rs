@@ -1,0 +1,68 @@
+//! Lines for what fails a caller, in the caller's context: an answer logs each failure that becomes one, and not everybody answers.
+
+use crate::Error;
+use pool_core::AcquireError;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How often such a line may come. When a pool fails it fails everybody, and whoever answers for it logs as well.
+const APART: Duration = Duration::from_secs(1);
+
+/// What was logged of a pool.
+#[derive(Default)]
+pub(crate) struct Notices {
+    acquires: Throttle,
+    statements: Throttle,
+}
+
+impl Notices {
+    /// An acquire has ended with an error.
+    pub(crate) fn refused(&self, pool: &str, error: &AcquireError<sqlx::Error>) {
+        if let Some(more) = self.acquires.pass(Instant::now()) {
+            tracing::warn!(target: "pool::acquire", pool, "error.type" = error.verdict().code(), more, "{error}");
+        }
+    }
+
+    /// A statement has run out of time.
+    pub(crate) fn timed_out(&self, pool: &str, error: &Error) {
+        if let Some(more) = self.statements.pass(Instant::now()) {
+            tracing::warn!(target: "pool::statement", pool, "error.type" = "statement_timeout", more, "{error}");
+        }
+    }
+}
+
+/// When the last line was written, and how many were not since.
+#[derive(Default)]
+struct Throttle(Mutex<(Option<Instant>, u64)>);
+
+impl Throttle {
+    /// Whether it is time for another line: how many went without.
+    fn pass(&self, now: Instant) -> Option<u64> {
+        // Nothing under it can panic half-way.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, more) = &mut *state;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < APART) {
+            *more += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(more))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_one_line_comes_in_a_second_and_has_the_number_of_those_left_out() {
+        let (throttle, begun) = (Throttle::default(), Instant::now());
+        let at = |millis| throttle.pass(begun + Duration::from_millis(millis));
+        assert_eq!(
+            [at(0), at(10), at(999), at(1000), at(1500), at(5000), at(6000)],
+            [Some(0), None, None, Some(2), None, Some(1), Some(0)]
+        );
+    }
+}
