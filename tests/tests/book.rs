@@ -1,11 +1,15 @@
 //! The pages of the book that follow from the code. `UPDATE_BOOK=1 cargo test -p tests --test book` writes the settings table.
 #![allow(clippy::unwrap_used)]
 
-use pool_sqlx::{DatabaseSettings, Setting, SettingKind, SqlitePool, Verdict, reference, sqlx};
+use pool_sqlx::{
+    DatabaseSettings, MySqlPool, PgPool, Pooler, Reset, Secret, Setting, SettingKind, SqlitePool, Verdict, reference,
+    sqlx,
+};
 use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 const BEGINS: &str = "<!-- table begins -->\n";
@@ -22,6 +26,37 @@ fn the_settings_page_says_what_the_types_say() {
         fs::write(&path, format!("{before}{BEGINS}{written}{ENDS}{after}")).unwrap();
     } else {
         assert_eq!(committed, written, "UPDATE_BOOK=1 cargo test -p tests --test book writes the table");
+    }
+}
+
+/// What a database refuses, it refuses when a pool is made of the settings: no server is needed to hold the table against it.
+#[test]
+fn the_table_of_refused_settings_is_what_happens() {
+    type Set = fn(DatabaseSettings) -> DatabaseSettings;
+    const SECOND: Duration = Duration::from_secs(1);
+    let sets: [(&str, Set); 8] = [
+        ("`application_name`", |settings| settings.with_application_name("app")),
+        ("`idle_in_transaction_timeout`", |settings| settings.with_idle_in_transaction_timeout(SECOND)),
+        ("`listen_url`", |settings| settings.with_listen_url("postgres://db/app").unwrap()),
+        ("`with_before_connect`", |settings| settings.with_before_connect(|| async { Ok(Secret::new("")) })),
+        ("`reset = ", |settings| settings.with_reset(Reset::Full)),
+        ("`pooler = ", |settings| settings.with_pooler(Pooler::Unprepared)),
+        ("`statement_cache = 0`", |settings| settings.with_statement_cache(0)),
+        ("`lock_timeout`", |settings| settings.with_lock_timeout(SECOND)),
+    ];
+    let page = fs::read_to_string(in_repository("book/src/reference/settings.md")).unwrap();
+    let (_, section) = page.split_once("\n## Which settings does a database refuse?\n").expect("there is a table");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    for (named, set) in sets {
+        let row = section.lines().find(|line| line.starts_with('|') && line.contains(named)).expect(named);
+        let said: Vec<bool> = row.split(" | ").skip(1).map(|cell| !cell.starts_with("refused")).collect();
+        let settings = |url: &str| set(DatabaseSettings::new(url).unwrap());
+        let seen = [
+            PgPool::connect_lazy(settings("postgres://db/app")).is_ok(),
+            MySqlPool::connect_lazy(settings("mysql://db/app")).is_ok(),
+            SqlitePool::connect_lazy(settings("sqlite::memory:")).is_ok(),
+        ];
+        assert_eq!(said, seen, "PostgreSQL, MySQL, SQLite: {row}");
     }
 }
 
