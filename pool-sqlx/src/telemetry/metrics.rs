@@ -3,7 +3,7 @@
 use super::{
     installed::{self, Told},
     names::{self, Metric, MetricKind},
-    statement::{Ended, Record},
+    statement::{Ended, Record, Shapes},
 };
 use crate::{
     CloseReason, Histogram, MaxOverflow, Place, Status, Verdict, Watchable, Watched, watch::StatementTimeouts,
@@ -289,6 +289,7 @@ struct Statements {
     rows: otel::metrics::Histogram<u64>,
     /// What all of them have in common: cheap to clone.
     place: Vec<KeyValue>,
+    shapes: Shapes,
 }
 
 impl Statements {
@@ -302,6 +303,7 @@ impl Statements {
             duration: histogram(meter, &names::OPERATION_DURATION),
             rows: rows.with_boundaries(boundaries(&names::RETURNED_ROWS)).build(),
             place: known.into_iter().flatten().collect(),
+            shapes: Shapes::default(),
         }
     }
 }
@@ -314,7 +316,7 @@ impl Record for Statements {
         if let Some(port) = ended.port {
             attributes.push(KeyValue::new(names::SERVER_PORT, i64::from(port)));
         }
-        ended.each(|key, value| attributes.push(KeyValue::new(key, value.to_owned())));
+        ended.each(&self.shapes, |key, value| attributes.push(KeyValue::new(key, value.to_owned())));
         self.duration.record(ended.took.as_secs_f64(), &attributes);
         if let Some(rows) = ended.rows {
             self.rows.record(rows, &attributes);

@@ -21,7 +21,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
-use tests::{MariaDb, Postgres};
+use tests::{MariaDb, Postgres, server::postgres::Listen};
 use tracing::Level;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -174,6 +174,26 @@ async fn every_row_of_the_conventions_arrives_at_a_collector() {
         keys.for_each(|key| assert!(row.attributes.contains(&&**key), "{} has {key}", row.name));
     }
     assert_eq!(metrics.len(), METRICS.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusual_port_arrives_as_a_number() {
+    let reader = Reader::new();
+    let server = Postgres::start_with(Listen::Loopback, &[]).unwrap();
+    let url = server.tcp_url("postgres").unwrap();
+    let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap();
+    let pool = PgPool::connect(DatabaseSettings::new(&url).unwrap().with_name("by tcp")).await.unwrap();
+    otel_0_33::install(&reader.provider, &pool);
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    let metrics = reader.read();
+    for name in ["db.client.operation.duration", "db.client.response.returned_rows"] {
+        let [point] = points(&metrics, name) else { panic!("{metrics:#?}") };
+        assert_eq!(
+            (&*point.attributes["server.address"], &*point.attributes["server.port"]),
+            ("127.0.0.1", port),
+            "{name}"
+        );
+    }
 }
 
 #[test]
@@ -564,6 +584,23 @@ async fn a_stream_whose_reader_has_enough_has_not_failed_and_one_that_is_still_a
     assert_eq!(streams, 3);
     let rows: Vec<_> = points(&metrics, "db.client.response.returned_rows").iter().map(|point| point.value).collect();
     assert_eq!(rows, [3.]);
+}
+
+#[tokio::test]
+async fn no_more_than_two_hundred_kinds_of_statements_are_told_apart() {
+    let reader = Reader::new();
+    let pool = SqlitePool::connect(sqlite(1, 0)).await.unwrap();
+    otel_0_33::install(&reader.provider, &pool);
+    for n in 0..230 {
+        sqlx::query(sqlx::AssertSqlSafe(format!("select * from made_up_{n}"))).execute(&pool).await.unwrap_err();
+    }
+    let metrics = reader.read();
+    let (known, other): (Vec<_>, Vec<_>) = points(&metrics, "db.client.operation.duration")
+        .iter()
+        .partition(|point| point.attributes.contains_key("db.query.summary"));
+    assert_eq!((known.len(), other.len(), other[0].count), (200, 1, 30));
+    let keys: Vec<_> = other[0].attributes.keys().collect();
+    assert_eq!(keys, ["db.namespace", "db.response.status_code", "db.system.name", "error.type"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
