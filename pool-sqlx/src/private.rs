@@ -1,8 +1,8 @@
 //! What the output of our macros calls. Not for other use: it changes without notice.
 
 use crate::{
-    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Failure, Pool, Status, Tx, TxOptions, conn::Seen,
-    error,
+    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Failure, Pool, Status, Tx, TxOptions, Watchable,
+    Watched, conn::Seen, error,
 };
 use figment::Figment;
 use futures_core::future::BoxFuture;
@@ -439,6 +439,7 @@ pub trait IsPool: Sized {
     fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send;
     fn close(&self) -> impl Future<Output = CloseReport> + Send;
     fn status(&self) -> Status;
+    fn watched(&self) -> Vec<Watched>;
 }
 
 impl<DB: Backend, Key> IsPool for Pool<DB, Key> {
@@ -462,6 +463,10 @@ impl<DB: Backend, Key> IsPool for Pool<DB, Key> {
 
     fn status(&self) -> Status {
         self.status()
+    }
+
+    fn watched(&self) -> Vec<Watched> {
+        Watchable::watched(self)
     }
 }
 

@@ -23,13 +23,23 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
             }
         }
     });
-    let watched = fields.iter().map(|field| &field.name);
+    let watched = fields.iter().map(|Field { name, ty, .. }| {
+        quote_spanned!(ours_at(ty.span())=> <#ty as #krate::private::IsPool>::watched(&self.#name))
+    });
     let names = fields.iter().map(|field| &field.name);
     let configure = quote_spanned! {Span::mixed_site()=>
         impl #impl_generics #name #type_generics #bounds {
             /// Lets an actix application's handlers find the pools: `App::new().configure(|config| databases.configure(config))`.
             #vis fn configure(&self, config: &mut #krate::actix_web::web::ServiceConfig) {
                 #(config.app_data(::core::clone::Clone::clone(&self.#names));)*
+            }
+        }
+    };
+    let watchable = quote_spanned! {Span::mixed_site()=>
+        impl #impl_generics #krate::Watchable for #name #type_generics #bounds {
+            fn watched(&self) -> ::std::vec::Vec<#krate::Watched> {
+                let pools: [::std::vec::Vec<#krate::Watched>; _] = [#(#watched),*];
+                ::core::iter::Iterator::collect(::core::iter::Iterator::flatten(::core::iter::IntoIterator::into_iter(pools)))
             }
         }
     };
@@ -43,12 +53,7 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
             #ready
             #status
         }
-        impl #impl_generics #krate::Watchable for #name #type_generics #bounds {
-            fn watched(&self) -> ::std::vec::Vec<#krate::Watched> {
-                let pools: [::std::vec::Vec<#krate::Watched>; _] = [#(#krate::Watchable::watched(&self.#watched)),*];
-                ::core::iter::Iterator::collect(::core::iter::Iterator::flatten(::core::iter::IntoIterator::into_iter(pools)))
-            }
-        }
+        #watchable
         #krate::__if_axum! { #(#from_ref)* }
         #krate::__if_actix! { #configure }
     }

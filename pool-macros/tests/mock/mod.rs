@@ -369,6 +369,7 @@ pub mod private {
         fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send;
         fn close(&self) -> impl Future<Output = CloseReport> + Send;
         fn status(&self) -> Status;
+        fn watched(&self) -> Vec<super::Watched>;
     }
 
     impl<DB, Key> IsPool for Pool<DB, Key> {
@@ -386,6 +387,9 @@ pub mod private {
         }
         fn status(&self) -> Status {
             self.status()
+        }
+        fn watched(&self) -> Vec<super::Watched> {
+            super::Watchable::watched(self)
         }
     }
 
