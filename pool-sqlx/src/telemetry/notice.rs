@@ -21,14 +21,14 @@ impl Notices {
     /// An acquire has ended with an error.
     pub(crate) fn refused(&self, pool: &str, error: &AcquireError<sqlx::Error>) {
         if let Some(more) = self.acquires.pass(Instant::now()) {
-            tracing::warn!(target: "pool::acquire", pool, "error.type" = error.verdict().code(), more, "{error}");
+            tracing::info!(target: "pool::acquire", pool, "error.type" = error.verdict().code(), more, "{error}");
         }
     }
 
     /// A statement has run out of time.
     pub(crate) fn timed_out(&self, pool: &str, error: &Error) {
         if let Some(more) = self.statements.pass(Instant::now()) {
-            tracing::warn!(target: "pool::statement", pool, "error.type" = "statement_timeout", more, "{error}");
+            tracing::info!(target: "pool::statement", pool, "error.type" = "statement_timeout", more, "{error}");
         }
     }
 }
