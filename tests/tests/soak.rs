@@ -223,8 +223,12 @@ mod on_mariadb {
     /// What no statement takes back, and an answer that is not read.
     pub(super) async fn unseen(conn: &mut MySqlConn, number: i64) -> Result<(), Error> {
         match number % 3 {
-            0 => drop(conn.raw().execute("set autocommit = 0").await?),
-            1 => drop(conn.execute("select get_lock('soak', 0)").await?),
+            0 => {
+                conn.raw().execute("set autocommit = 0").await?;
+            }
+            1 => {
+                conn.execute("select get_lock('soak', 0)").await?;
+            }
             _ => drop(sqlx::query("select seq from seq_1_to_200").fetch_one(conn.raw()).await?),
         }
         Ok(())

@@ -41,7 +41,8 @@ pub(crate) fn refusal(pooler: Pooler, sql: &str, alone: bool, in_transaction: bo
 }
 
 fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static str> {
-    let mut words = after_comments(sql).split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+    let mut words =
+        after_comments(sql).split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
     let mut next = || words.next().map(str::to_ascii_lowercase).unwrap_or_default();
     let (first, second, third) = (next(), next(), next());
     match first.as_str() {
