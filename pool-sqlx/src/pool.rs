@@ -4,8 +4,8 @@
 use crate::Verdict;
 use crate::{
     Advice, Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings,
-    Site, SiteTimings, Status, Timings, Tx, TxOptions, Watchable, Watched, Weight, advice::Past, manager::Sqlx,
-    telemetry::waiting,
+    Site, SiteTimings, Startup, Status, Timings, Tx, TxOptions, Watchable, Watched, Weight, advice::Past,
+    manager::Sqlx, telemetry::waiting,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -67,6 +67,39 @@ impl<DB: Backend> Pool<DB> {
     pub async fn connect(settings: DatabaseSettings) -> Result<Self, Error> {
         let pool = Self::connect_lazy(settings)?;
         pool.open().await?;
+        Ok(pool)
+    }
+
+    /// As [`connect`](Self::connect), with a choice of what to do when the database is not there.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[cfg(feature = "postgres")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_sqlx::{DatabaseSettings, PgPool, Startup};
+    ///
+    /// // Nobody listens there, and the service starts all the same.
+    /// let settings = DatabaseSettings::new("postgres://app@127.0.0.1:1/app")?;
+    /// let pool = PgPool::connect_with(settings, Startup::Anyway).await?;
+    /// assert_eq!(pool.status().open, 0);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "postgres"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`connect_lazy`](Self::connect_lazy) says, or as the choice says.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn connect_with(settings: DatabaseSettings, startup: Startup) -> Result<Self, Error> {
+        let pool = Self::connect_lazy(settings)?;
+        pool.core.connect_with(startup).await?;
         Ok(pool)
     }
 

@@ -4,8 +4,8 @@
 mod common;
 
 use common::File;
-use pool_sqlx::{DatabaseSettings, ErrorKind, Event, Pause, PgPool, Verdict};
-use std::sync::mpsc;
+use pool_sqlx::{DatabaseSettings, ErrorKind, Event, Pause, PgPool, Startup, Verdict};
+use std::{sync::mpsc, time::Duration};
 
 #[tokio::test]
 async fn a_pool_is_paused_resumed_resized_and_watched() {
@@ -33,4 +33,15 @@ async fn a_503_is_tested_without_a_database() {
     let error = pool.acquire().await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::PoolTimeout, 503));
     assert!(error.retry_after().is_some());
+}
+
+#[tokio::test]
+async fn a_service_chooses_what_to_do_when_the_database_is_not_there() {
+    let nobody = || DatabaseSettings::new("postgres://app@127.0.0.1:1/app").unwrap();
+    let pool = PgPool::connect_with(nobody(), Startup::Anyway).await.unwrap();
+    assert_eq!(pool.status().open, 0);
+    for startup in [Startup::FailFast, Startup::WaitUpTo(Duration::from_millis(50))] {
+        let error = PgPool::connect_with(nobody(), startup).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Connect && error.to_string().contains("refused"), "{startup:?}: {error}");
+    }
 }
