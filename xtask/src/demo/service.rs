@@ -92,7 +92,7 @@ impl Service {
     /// A line of its log that tells of a refused request.
     pub(super) fn refusal(&self) -> Option<String> {
         let log = self.log.lock().expect("BUG: nothing panics under this lock");
-        log.iter().find(|line| line.contains("timed out after")).cloned()
+        log.iter().find(|line| line.contains(" WARN ") && line.contains("timed out after")).cloned()
     }
 
     /// Asks it to end, as a supervisor would, and waits until it has.
