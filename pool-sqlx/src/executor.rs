@@ -4,7 +4,7 @@
 //! goes back to the pool without a round trip.
 
 use crate::{
-    Conn, DatabaseSettings, Error, Main, Pool, Pooler, Tx, TxOptions,
+    Conn, Error, Main, Pool, Pooler, Tx, TxOptions,
     backend::{Answer, Backend, Class, Keeper, Rows, hidden, pooler},
     conn::Seen,
     manager::{Limits, Link},
@@ -302,7 +302,7 @@ impl<DB: Backend> Link<DB> {
         watch: &mut Watch,
         run: impl FnOnce(&'e mut DB::Connection) -> Answer<'e, T>,
     ) -> Result<T, sqlx::Error> {
-        let Link { raw, state, track, limits, tally, settings, .. } = self;
+        let Link { raw, state, track, limits, tally, .. } = self;
         let mut clock = Clock::new(limits);
         track.start(tidy);
         match clock.wait::<DB, _>(state, run(raw).within(watch)).await {
@@ -312,11 +312,11 @@ impl<DB: Backend> Link<DB> {
             }
             Ok(Err(error)) => {
                 watch.failed(&error);
-                Err(judge(error, track, &clock, limits, tally, settings))
+                Err(judge(error, track, &clock, limits, tally))
             }
             Err(Silent) => {
                 watch.given_up();
-                Err(silent(track, &clock, limits, tally, settings))
+                Err(silent(track, &clock, limits, tally))
             }
         }
     }
@@ -325,12 +325,12 @@ impl<DB: Backend> Link<DB> {
     fn admit(&mut self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
         let pooler = self.settings.pooler;
         if pooler == Pooler::Direct {
-            for word in first_words(query.sql.as_str()).map(str::to_ascii_lowercase) {
-                match word.as_str() {
+            for word in first_words(query.sql.as_str()) {
+                if word.eq_ignore_ascii_case("listen") {
                     // A notification between two statements would break the next user's connection.
-                    "listen" => self.track.changed(),
-                    "discard" | "deallocate" => self.track.garbled(),
-                    _ => {}
+                    self.track.changed();
+                } else if word.eq_ignore_ascii_case("discard") || word.eq_ignore_ascii_case("deallocate") {
+                    self.track.garbled();
                 }
             }
             return Ok(());
@@ -431,7 +431,7 @@ impl<DB: Backend> Link<DB> {
     fn fetch_many_bare(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
         Box::pin(async_stream::stream! {
             let mut watch = self.watch(query.sql.as_str());
-            let Link { raw, state, track, limits, tally, settings, .. } = self;
+            let Link { raw, state, track, limits, tally, .. } = self;
             let mut clock = Clock::new(limits);
             track.start(query.is_tidy());
             let mut rows = DB::fetch_many(raw, query);
@@ -445,7 +445,7 @@ impl<DB: Backend> Link<DB> {
                     // Before the error is told: who hears of it does not ask for more.
                     Ok(Some(Err(error))) => {
                         watch.failed(&error);
-                        yield Err(judge(error, track, &clock, limits, tally, settings));
+                        yield Err(judge(error, track, &clock, limits, tally));
                         break;
                     }
                     Ok(None) => {
@@ -455,7 +455,7 @@ impl<DB: Backend> Link<DB> {
                     }
                     Err(Silent) => {
                         watch.given_up();
-                        yield Err(silent(track, &clock, limits, tally, settings));
+                        yield Err(silent(track, &clock, limits, tally));
                         break;
                     }
                 }
@@ -553,7 +553,7 @@ impl<DB: Backend> Link<DB> {
             return Ok(());
         }
         self.track.changed();
-        let Link { raw, state, track, limits, tally, settings, .. } = self;
+        let Link { raw, state, track, limits, tally, .. } = self;
         track.start(true);
         let mut clock = Clock::new(limits);
         match clock.wait::<DB, _>(state, DB::limit(raw, state, limit)).await {
@@ -561,8 +561,8 @@ impl<DB: Backend> Link<DB> {
                 track.finish();
                 Ok(())
             }
-            Ok(Err(error)) => Err(judge(error, track, &clock, limits, tally, settings)),
-            Err(Silent) => Err(silent(track, &clock, limits, tally, settings)),
+            Ok(Err(error)) => Err(judge(error, track, &clock, limits, tally)),
+            Err(Silent) => Err(silent(track, &clock, limits, tally)),
         }
     }
 
@@ -594,14 +594,7 @@ impl<DB: Backend> Link<DB> {
 }
 
 /// Notes what an error says of the connection, and names the one that is ours to name.
-fn judge(
-    error: sqlx::Error,
-    track: &mut Track,
-    clock: &Clock,
-    limits: &Limits,
-    tally: &Tally,
-    settings: &DatabaseSettings,
-) -> sqlx::Error {
+fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
     // An error is the end of a statement: sqlx reads on to the next one's beginning by itself.
     track.finish();
     track.doubtful = true;
@@ -611,9 +604,8 @@ fn judge(
     let is_timeout = class == Class::StatementTimeout || (class == Class::Cancelled && clock.is_up());
     match (class, clock.limit) {
         (_, Some(limit)) if is_timeout => {
-            tally.timed_out_by_server();
             let error = Error::statement_timeout(limit, limits.statement_timeout_status, Some(error));
-            tally.recorders().notices.timed_out(&settings.pool.name, &error);
+            tally.timed_out_by_server(&error);
             return error.into();
         }
         (Class::Lost, _) => track.lost = true,
@@ -626,14 +618,7 @@ fn judge(
 }
 
 /// No word from the server within the limit and the margin: whatever comes later belongs to nobody.
-fn silent(
-    track: &mut Track,
-    clock: &Clock,
-    limits: &Limits,
-    tally: &Tally,
-    settings: &DatabaseSettings,
-) -> sqlx::Error {
-    tally.timed_out_by_client();
+fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
     let status = limits.statement_timeout_status;
     let limit = clock.limit.expect("BUG: only a limit can run out");
     // The server may know nothing of this limit. What still runs is cancelled when the connection goes back.
@@ -642,7 +627,7 @@ fn silent(
         Keeper::Server => Error::statement_timeout(limit, status, None),
         _ => Error::overdue(limit, status),
     };
-    tally.recorders().notices.timed_out(&settings.pool.name, &error);
+    tally.timed_out_by_client(&error);
     error.into()
 }
 

@@ -65,7 +65,7 @@ impl<DB: Backend> Sqlx<DB> {
         let settings = Arc::new(settings);
         Ok(Self {
             control: Control::new(Arc::clone(&settings), options.clone()),
-            tally: Arc::new(Tally::new(DB::place(&options), DB::SYSTEM)),
+            tally: Arc::new(Tally::new(settings.pool.name.clone(), DB::place(&options), DB::SYSTEM)),
             options,
             settings,
             anchor: Mutex::new(None),

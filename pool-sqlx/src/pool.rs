@@ -458,9 +458,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         match waiting(name, site, self.core.acquire_at(site, limit)).await {
             Ok(pooled) => Ok(Conn::new(pooled)),
             Err(error) => {
-                let tally = self.core.manager().tally();
-                tally.refuse(&error);
-                tally.recorders().notices.refused(name, &error);
+                self.core.manager().tally().refuse(&error);
                 Err(error.into())
             }
         }

@@ -1,7 +1,7 @@
 //! Pools seen from outside: what metrics, the status page and advice are made from.
 
 use crate::{
-    Advice, Backend, Event, Holder, Observer, Pool, Settings, Site, SiteTimings, Status, Timings, Verdict,
+    Advice, Backend, Error, Event, Holder, Observer, Pool, Settings, Site, SiteTimings, Status, Timings, Verdict,
     advice::{Facts, Past, Server, advice},
     manager::Sqlx,
     shown::shown,
@@ -286,6 +286,8 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
 
 /// What the adapter counts, beside what the pool does.
 pub(crate) struct Tally {
+    /// Name of the pool.
+    name: String,
     place: Place,
     system: Mutex<&'static str>,
     /// What the server said of its limits, and when it was asked.
@@ -325,8 +327,9 @@ const VERDICTS: [Verdict; 7] = [
 ];
 
 impl Tally {
-    pub(crate) fn new(place: Place, system: &'static str) -> Self {
+    pub(crate) fn new(name: String, place: Place, system: &'static str) -> Self {
         Self {
+            name,
             place,
             system: Mutex::new(system),
             server: Mutex::default(),
@@ -413,6 +416,7 @@ impl Tally {
 
     /// An acquire has ended with an error.
     pub(crate) fn refuse(&self, error: &AcquireError<sqlx::Error>) {
+        self.recorders.notices.refused(&self.name, error);
         if let Some(i) = VERDICTS.iter().position(|verdict| *verdict == error.verdict()) {
             self.refused[i].fetch_add(1, Ordering::Relaxed);
         }
@@ -462,13 +466,15 @@ impl Tally {
     }
 
     /// The server has ended a statement that ran too long.
-    pub(crate) fn timed_out_by_server(&self) {
+    pub(crate) fn timed_out_by_server(&self, error: &Error) {
         self.by_server.fetch_add(1, Ordering::Relaxed);
+        self.recorders.notices.timed_out(&self.name, error);
     }
 
     /// We have given up a statement that ran too long.
-    pub(crate) fn timed_out_by_client(&self) {
+    pub(crate) fn timed_out_by_client(&self, error: &Error) {
         self.by_client.fetch_add(1, Ordering::Relaxed);
+        self.recorders.notices.timed_out(&self.name, error);
     }
 
     fn refused(&self) -> Vec<(Verdict, u64)> {
@@ -537,7 +543,7 @@ mod tests {
 
     #[test]
     fn types_of_errors_that_never_end_share_one_count() {
-        let tally = Tally::new(Place::default(), "sqlite");
+        let tally = Tally::new(String::new(), Place::default(), "sqlite");
         (0..TYPES + 5).for_each(|i| tally.connect_failed(&format!("{i:05}")));
         tally.connect_failed("00000");
         let counts = tally.connect_errors();

@@ -333,7 +333,7 @@ mod tests {
         #[track_caller]
         fn check(system: &'static str, given: Option<u16>, told: Option<u16>) {
             let place = Place { port: given, ..Place::default() };
-            assert_eq!(port(&Tally::new(place, system)), told, "{system} {given:?}");
+            assert_eq!(port(&Tally::new(String::new(), place, system)), told, "{system} {given:?}");
         }
         check("postgresql", Some(5432), None);
         check("postgresql", Some(6432), Some(6432));
