@@ -164,10 +164,12 @@ fn a_full_pool_is_a_503_that_says_when_to_come_back() {
 fn jobs(url: &str) {
     let output = example("jobs", &[("DATABASE_URL", url)]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success() && said.starts_with("20 jobs done by 8 workers over 3 connections at most"),
-        "{said}"
-    );
+    // Quick workers may never meet: how many connections they took up to the cap is up to the machine.
+    let peak = said
+        .strip_prefix("20 jobs done by 8 workers over ")
+        .and_then(|rest| rest.split_once(" connections at most"))
+        .and_then(|(peak, _)| peak.parse::<u32>().ok());
+    assert!(output.status.success() && peak.is_some_and(|peak| (1..=3).contains(&peak)), "{said}");
 }
 
 #[test]
