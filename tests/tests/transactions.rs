@@ -51,16 +51,16 @@ async fn options_hold_for_the_transaction_and_no_longer() {
 async fn a_transaction_may_take_longer_than_the_pool_s_statements_and_only_it() {
     let database = Postgres::shared().database().unwrap();
     let pool =
-        PgPool::connect(settings(database.url()).with_statement_timeout(Duration::from_millis(100))).await.unwrap();
+        PgPool::connect(settings(database.url()).with_statement_timeout(Duration::from_millis(500))).await.unwrap();
     let mut conn = pool.acquire().await.unwrap();
-    let mut tx = conn.begin_with(TxOptions::new().statement_timeout(Duration::from_secs(5))).await.unwrap();
+    let mut tx = conn.begin_with(TxOptions::new().statement_timeout(Duration::from_secs(30))).await.unwrap();
     // Longer than the pool's limit and its margin.
-    tx.execute("select pg_sleep(0.8)").await.unwrap();
+    tx.execute("select pg_sleep(1.2)").await.unwrap();
     tx.commit().await.unwrap();
     let asked = Instant::now();
     let error = Error::from(conn.execute("select pg_sleep(60)").await.unwrap_err());
     assert_eq!(error.kind(), ErrorKind::StatementTimeout);
-    assert!(asked.elapsed() < Duration::from_millis(600), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -96,7 +96,8 @@ async fn a_refused_commit_is_told_from_one_that_may_have_happened() {
     let database = Postgres::shared().database().unwrap();
     database.psql("create table t (n integer unique deferrable initially deferred)").unwrap();
     let proxy = Proxy::start(&database.url()).unwrap();
-    let limits = settings(proxy.url(&database.url())).with_statement_timeout(Duration::from_millis(200));
+    let limits = settings(proxy.url(&database.url())).with_statement_timeout(Duration::from_secs(1));
+    let limits = limits.with_pre_ping_after(Duration::from_secs(60));
     let pool = PgPool::connect(limits).await.unwrap();
     let begin = async || {
         let mut tx = pool.begin().await.unwrap();
@@ -202,7 +203,10 @@ async fn a_savepoint_dropped_on_its_way_ends_the_transaction_around_it_and_says_
     let mut conn = pool.acquire().await.unwrap();
     let mut tx = conn.begin().await.unwrap();
     tx.execute("insert into t values (1)").await.unwrap();
-    drop(tx.begin_nested().now_or_never());
+    // A quick server may answer before it can be dropped on its way: then the savepoint was there, and goes alone.
+    while let Some(begun) = tx.begin_nested().now_or_never() {
+        drop(begun.unwrap());
+    }
     let refused = Error::from(tx.execute("insert into t values (2)").await.unwrap_err());
     assert!(refused.to_string().contains("begin_nested"), "{refused}");
     let refused = tx.commit().await.unwrap_err();
