@@ -25,7 +25,7 @@ impl Databases {
     async fn of(file: &File) -> Self {
         let settings = |name| {
             let settings = file.settings().with_pool_size(1u32).with_max_overflow(0u32).with_name(name);
-            settings.with_pool_timeout(Duration::from_millis(500))
+            settings.with_pool_timeout(Duration::from_secs(2))
         };
         let primary = SqlitePool::connect(settings("primary")).await.unwrap();
         let reports = SqlitePool::connect(settings("reports")).await.unwrap().keyed();

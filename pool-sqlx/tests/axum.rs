@@ -26,7 +26,7 @@ impl Databases {
     /// One connection, with a table.
     async fn of(file: &File) -> Self {
         let settings = file.settings().with_pool_size(1u32).with_max_overflow(0u32).with_name("primary");
-        let primary = SqlitePool::connect_lazy(settings.with_pool_timeout(Duration::from_millis(500))).unwrap();
+        let primary = SqlitePool::connect_lazy(settings.with_pool_timeout(Duration::from_secs(2))).unwrap();
         sqlx::query("create table t (n integer)").execute(&primary).await.unwrap();
         Self { primary }
     }

@@ -15,7 +15,7 @@ fn memory() -> SqlitePool {
 
 /// Five connections to one file, with a table.
 async fn five(file: &File) -> SqlitePool {
-    let settings = file.settings().with_pool_size(5u32).with_pool_timeout(Duration::from_millis(100));
+    let settings = file.settings().with_pool_size(5u32).with_pool_timeout(Duration::from_secs(1));
     let pool = SqlitePool::connect_lazy(settings).unwrap();
     sqlx::query("create table t (n integer)").execute(&pool).await.unwrap();
     pool
@@ -42,7 +42,7 @@ async fn a_limit_leaves_the_other_connections_to_others() {
     let error = (&mut third).await.unwrap_err();
     assert_eq!((error.kind(), error.verdict(), error.status()), (ErrorKind::Refused, Some(Verdict::Refused), 503));
     assert_eq!((error.problem_type(), error.retry_after()), ("urn:pool:refused".into(), Some(Duration::from_secs(1))));
-    assert!(asked.elapsed() >= Duration::from_millis(100), "it waits as long as for a connection");
+    assert!(asked.elapsed() >= Duration::from_secs(1), "it waits as long as for a connection");
     let line = error.to_string();
     for part in ["macros::export", "tests/macros.rs", "2 calls", "limit = 2", "errors/refused"] {
         assert!(line.contains(part), "{part:?} is missing in: {line}");
@@ -134,7 +134,7 @@ async fn a_function_s_own_limit_ends_its_statements_and_nobody_else_s() {
         assert!(error.to_string().contains("20ms"), "{error}");
         let began = Instant::now();
         sqlx::query_scalar::<_, i64>(LONG).fetch_one(&pool).await.expect("the pool's own limit is 10 s");
-        assert!(began.elapsed() > Duration::from_millis(20), "too short to show anything");
+        assert!(began.elapsed() > Duration::from_millis(20), "{:?} is too short to show anything", began.elapsed());
     }
     assert_eq!(pool.status().totals.opened, 1);
 }

@@ -33,7 +33,7 @@ enum ApiError {
 /// A pool of one connection, with a table.
 async fn pool(file: &File) -> SqlitePool {
     let settings = file.settings().with_pool_size(1u32).with_max_overflow(0u32);
-    let pool = SqlitePool::connect_lazy(settings.with_pool_timeout(Duration::from_millis(500))).unwrap();
+    let pool = SqlitePool::connect_lazy(settings.with_pool_timeout(Duration::from_secs(2))).unwrap();
     sqlx::query("create table t (n integer primary key)").execute(&pool).await.unwrap();
     pool
 }

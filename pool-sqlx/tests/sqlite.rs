@@ -133,7 +133,7 @@ async fn migrations_run_once_without_a_statement_timeout() {
     let migrator = Migrator::with_migrations(vec![migration]);
     let file = File::new();
     for settings in [memory(), file.settings()] {
-        let pool = SqlitePool::connect_lazy(settings.with_statement_timeout(Duration::from_millis(50))).unwrap();
+        let pool = SqlitePool::connect_lazy(settings.with_statement_timeout(Duration::from_millis(200))).unwrap();
         pool.migrate(&migrator).await.unwrap();
         pool.migrate(&migrator).await.unwrap();
         let n: i64 = sqlx::query_scalar("select n from t order by rowid desc limit 1").fetch_one(&pool).await.unwrap();

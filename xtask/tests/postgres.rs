@@ -29,10 +29,10 @@ fn is_running(directory: &Path) -> bool {
     !pid.is_empty() && std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
 }
 
-fn within_ten_seconds(what: &str, so: impl Fn() -> bool) {
+fn within_forty_seconds(what: &str, so: impl Fn() -> bool) {
     let start = Instant::now();
     while !so() {
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        assert!(start.elapsed() < Duration::from_secs(40), "{what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -53,7 +53,8 @@ fn cluster_of_a_killed_program_stops_and_the_next_one_sweeps_it() {
     // SIGKILL: it cannot clean up.
     child.kill().unwrap();
     child.wait().unwrap();
-    within_ten_seconds("the server stops", || !is_running(&directory));
+    within_forty_seconds("the server stops", || !is_running(&directory));
     drop(Postgres::start().unwrap());
-    assert!(!directory.exists());
+    // Somebody else's start may be about it already.
+    within_forty_seconds("the directory is swept", || !directory.exists());
 }

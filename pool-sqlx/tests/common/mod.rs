@@ -62,9 +62,9 @@ impl Write for Log {
 /// Counts to far more than anybody waits for.
 pub const ENDLESS: &str = "with recursive c(n) as (select 1 union all select n + 1 from c) select count(*) from c";
 
-/// Takes some tens of milliseconds.
+/// Takes some tens of milliseconds on a very quick machine.
 pub const LONG: &str =
-    "with recursive c(n) as (select 1 union all select n + 1 from c limit 300000) select count(*) from c";
+    "with recursive c(n) as (select 1 union all select n + 1 from c limit 1500000) select count(*) from c";
 
 /// A client on a socket of its own, which reads and writes as slowly as a test likes.
 pub struct Client(pub tokio::net::TcpStream);

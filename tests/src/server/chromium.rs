@@ -18,7 +18,7 @@ use std::{
 };
 
 /// How long it may take to end once the pipe is closed.
-const END_LIMIT: Duration = Duration::from_secs(5);
+const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// A browser of our own with an empty profile, gone when dropped.
 #[derive(Debug)]

@@ -8,12 +8,13 @@ use super::{
 };
 use std::{
     fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 /// How long it may take to listen. Some milliseconds are usual.
-const READY_LIMIT: Duration = Duration::from_secs(10);
+const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// A PgBouncer of our own, in transaction mode, before any database of one cluster; gone when dropped.
 #[derive(Debug)]
@@ -46,8 +47,9 @@ impl PgBouncer {
         command.stdout(log).stderr(copy);
         let process = Process::start(command, Stop::Term)?;
         let socket = scratch.path().join(".s.PGSQL.6432");
-        process::wait_until(READY_LIMIT, || socket.exists() || process.has_ended());
-        if socket.exists() && !process.has_ended() {
+        // The socket is there a moment before anybody listens.
+        let is_ready = || UnixStream::connect(&socket).is_ok();
+        if process::wait_until(READY_LIMIT, || is_ready() || process.has_ended()) && !process.has_ended() {
             Ok(Self { _process: process, scratch })
         } else {
             let log = fs::read_to_string(scratch.path().join("log")).unwrap_or_default();

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// How long a server may take to end after it was asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running server, ended when dropped.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long it may take to be ready. A second is usual.
-const READY_LIMIT: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often it scrapes, and looks at its rules.
 const INTERVAL: &str = "250ms";
@@ -41,23 +41,37 @@ impl Prometheus {
         for (file, text) in [("prometheus.yml", &*config), ("rules.yml", rules)] {
             fs::write(directory.join(file), text).map_err(Error::doing(format!("write {file}")))?;
         }
+        // Another program may take the port between our asking for it and its own.
+        let mut attempts = 5;
+        loop {
+            attempts -= 1;
+            match Self::launch(&program, &scratch) {
+                Ok((process, address)) => return Ok(Self { _process: process, address, _scratch: scratch }),
+                Err(error) if attempts == 0 => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn launch(program: &Path, scratch: &Scratch) -> Result<(Process, SocketAddr), Error> {
+        let directory = scratch.path();
         // It does not say which port it was given, so it is told one that is free.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = free.map_err(Error::doing("find a free port"))?;
         // As ourselves: another account may not reach a program below our home.
-        let mut command = process::server(&program, None, Stop::Term);
+        let mut command = process::server(program, None, Stop::Term);
         command.arg(format!("--config.file={}", directory.join("prometheus.yml").display()));
         command.arg(format!("--storage.tsdb.path={}", directory.join("data").display()));
         command.arg(format!("--web.listen-address={address}"));
         let log = fs::File::create(directory.join("log")).map_err(Error::doing("create the log"))?;
         let copy = log.try_clone().map_err(Error::doing("share the log"))?;
         command.stdout(log).stderr(copy);
-        let server = Self { _process: Process::start(command, Stop::Term)?, address, _scratch: scratch };
-        let is_ready = || server.get("/-/ready").is_ok_and(|answer| answer.contains("Ready"));
-        if process::wait_until(READY_LIMIT, || is_ready() || server._process.has_ended()) && is_ready() {
-            Ok(server)
+        let process = Process::start(command, Stop::Term)?;
+        let is_ready = || http::get(address, "/-/ready").is_ok_and(|answer| answer.contains("Ready"));
+        if process::wait_until(READY_LIMIT, || is_ready() || process.has_ended()) && !process.has_ended() {
+            Ok((process, address))
         } else {
-            let log = fs::read_to_string(server._scratch.path().join("log")).unwrap_or_default();
+            let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
             Err(Error::new(format!("Prometheus did not become ready; its log says:\n{log}")))
         }
     }

@@ -52,8 +52,11 @@ impl Scratch {
                 Err(error) => return Err(Error::doing(format!("create {}", path.display()))(error)),
             }
         };
-        let lock = File::create(path.join("lock")).map_err(Error::doing("create the lock"))?;
+        // Locked before it has its name: a sweep that found it free would take its owner for dead.
+        let unnamed = path.join("lock.new");
+        let lock = File::create(&unnamed).map_err(Error::doing("create the lock"))?;
         lock.try_lock().map_err(|error| Error::new(format!("lock {}: {error}", path.display())))?;
+        fs::rename(unnamed, path.join("lock")).map_err(Error::doing("name the lock"))?;
         let is_root = fs::metadata(&path).map_err(Error::doing("read the directory"))?.uid() == 0;
         let user = if is_root { Some(User::named(account)?) } else { None };
         if let Some(User { uid, gid }) = user {
@@ -85,7 +88,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        // What a server leaves behind may still write for a moment.
+        process::wait_until(Duration::from_secs(5), || {
+            let _ = fs::remove_dir_all(&self.path);
+            !self.path.exists()
+        });
     }
 }
 
