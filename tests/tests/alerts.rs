@@ -142,7 +142,7 @@ async fn faults_make_their_alerts_fire_and_show_on_the_dashboard_and_cures_resol
     let pool = |name: &str, url: &str, size, overflow| {
         let settings = DatabaseSettings::new(url).unwrap().with_name(name).with_pool_size(size);
         let settings = settings.with_max_overflow(overflow).with_pool_timeout(500 * MILLIS);
-        PgPool::connect_lazy(settings.with_statement_timeout(100 * MILLIS)).unwrap()
+        PgPool::connect_lazy(settings.with_statement_timeout(300 * MILLIS)).unwrap()
     };
     let busy = pool("busy", &database.url(), 4, 2);
     let full = pool("full", &database.url(), 1, 0);
@@ -151,11 +151,13 @@ async fn faults_make_their_alerts_fire_and_show_on_the_dashboard_and_cures_resol
     let calm = pool("calm", &database.url(), 5, 0);
     let pools = [&busy, &full, &slow, &lost, &calm];
     for pool in pools {
+        // The first connect on a busy machine may take longer than anybody waits.
+        drop(pool.acquire_timeout(10_000 * MILLIS).await.unwrap());
         sqlx::query("select 1").fetch_one(pool).await.unwrap();
     }
     let exported = Exported::of(&pools.map(|pool| pool.watched()).concat());
     let prometheus = Prometheus::start(exported.serve().await, &in_a_hurry(&file("alerts.yml"))).unwrap();
-    until(Duration::from_secs(10), "a first scrape is", || {
+    until(Duration::from_secs(30), "a first scrape is", || {
         let answer = block_in_place(|| prometheus.query("count(pool:utilisation:ratio)")).unwrap();
         if answer.contains("\"5\"]") { Ok(()) } else { Err(answer) }
     })
@@ -201,7 +203,8 @@ async fn faults_make_their_alerts_fire_and_show_on_the_dashboard_and_cures_resol
         move || {
             let calm = calm.clone();
             async move {
-                sqlx::query("select 1").fetch_one(&calm).await.unwrap();
+                // One that fails on a busy machine is no reason for an alert of its own, and would be seen as one.
+                let _ = sqlx::query("select 1").fetch_one(&calm).await;
                 tokio::time::sleep(10 * MILLIS).await;
             }
         }
@@ -216,7 +219,7 @@ async fn faults_make_their_alerts_fire_and_show_on_the_dashboard_and_cures_resol
         ("PoolUtilisationHigh", "full"),
     ];
     let expected: BTreeSet<_> = expected.map(|(alert, pool)| (alert.to_owned(), pool.to_owned())).into();
-    until(Duration::from_secs(20), "all alerts fire", || {
+    until(Duration::from_secs(40), "all alerts fire", || {
         let firing = alerts(&prometheus, |state| state == "firing");
         if firing == expected { Ok(()) } else { Err(format!("{firing:?}")) }
     })
@@ -241,7 +244,7 @@ async fn faults_make_their_alerts_fire_and_show_on_the_dashboard_and_cures_resol
     faults.0.shutdown().await;
     held.clear();
     proxy.set(Mode::Pass);
-    until(Duration::from_secs(20), "all alerts are resolved", || {
+    until(Duration::from_secs(40), "all alerts are resolved", || {
         let active = alerts(&prometheus, |_| true);
         if active.is_empty() { Ok(()) } else { Err(format!("{active:?}")) }
     })

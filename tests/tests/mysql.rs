@@ -19,7 +19,9 @@ fn database() -> Database<'static> {
 }
 
 fn settings(database: &Database<'_>) -> DatabaseSettings {
-    DatabaseSettings::new(database.url()).unwrap().with_pool_size(1u32).with_max_overflow(0u32)
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_pool_size(1u32).with_max_overflow(0u32);
+    // A busy machine may take its time.
+    settings.with_reset_timeout(Duration::from_secs(8)).with_ping_timeout(Duration::from_secs(8))
 }
 
 /// Connections of ours to that database which run something now.
@@ -129,7 +131,7 @@ async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
     tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
     let dropped = Instant::now();
     sqlx::query("select 1").execute(&pool).await.unwrap();
-    assert!(dropped.elapsed() < Duration::from_millis(500), "{:?}", dropped.elapsed());
+    assert!(dropped.elapsed() < Duration::from_secs(7), "{:?}", dropped.elapsed());
     assert_eq!(active(&database), "0");
 }
 
@@ -138,13 +140,13 @@ async fn the_first_of_many_rows_leaves_no_statement_running_for_the_next_user_to
     let database = database();
     let pool = MySqlPool::connect(settings(&database)).await.unwrap();
     let many = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 200)
-        select i, repeat('x', 2000), if(i = 150, sleep(0.5), 0) from n";
+        select i, repeat('x', 2000), if(i = 150, sleep(3), 0) from n";
     for sql in [many, "select 1", "select 1 limit 1"] {
         let first: i64 = sqlx::query_scalar(sql).fetch_one(&pool).await.unwrap();
         assert_eq!((first, active(&database).as_str()), (1, "0"), "{sql}");
         let asked = Instant::now();
         sqlx::query("select 1").execute(&pool).await.unwrap();
-        assert!(asked.elapsed() < Duration::from_millis(300), "{sql}: {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(2), "{sql}: {:?}", asked.elapsed());
     }
     assert_eq!((pool.status().totals.opened, pool.status().totals.resets), (1, 0));
 }
@@ -210,7 +212,7 @@ async fn the_server_ends_a_statement_of_any_kind_that_runs_too_long_and_the_conn
     let database = database();
     database.sql("insert into t values (1)").unwrap();
     let pool =
-        MySqlPool::connect(settings(&database).with_statement_timeout(Duration::from_millis(200))).await.unwrap();
+        MySqlPool::connect(settings(&database).with_statement_timeout(Duration::from_millis(500))).await.unwrap();
     // MySQL keeps the time of a SELECT only, and one of a mere sleep ends without an error.
     let long = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 900) select count(*) from n a, n b, n c, n d";
     let kept: &[_] = if is_mysql() { &[long] } else { &[long, "select sleep(60)", "update t set n = sleep(60)"] };
@@ -218,7 +220,7 @@ async fn the_server_ends_a_statement_of_any_kind_that_runs_too_long_and_the_conn
         let asked = Instant::now();
         let error = Error::from(sqlx::query(sql).execute(&pool).await.unwrap_err());
         assert_eq!((error.kind(), error.status()), (ErrorKind::StatementTimeout, 503), "{error}");
-        assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     }
     assert_eq!((pool.status().totals.opened, pool.status().totals.resets), (1, 0));
     if is_mysql() {
@@ -227,7 +229,7 @@ async fn the_server_ends_a_statement_of_any_kind_that_runs_too_long_and_the_conn
         let error = Error::from(sqlx::query("update t set n = sleep(60)").execute(&pool).await.unwrap_err());
         assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
         sqlx::query("select 1").execute(&pool).await.unwrap();
-        assert!(asked.elapsed() < Duration::from_millis(1_500), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
         assert_eq!((active(&database).as_str(), pool.status().totals.opened), ("0", 2));
     }
 }
@@ -332,17 +334,17 @@ async fn what_mysql_cannot_honour_is_refused_where_it_was_asked_for() {
     let asked = Instant::now();
     let error = MySqlPool::connect(settings).await.unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
-    assert!(asked.elapsed() < Duration::from_secs(2), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(8), "{error}");
 }
 
 #[tokio::test]
 async fn migrations_run_without_a_statement_timeout() {
     let database = database();
-    let slow = "create table m (n integer); do sleep(0.5); insert into m values (1)";
+    let slow = "create table m (n integer); do sleep(1.5); insert into m values (1)";
     let migration =
         Migration::new(1, "slow".into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(slow), false);
     let migrator = Migrator::with_migrations(vec![migration]);
-    let pool = MySqlPool::connect_lazy(settings(&database).with_statement_timeout(Duration::from_millis(100))).unwrap();
+    let pool = MySqlPool::connect_lazy(settings(&database).with_statement_timeout(Duration::from_secs(1))).unwrap();
     pool.migrate(&migrator).await.unwrap();
     pool.migrate(&migrator).await.unwrap();
     assert_eq!(database.sql("select n from m").unwrap(), "1");
@@ -357,8 +359,14 @@ async fn cancelled_requests_leave_no_transaction_and_no_statement_behind() {
         assert_eq!(sqlx::query_scalar::<_, u64>("select ? + 0").bind(n).fetch_one(&mut tx).await?, n);
         tx.commit().await
     };
+    let begun = Instant::now();
+    let usual: Vec<_> = futures_util::stream::iter(0..32).map(request).buffer_unordered(8).collect().await;
+    assert!(usual.iter().all(Result::is_ok), "{usual:?}");
+    let usual = begun.elapsed() / 4;
     let requests = futures_util::stream::iter(0..500_u64).map(|n| {
-        let patience = Duration::from_micros(n * 7919 % 4000);
+        // Spread over twice the time a request takes here; one or the other has time.
+        let share = (n * 7919 % 1000) as u32;
+        let patience = if n % 50 == 49 { Duration::from_secs(30) } else { usual * share / 500 };
         tokio::time::timeout(patience, request(n))
     });
     let outcomes: Vec<_> = requests.buffer_unordered(8).collect().await;

@@ -61,11 +61,15 @@ impl MariaDb {
         let directory = scratch.path().to_owned();
         let data = format!("--datadir={}", directory.join("data").display());
         let mut install = process::server(&programs.install, scratch.user(), Stop::Term);
+        // Its temporary tables: one that starts removes those of others from a directory that they share.
+        install.env("TMPDIR", scratch.path());
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]);
         process::run(install)?;
         files.iter().try_for_each(|(name, contents)| scratch.write(Path::new("data").join(name), contents))?;
         let mut command = process::server(&programs.server, scratch.user(), Stop::Term);
-        command.args(["--no-defaults", "--skip-networking", "--max-connections=300"]);
+        command.arg("--no-defaults");
+        command.arg(format!("--tmpdir={}", directory.display()));
+        command.args(["--skip-networking", "--max-connections=300"]);
         command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-bin", &data]);
         command.args(arguments);
         command.arg(format!("--socket={}", directory.join("socket").display()));

@@ -311,13 +311,13 @@ fn paths(value: &Value, path: &str, found: &mut BTreeMap<String, BTreeSet<&'stat
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_describes_the_document_and_nothing_else() {
     // A pool of which there is something to say under every heading.
-    let lame = settings("lame").with_pool_timeout(Duration::from_millis(50));
+    let lame = settings("lame").with_pool_timeout(Duration::from_secs(2));
     let pool = SqlitePool::connect(lame.with_statement_timeout(None)).await.unwrap();
     let page = StatusPage::of(&pool);
     drop(pool.acquire().await.unwrap());
     let lost = PgPool::connect_lazy(DatabaseSettings::new("postgres://app@127.0.0.1:1/app").unwrap()).unwrap();
     let lost_page = StatusPage::of(&lost);
-    lost.acquire_timeout(Duration::from_millis(300)).await.unwrap_err();
+    lost.acquire_timeout(Duration::from_secs(1)).await.unwrap_err();
     let _held: Vec<Conn<_>> =
         [pool.acquire().await, pool.acquire().await, pool.acquire().await].map(Result::unwrap).into();
     pool.acquire().await.unwrap_err();
@@ -462,7 +462,7 @@ async fn who_is_named_by_an_error_in_whichever_words_is_not_in_the_document() {
 async fn a_server_that_refuses_is_not_called_fine() {
     let database = Postgres::shared().database().unwrap();
     let proxy = Proxy::start(&database.url()).unwrap();
-    let settings = |url: &str| DatabaseSettings::new(url).unwrap().with_pool_timeout(Duration::from_millis(300));
+    let settings = |url: &str| DatabaseSettings::new(url).unwrap().with_pool_timeout(Duration::from_secs(2));
     // One that never got a connection, and one that has one open, which serves on.
     let without = PgPool::connect_lazy(settings("postgres://app@127.0.0.1:1/app").with_name("without")).unwrap();
     let with = PgPool::connect_lazy(settings(&proxy.url(&database.url())).with_name("with")).unwrap();

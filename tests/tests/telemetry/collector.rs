@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::watch;
 
 /// How long something may take to arrive.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(50);
 
 pub(crate) type Attributes = BTreeMap<String, String>;
 

@@ -520,7 +520,7 @@ fn ends(metrics: &[Metric]) -> Vec<(String, Option<String>)> {
     ends
 }
 
-#[pooled(statement_timeout = "50ms")]
+#[pooled(statement_timeout = "200ms")]
 async fn in_haste(conn: &mut PgConn) -> Result<(), Error> {
     sqlx::query("values (pg_sleep(10))").execute(conn).await?;
     Ok(())
@@ -530,13 +530,13 @@ async fn in_haste(conn: &mut PgConn) -> Result<(), Error> {
 async fn statements_are_measured_by_how_they_ended() {
     let reader = Reader::new();
     let database = Postgres::shared().database().unwrap();
-    let settings = DatabaseSettings::new(database.url()).unwrap().with_statement_timeout(Duration::from_millis(300));
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_statement_timeout(Duration::from_secs(2));
     let pool = PgPool::connect(settings).await.unwrap();
     otel_0_33::install(&reader.provider, &pool);
 
     sqlx::query("select pg_sleep(10)").execute(&pool).await.unwrap_err();
     in_haste(pool.clone()).await.unwrap_err();
-    let sleep = sqlx::query("select pg_sleep(0.2)").execute(&pool);
+    let sleep = sqlx::query("select pg_sleep(1)").execute(&pool);
     tokio::time::timeout(Duration::from_millis(10), sleep).await.unwrap_err();
     let mut tx = pool.begin().await.unwrap();
     sqlx::query("select from generate_series(1, 3)").execute(&mut tx).await.unwrap();
@@ -606,7 +606,7 @@ async fn no_more_than_two_hundred_kinds_of_statements_are_told_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb_and_sqlite_are_named_with_their_own_codes() {
     let reader = Reader::new();
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(1);
     let database = MariaDb::shared().database().unwrap();
     let pool = MySqlPool::connect(
         DatabaseSettings::new(database.url()).unwrap().with_name("maria").with_statement_timeout(limit),
@@ -638,12 +638,15 @@ async fn mariadb_and_sqlite_are_named_with_their_own_codes() {
 async fn failed_connects_are_counted_by_type_and_start_at_zero() {
     let reader = Reader::new();
     let settings = DatabaseSettings::new("postgres://app@127.0.0.1:1/app").unwrap().with_pool_timeout(SECOND / 2);
-    let pool = PgPool::connect_lazy(settings.with_connection_timeout(SECOND / 2)).unwrap();
+    let pool = PgPool::connect_lazy(settings.with_connection_timeout(SECOND * 20)).unwrap();
     otel_0_33::install(&reader.provider, &pool);
     let errors = |of| value(&reader.read(), "pool.connection.errors", Some(("error.type", of)));
     assert_eq!((errors("connection_refused"), errors("connect_timeout")), (0., 0.));
     pool.acquire().await.unwrap_err();
-    assert!(errors("connection_refused") >= 1.);
+    // The caller may give up before the attempt has.
+    while errors("connection_refused") < 1. {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
