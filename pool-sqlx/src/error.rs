@@ -339,7 +339,7 @@ impl Error {
         Self::new(Cause::RolledBack { conflict })
     }
 
-    /// A transaction in which a `begin_nested` was dropped on its way.
+    /// A transaction that has an owner and is no more.
     pub(crate) fn transaction_gone() -> Self {
         Self::new(Cause::TransactionGone)
     }
@@ -426,7 +426,8 @@ impl fmt::Display for Error {
                  return it, or put what may fail into a savepoint (begin_nested)",
             ),
             Cause::TransactionGone => line.write_str(
-                "the transaction was rolled back: a begin_nested in it failed or was dropped on its way; give it up and begin again",
+                "the transaction is over: a statement in it failed or ran out of time, a begin_nested was dropped on its way, or somebody ended \
+                 it by hand; give it up and begin again",
             ),
             Cause::Database(error) => write!(line, "{error}"),
             Cause::Config(error) => write!(line, "{error}"),

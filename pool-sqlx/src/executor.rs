@@ -37,6 +37,8 @@ pub(crate) struct Track {
     astray: bool,
     /// A statement of the transaction failed or went past us: it may have been aborted.
     doubtful: bool,
+    /// A statement of the transaction failed, and the database may have ended it for that: to be looked at before anything else is sent.
+    suspect: bool,
     /// A statement of the transaction lost against another transaction.
     conflict: bool,
     /// Something went past us or may have left something open.
@@ -111,15 +113,30 @@ impl Track {
         self.conflict
     }
 
+    /// Why a transaction takes no more statements and cannot commit.
+    pub(crate) fn gone(&self) -> Error {
+        if self.conflict { Error::rolled_back(true) } else { Error::transaction_gone() }
+    }
+
+    /// Whether somebody, past us, has ended a transaction that has an owner.
+    pub(crate) fn is_outlived_by(&self, depth: usize) -> bool {
+        self.doubtful && depth < self.owned as usize
+    }
+
     /// Whether it is not known which transaction is open.
     pub(crate) fn is_astray(&self) -> bool {
         self.astray
     }
 
+    /// Whether there is something to find out before the next statement.
+    fn is_unsettled(&self) -> bool {
+        self.astray || self.suspect
+    }
+
     /// A transaction begins, before the server knows. Says whether it is inside another.
     pub(crate) fn begins(&mut self) -> bool {
         if self.owned == 0 {
-            (self.doubtful, self.conflict) = (false, false);
+            (self.doubtful, self.suspect, self.conflict) = (false, false, false);
         }
         self.astray = true;
         self.owned > 0
@@ -220,7 +237,7 @@ fn is_tidy(sql: &str, single: bool) -> bool {
 }
 
 /// The first word of the text and of each part of it, comments aside.
-fn first_words(sql: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn first_words(sql: &str) -> impl Iterator<Item = &str> {
     sql.split(';').map(|part| {
         let start = after_comments(part);
         &start[..start.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(start.len())]
@@ -233,6 +250,8 @@ pub(crate) fn after_comments(mut sql: &str) -> &str {
         sql = sql.trim_start();
         let rest = match sql.get(..2) {
             Some("--") => sql.split_once('\n'),
+            // MySQL's. Nowhere else does a statement begin with it.
+            Some(two) if two.starts_with('#') => sql.split_once('\n'),
             // A comment inside a comment ends it early: the word that follows is not known then, which is the safe side.
             Some("/*") => sql.split_once("*/"),
             _ => return sql,
@@ -354,11 +373,12 @@ impl<DB: Backend> Link<DB> {
     ///
     /// One round trip after a transaction, a `begin` or a `commit` was dropped on its way or failed, on the same loan; else nothing.
     pub(crate) async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        self.look().await;
         if !self.track.astray {
             return Ok(());
         }
         if self.track.owned > 0 {
-            return Err(Error::transaction_gone().into());
+            return Err(self.track.gone().into());
         }
         self.ask(DB::probe).await?;
         self.track.settled();
@@ -366,6 +386,19 @@ impl<DB: Backend> Link<DB> {
             self.undo().await;
         }
         Ok(())
+    }
+
+    /// Finds out whether the database has ended our transaction because a statement in it failed.
+    pub(crate) async fn look(&mut self) {
+        if !self.track.suspect {
+            return;
+        }
+        if self.track.owned > 0 && !self.track.astray {
+            // Dropped in the middle, it is not known.
+            self.track.astray = true;
+            self.track.astray = DB::has_ended(&mut self.raw, self.track.conflict).await;
+        }
+        self.track.suspect = false;
     }
 
     async fn enclose(&mut self) -> Result<(), sqlx::Error> {
@@ -391,7 +424,7 @@ impl<DB: Backend> Link<DB> {
         if let Err(refused) = self.admit(&mut query) {
             return Box::pin(futures_util::stream::iter([Err(refused)]));
         }
-        if !self.is_wrapped() && !self.track.astray {
+        if !self.is_wrapped() && !self.track.is_unsettled() {
             return self.fetch_many_bare(query);
         }
         Box::pin(async_stream::stream! {
@@ -467,7 +500,7 @@ impl<DB: Backend> Link<DB> {
         if let Err(refused) = self.admit(&mut query) {
             return Box::pin(std::future::ready(Err(refused)));
         }
-        if !self.is_wrapped() && !self.track.astray {
+        if !self.is_wrapped() && !self.track.is_unsettled() {
             return Box::pin(self.fetch_optional_bare(query));
         }
         Box::pin(async move {
@@ -568,12 +601,16 @@ impl<DB: Backend> Link<DB> {
 
     /// Takes that back at once.
     pub(crate) async fn undo(&mut self) {
-        let Link { raw, state, track, settings, .. } = self;
+        let Link { raw, state, track, limits, settings, .. } = self;
         track.start(true);
         // If it fails, the return does it again.
-        if DB::undo(raw, state, settings).await.is_ok() {
-            track.finish();
-            track.unchanged();
+        match Clock::new(limits).wait::<DB, _>(state, DB::undo(raw, state, settings)).await {
+            Ok(Ok(())) => {
+                track.finish();
+                track.unchanged();
+            }
+            Ok(Err(_)) => {}
+            Err(Silent) => track.silent = true,
         }
     }
 
@@ -597,7 +634,7 @@ impl<DB: Backend> Link<DB> {
 fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
     // An error is the end of a statement: sqlx reads on to the next one's beginning by itself.
     track.finish();
-    track.doubtful = true;
+    (track.doubtful, track.suspect) = (true, track.owned > 0);
     let class = Class::of(&error);
     track.conflict |= class == Class::Conflict;
     // PostgreSQL says the same of its own limit and of a cancellation by somebody, but for the text, which is translated.
@@ -623,6 +660,8 @@ fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> s
     let limit = clock.limit.expect("BUG: only a limit can run out");
     // The server may know nothing of this limit. What still runs is cancelled when the connection goes back.
     track.silent |= clock.kept_by == Keeper::Server;
+    // It may yet be made, and the caller was told that it was not: so its transaction must not be.
+    track.astray |= track.owned > 0;
     let error = match clock.kept_by {
         Keeper::Server => Error::statement_timeout(limit, status, None),
         _ => Error::overdue(limit, status),
@@ -756,6 +795,7 @@ mod tests {
         check("  SELECT 1 ; ", true, true);
         check("-- why\nselect 1", true, true);
         check("/* tag */ select 1", true, true);
+        check("# tag\nselect 1", true, true);
         check("(select 1) union (select 2)", true, true);
         check("insert into t values (';')", false, true);
         check("select 1; begin", false, true);

@@ -29,7 +29,7 @@ pub(crate) struct Sqlx<DB: Backend> {
     /// Ends what nobody waits for any more.
     control: Control<DB>,
     /// Whether a connect has proved that statements are kept apart.
-    unmixed: AtomicBool,
+    unmixed: Arc<AtomicBool>,
     /// What is counted here, for those who watch.
     tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
@@ -69,7 +69,7 @@ impl<DB: Backend> Sqlx<DB> {
             options,
             settings,
             anchor: Mutex::new(None),
-            unmixed: AtomicBool::new(false),
+            unmixed: Arc::default(),
             closing: watch::Sender::new(false),
         })
     }
@@ -98,10 +98,15 @@ impl<DB: Backend> Sqlx<DB> {
     + Send
     + Sync
     + 'static {
-        let settings = Arc::clone(&self.settings);
+        let (settings, options) = (Arc::clone(&self.settings), self.options.clone());
+        let (unmixed, tally) = (Arc::clone(&self.unmixed), Arc::clone(&self.tally));
         move |conn, _| {
-            let settings = Arc::clone(&settings);
-            Box::pin(async move { DB::on_connect(conn, &settings).await.map(drop) })
+            let (settings, options) = (Arc::clone(&settings), options.clone());
+            let (unmixed, tally) = (Arc::clone(&unmixed), Arc::clone(&tally));
+            Box::pin(async move {
+                let state = DB::on_connect(conn, &settings).await?;
+                refuse_mixing::<DB>(conn, &state, &settings, &options, &unmixed, &tally).await
+            })
         }
     }
 
@@ -155,7 +160,7 @@ impl<DB: Backend> Sqlx<DB> {
         self.control.known(&options);
         let state = DB::on_connect(&mut raw, &self.settings).await?;
         self.tally.set_system(DB::system(&state));
-        self.refuse_mixing(&mut raw, &state, &options).await?;
+        refuse_mixing::<DB>(&mut raw, &state, &self.settings, &options, &self.unmixed, &self.tally).await?;
         // What stands in between has limits of its own, which those of the server say nothing of.
         if self.settings.pooler == Pooler::Direct && !DB::is_swallowed(&state) && self.tally.wants_server() {
             // What cannot be asked gives no advice.
@@ -173,44 +178,6 @@ impl<DB: Backend> Sqlx<DB> {
             settings: Arc::clone(&self.settings),
             tally: Arc::clone(&self.tally),
         })
-    }
-
-    /// Refuses a pooler that the settings do not name, or name wrongly: it would answer with the rows of others.
-    async fn refuse_mixing(
-        &self,
-        raw: &mut DB::Connection,
-        state: &DB::State,
-        options: &Options<DB>,
-    ) -> Result<(), sqlx::Error> {
-        let name = &self.settings.pool.name;
-        if DB::is_swallowed(state) {
-            if self.settings.explicit("pooler").is_none() {
-                return Err(refused(
-                    "refused: the server did not get our start-up options, so a pooler stands in between, which would mix prepared \
-                     statements up and answer with the rows of others; set pooler = \"unprepared\", or \"prepared\" if it keeps \
-                     prepared statements apart (\"direct\" if it pools sessions, not transactions)",
-                ));
-            }
-            if self.tally.swallowed() {
-                tracing::warn!(
-                    target: "pool",
-                    "pool {name}: the server did not get our start-up options; is there a pooler in between? one that pools \
-                     transactions mixes statements up with pooler = \"direct\"; limits are kept by the client, and nothing is cancelled \
-                     on the server"
-                );
-            }
-        }
-        if !self.unmixed.load(Ordering::Relaxed) {
-            if DB::mixes_statements(raw, &self.settings, options).await? {
-                return Err(refused(
-                    "refused: with pooler = \"prepared\" what stands before the server passes our names of prepared statements on as they \
-                     are, and would answer with the rows of others; give PgBouncer (1.21 or later) max_prepared_statements, or set \
-                     pooler = \"unprepared\"",
-                ));
-            }
-            self.unmixed.store(true, Ordering::Relaxed);
-        }
-        Ok(())
     }
 
     /// Ends the statement of a connection that gave no answer in time, and says what that tells of the server: one that takes the
@@ -279,6 +246,46 @@ impl<DB: Backend> Sqlx<DB> {
         }
         Ok(())
     }
+}
+
+/// Refuses a pooler that the settings do not name, or name wrongly: it would answer with the rows of others.
+async fn refuse_mixing<DB: Backend>(
+    raw: &mut DB::Connection,
+    state: &DB::State,
+    settings: &DatabaseSettings,
+    options: &Options<DB>,
+    unmixed: &AtomicBool,
+    tally: &Tally,
+) -> Result<(), sqlx::Error> {
+    let name = &settings.pool.name;
+    if DB::is_swallowed(state) {
+        if settings.explicit("pooler").is_none() {
+            return Err(refused(
+                "refused: the server did not get our start-up options, so a pooler stands in between, which would mix prepared \
+                 statements up and answer with the rows of others; set pooler = \"unprepared\", or \"prepared\" if it keeps \
+                 prepared statements apart (\"direct\" if it pools sessions, not transactions)",
+            ));
+        }
+        if tally.swallowed() {
+            tracing::warn!(
+                target: "pool",
+                "pool {name}: the server did not get our start-up options; is there a pooler in between? one that pools \
+                 transactions mixes statements up with pooler = \"direct\"; limits are kept by the client, and nothing is cancelled \
+                 on the server"
+            );
+        }
+    }
+    if !unmixed.load(Ordering::Relaxed) {
+        if DB::mixes_statements(raw, settings, options).await? {
+            return Err(refused(
+                "refused: with pooler = \"prepared\" what stands before the server passes our names of prepared statements on as they \
+                 are, and would answer with the rows of others; give PgBouncer (1.21 or later) max_prepared_statements, or set \
+                 pooler = \"unprepared\"",
+            ));
+        }
+        unmixed.store(true, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// For good: another attempt would end the same way.

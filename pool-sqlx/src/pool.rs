@@ -357,7 +357,8 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     ///
     /// Its connections are beside this pool's: the server may see up to `connections` more. Nothing of what this pool does for its
     /// users holds there, and nothing is counted. It takes the password of the url, not of `before_connect`. With SQLite, which has no
-    /// server to keep it, `statement_timeout` does not hold there.
+    /// server to keep it, `statement_timeout` does not hold there. A pooler that this pool refuses at its first connect is refused there
+    /// too: sqlx tries until `pool_timeout` is up and says only that it was.
     ///
     /// # Errors
     ///

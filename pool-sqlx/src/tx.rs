@@ -95,11 +95,14 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// What the database says. After [`ErrorKind::CommitUnknown`](crate::ErrorKind::CommitUnknown) the changes may have been made or
     /// not; after any other error they were not. An error it is, too, when a statement of the transaction had failed and its error was
-    /// not passed on: PostgreSQL rolls back then, and calls that a success.
+    /// not passed on: PostgreSQL rolls back then, and calls that a success. And when the transaction is over already: a statement ran out
+    /// of time or ended it, as a deadlock does with MySQL and a full disk with SQLite (nothing after it was sent), or somebody ended it
+    /// by hand, past us (what he sent after that was made by itself).
     pub async fn commit(mut self) -> Result<(), Error> {
         let link = self.link();
-        if link.track.is_astray() {
-            return Err(Error::transaction_gone());
+        link.look().await;
+        if link.track.is_astray() || link.track.is_outlived_by(hidden::depth::<DB>(&link.raw)) {
+            return Err(link.track.gone());
         }
         if link.track.is_doubtful() {
             let conflict = link.track.is_conflict();
@@ -123,6 +126,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// What the database says; the changes are not made in any case.
     pub async fn rollback(mut self) -> Result<(), Error> {
+        self.link().look().await;
         if self.link().track.is_astray() {
             // It has been, and the drop sees to the rest.
             return Ok(());

@@ -171,3 +171,41 @@ async fn a_limit_that_nobody_would_keep_is_refused() {
     assert!(error.to_string().contains("&mut SqliteConn"), "{error}");
     assert_eq!(watched(pool).await.unwrap_err().kind(), ErrorKind::StatementTimeout);
 }
+
+#[tokio::test]
+async fn what_follows_a_statement_that_ended_its_transaction_is_not_made_for_good() {
+    let file = File::new();
+    let settings = file.settings().with_statement_timeout(Duration::from_millis(300));
+    let pool = SqlitePool::connect(settings).await.unwrap();
+    sqlx::query("create table t (n integer)").execute(&pool).await.unwrap();
+    let endless = "insert into t with recursive c(n) as (select 1 union all select n + 1 from c) select n from c";
+    for nested in [false, true] {
+        let mut conn = pool.acquire().await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        sqlx::query("insert into t values (1)").execute(&mut tx).await.unwrap();
+        // A statement that fails and ends nothing.
+        sqlx::query("insert into nothing values (1)").execute(&mut tx).await.unwrap_err();
+        sqlx::query("insert into t values (2)").execute(&mut tx).await.unwrap();
+        if nested {
+            let mut inner = tx.begin_nested().await.unwrap();
+            sqlx::query(endless).execute(&mut inner).await.unwrap_err();
+            sqlx::query("insert into t values (3)").execute(&mut inner).await.unwrap_err();
+            inner.rollback().await.unwrap();
+        } else {
+            let error = Error::from(sqlx::query(endless).execute(&mut tx).await.unwrap_err());
+            assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
+        }
+        let refused = Error::from(sqlx::query("insert into t values (4)").execute(&mut tx).await.unwrap_err());
+        assert!(refused.to_string().contains("the transaction is over"), "{refused}");
+        tx.commit().await.unwrap_err();
+        drop(conn);
+        let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+        assert_eq!(n, 0, "nested: {nested}");
+    }
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::query("insert into nothing values (1)").execute(&mut tx).await.unwrap_err();
+    sqlx::query("insert into t values (5)").execute(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+    assert_eq!(n, 1);
+}

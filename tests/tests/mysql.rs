@@ -276,11 +276,33 @@ async fn a_transaction_that_lost_a_deadlock_cannot_commit_what_is_left_of_it() {
     let (first, second) = tokio::join!(one.execute("select * from t where n = 2 for update"), async {
         other.execute("select * from t where n = 1 for update").await
     });
-    let (loser, winner) = if first.is_err() { (one, other) } else { (other, one) };
+    let (mut loser, winner) = if first.is_err() { (one, other) } else { (other, one) };
     let error = first.and(second).map(drop).unwrap_err();
     assert_eq!(Error::from(error).kind(), ErrorKind::Conflict);
+    // It would be made for good at once.
+    let refused = loser.execute("insert into t values (3)").await.unwrap_err();
+    assert_eq!(Error::from(refused).kind(), ErrorKind::Conflict);
     assert_eq!(loser.commit().await.unwrap_err().kind(), ErrorKind::Conflict);
     winner.rollback().await.unwrap();
+    assert_eq!(database.sql("select count(*) from t where n = 3").unwrap(), "0");
+}
+
+#[tokio::test]
+async fn a_transaction_goes_on_after_a_failed_statement_unless_somebody_ended_it() {
+    let database = database();
+    database.sql("create table k (n int primary key) engine = innodb").unwrap();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("insert into k values (1)").await.unwrap();
+    tx.execute("insert into k values (1)").await.unwrap_err();
+    tx.execute("insert into k values (2)").await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("insert into k values (3)").await.unwrap();
+    tx.raw().execute("rollback").await.unwrap();
+    let error = tx.commit().await.unwrap_err();
+    assert!(error.to_string().contains("the transaction is over"), "{error}");
+    assert_eq!(database.sql("select group_concat(n order by n) from k").unwrap(), "1,2");
 }
 
 #[tokio::test]

@@ -243,6 +243,12 @@ async fn a_pooler_that_swallows_start_up_options_is_refused_unless_it_was_named(
     for settings in [unset.clone(), unset.clone().with_statement_timeout(None)] {
         is_refused(settings, "set pooler = \"unprepared\"").await;
     }
+    // A pool of sqlx's own would mix them up, too.
+    // It goes on trying until its time is up.
+    let of_sqlx = |settings: DatabaseSettings| PgPool::connect_lazy(settings).unwrap().sqlx_pool(1).unwrap();
+    let theirs = of_sqlx(unset.clone().with_pool_timeout(Duration::from_secs(1)));
+    assert!(matches!(theirs.acquire().await, Err(sqlx::Error::PoolTimedOut)));
+    of_sqlx(unset.clone().with_pooler(Pooler::Direct)).acquire().await.unwrap();
     // Named wrongly, its limits are kept by the client.
     let direct = unset.with_pooler(Pooler::Direct).with_statement_timeout(Duration::from_secs(1));
     let pool = PgPool::connect(direct).await.unwrap();

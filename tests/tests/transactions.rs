@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::FutureExt;
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, PgPool, PgTx, TxOptions};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, PgConn, PgPool, PgTx, TxOptions, pooled};
 use sqlx::Executor;
 use std::time::{Duration, Instant};
 use tests::{
@@ -230,4 +230,53 @@ async fn a_savepoint_that_was_dropped_is_rolled_back_alone() {
     tx.commit().await.unwrap();
     assert_eq!(database.psql("select string_agg(n::text, ' ' order by n) from t").unwrap(), "1 3");
     assert_eq!(pool.status().totals.resets, 0);
+}
+
+#[tokio::test]
+async fn a_transaction_that_somebody_ended_past_its_owner_does_not_commit_as_if_nothing_were_missing() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    for (n, end) in ["by hand", "by sqlx's connection", "by a begin of sqlx that was dropped"].into_iter().enumerate() {
+        let mut conn = pool.acquire().await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        tx.execute("insert into t values (1)").await.unwrap();
+        match n {
+            0 => drop(tx.execute("rollback").await.unwrap()),
+            1 => drop(tx.raw().execute("rollback").await.unwrap()),
+            _ => {
+                let begun = sqlx::Connection::begin(tx.raw()).await.unwrap();
+                drop(begun);
+                tx.raw().execute("rollback").await.unwrap();
+            }
+        }
+        let error = tx.commit().await.unwrap_err();
+        assert!(error.to_string().contains("the transaction is over"), "{end}: {error}");
+    }
+    assert_eq!(database.psql("select count(*) from t").unwrap(), "0");
+    // A savepoint by hand is nobody's end.
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("savepoint mine").await.unwrap();
+    tx.execute("insert into t values (2)").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(database.psql("select count(*) from t").unwrap(), "1");
+}
+
+#[tokio::test]
+async fn what_was_answered_with_a_timeout_is_not_committed_later() {
+    #[pooled(statement_timeout = "300ms")]
+    async fn late(conn: &mut PgConn) -> Result<(), Error> {
+        let mut tx = conn.begin().await?;
+        let slow = "insert into t select 1 from pg_sleep(1)";
+        assert_eq!(Error::from(tx.execute(slow).await.unwrap_err()).kind(), ErrorKind::StatementTimeout);
+        let refused = Error::from(tx.execute("insert into t values (2)").await.unwrap_err());
+        assert!(refused.to_string().contains("ran out of time"), "{refused}");
+        tx.commit().await
+    }
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    late(pool.clone()).await.unwrap_err();
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert_eq!(database.psql("select count(*) from t").unwrap(), "0");
 }

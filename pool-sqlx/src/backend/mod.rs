@@ -151,6 +151,10 @@ pub trait Backend: Database + sealed::Sealed {
         conflict: bool,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
+    /// Whether a failed statement has ended the transaction that it was in: what follows would be made for good at once.
+    #[doc(hidden)]
+    fn has_ended(conn: &mut Self::Connection, conflict: bool) -> impl Future<Output = bool> + Send;
+
     /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Self::undo).
     #[doc(hidden)]
     const READ_ONLY_LINGERS: bool;
@@ -403,7 +407,6 @@ pub(crate) mod hidden {
     }
 
     /// How many transactions sqlx counts as open, one inside the other.
-    #[cfg(feature = "mysql")]
     pub(crate) fn depth<DB: Database>(conn: &DB::Connection) -> usize {
         DB::TransactionManager::get_transaction_depth(conn)
     }

@@ -6,7 +6,7 @@ use crate::{
     advice::{Limit, Server},
     config::without_unread,
     dial::dial,
-    executor::Prepared,
+    executor::{Prepared, first_words},
 };
 use futures_util::TryStreamExt;
 use sqlx::{
@@ -233,9 +233,22 @@ impl Backend for MySql {
         }
     }
 
-    async fn is_committable(_: &mut MySqlConnection, conflict: bool) -> Result<bool, sqlx::Error> {
-        // A deadlock has rolled everything back, and what came after it was no transaction any more.
-        Ok(!conflict)
+    async fn is_committable(conn: &mut MySqlConnection, conflict: bool) -> Result<bool, sqlx::Error> {
+        if conflict {
+            return Ok(false);
+        }
+        // Somebody past us may have lost against another transaction, or have ended this one: sqlx tells by the server's answer
+        // whether a savepoint is in a transaction.
+        match hidden::begin::<MySql>(conn, None).await {
+            Ok(()) => hidden::commit::<MySql>(conn).await.map(|()| true),
+            Err(sqlx::Error::BeginFailed) => Err(Error::transaction_gone().into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn has_ended(_: &mut MySqlConnection, conflict: bool) -> bool {
+        // A deadlock has rolled everything back.
+        conflict
     }
 
     const READ_ONLY_LINGERS: bool = false;
@@ -267,10 +280,11 @@ impl Backend for MySql {
     const SINGLE: bool = true;
 
     fn lingers(sql: &str) -> bool {
-        // A temporary table, a lock by name, a variable of the session.
-        const LEFT: [&str; 4] = ["temporary", "get_lock", ":=", "into @"];
-        LEFT.iter()
-            .any(|left| sql.as_bytes().windows(left.len()).any(|text| text.eq_ignore_ascii_case(left.as_bytes())))
+        let has =
+            |what: &str| sql.as_bytes().windows(what.len()).any(|text| text.eq_ignore_ascii_case(what.as_bytes()));
+        // A lock by name, a variable of the session, a temporary table.
+        ["get_lock", ":=", "into @"].into_iter().any(has)
+            || (first_words(sql).any(|word| word.eq_ignore_ascii_case("create")) && has("temporary"))
     }
 
     fn fetch_optional<'e>(conn: &'e mut MySqlConnection, query: Prepared<MySql>) -> Answer<'e, Option<MySqlRow>> {
@@ -349,6 +363,7 @@ mod tests {
             assert_eq!(MySql::lingers(sql), expected, "{sql}");
         }
         check("CREATE TEMPORARY TABLE t (n int)", true);
+        check("select n from files where is_temporary = 0", false);
         check("select Get_Lock('a', 1)", true);
         check("select @n := n from t", true);
         check("select n INTO @n from t", true);

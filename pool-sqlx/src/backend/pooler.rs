@@ -46,7 +46,7 @@ fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static st
     let mut next = || words.next().map(str::to_ascii_lowercase).unwrap_or_default();
     let (first, second, third) = (next(), next(), next());
     match first.as_str() {
-        "listen" | "unlisten" => Some("LISTEN needs a session of its own; use pool.listener() with listen_url"),
+        "listen" | "unlisten" => Some("LISTEN needs a session of its own; use pool.listen() with listen_url"),
         "set" if matches!(second.as_str(), "local" | "transaction" | "constraints") => None,
         "set" | "reset" | "load" => Some(
             "a setting of the session would stay with a stranger; use SET LOCAL in a transaction, or ALTER ROLE .. SET",
@@ -64,10 +64,13 @@ fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static st
         {
             Some("a temporary table belongs to the session; create it in a transaction, with ON COMMIT DROP")
         }
-        "begin" | "start" | "commit" | "end" | "rollback" | "abort"
-            if pooler == Pooler::Unprepared && !in_transaction =>
-        {
-            Some("every statement runs in a transaction of ours; use pool.begin()")
+        "rollback" if in_transaction && [second.as_str(), third.as_str()].contains(&"to") => None,
+        "begin" | "start" | "commit" | "end" | "rollback" | "abort" if pooler == Pooler::Unprepared => {
+            Some(if in_transaction {
+                "the statements after it would be spread over several server connections; use tx.commit() or tx.rollback()"
+            } else {
+                "every statement runs in a transaction of ours; use pool.begin()"
+            })
         }
         _ if holds_a_lock(sql) => Some(
             "an advisory lock of the session would stay with a stranger; use pg_advisory_xact_lock in a transaction",
@@ -128,6 +131,15 @@ mod tests {
         check("select * from settings", true, None);
         assert_eq!(refusal(Pooler::Prepared, "begin", false, false), None);
         assert!(refusal(Pooler::Unprepared, "begin", false, false).is_some());
+        for end in ["commit", "END", "rollback", "abort", "commit and chain", "begin"] {
+            assert!(
+                refusal(Pooler::Unprepared, end, false, true).is_some_and(|why| why.contains("tx.commit()")),
+                "{end}"
+            );
+        }
+        for partial in ["rollback to a", "ROLLBACK WORK TO SAVEPOINT a", "savepoint a", "release a"] {
+            assert_eq!(refusal(Pooler::Unprepared, partial, false, true), None, "{partial}");
+        }
         assert_eq!(refusal(Pooler::Unprepared, "create temp table t () on commit drop", false, true), None);
     }
 }

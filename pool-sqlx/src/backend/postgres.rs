@@ -79,7 +79,9 @@ impl Backend for Postgres {
         if let Some(address) = without_brackets(options.get_host()) {
             options = options.host(&address);
         }
-        if let Some(name) = &settings.application_name {
+        // Ours by default is no reason to drop the url's.
+        let is_named = settings.explicit("application_name").is_none() && options.get_application_name().is_some();
+        if let Some(name) = settings.application_name.as_ref().filter(|_| !is_named) {
             options = options.application_name(name);
         }
         if let Some(capacity) = settings.statement_cache {
@@ -379,12 +381,22 @@ impl Backend for Postgres {
     }
 
     async fn is_committable(conn: &mut PgConnection, _: bool) -> Result<bool, sqlx::Error> {
-        // To the commit of an aborted block the server answers ROLLBACK, as a success, and sqlx does not look.
-        match conn.execute("SELECT").await {
-            Ok(_) => Ok(true),
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25P02") => Ok(false),
-            Err(error) => Err(error),
+        // To the commit of an aborted block the server answers ROLLBACK, as a success, and sqlx does not look. To one without a
+        // transaction, which somebody has ended by hand, it gives a warning.
+        let error = match conn.execute("SAVEPOINT pool_check; RELEASE SAVEPOINT pool_check").await {
+            Ok(_) => return Ok(true),
+            Err(error) => error,
+        };
+        match error.as_database_error().and_then(|error| error.code()).as_deref() {
+            Some("25P02") => Ok(false),
+            Some("25P01") => Err(Error::transaction_gone().into()),
+            _ => Err(error),
         }
+    }
+
+    async fn has_ended(_: &mut PgConnection, _: bool) -> bool {
+        // The block is aborted: it takes nothing but its end.
+        false
     }
 
     const READ_ONLY_LINGERS: bool = false;

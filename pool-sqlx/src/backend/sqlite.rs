@@ -207,8 +207,13 @@ impl Backend for Sqlite {
     }
 
     async fn is_committable(_: &mut SqliteConnection, _: bool) -> Result<bool, sqlx::Error> {
-        // A failed statement leaves the transaction as it was, or ends it, and then the commit itself fails.
+        // A failed statement leaves the transaction as it was, or `has_ended` has seen that it ended it. Ended by hand, the commit fails.
         Ok(true)
+    }
+
+    async fn has_ended(conn: &mut SqliteConnection, _: bool) -> bool {
+        // A limit, a full disk and `ON CONFLICT ROLLBACK` end it. Then this begins one, which stays, for whoever rolls back to find.
+        conn.execute("BEGIN").await.is_ok()
     }
 
     const READ_ONLY_LINGERS: bool = true;
