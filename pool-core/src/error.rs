@@ -173,7 +173,7 @@ impl<E> AcquireError<E> {
     }
 }
 
-/// One line, for example `timed out after 250ms waiting for a connection of pool primary: all are in use (limit of size 10 overflow 5
+/// One line, for example `timed out after 250ms waiting for a connection of pool primary: all are taken (limit of size 10 overflow 5
 /// reached, in use 15 of 15, idle 0, waiting 8, longest holder: app::list (src/app.rs:12) holds 12, longest 3.2s); see errors/exhausted`.
 impl<E: fmt::Display> fmt::Display for AcquireError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

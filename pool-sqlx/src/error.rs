@@ -88,7 +88,8 @@ enum Cause {
 pub enum ErrorKind {
     /// No connection became free in time.
     PoolTimeout,
-    /// The pool turned the caller away at once: too many wait already, or lending is paused.
+    /// The pool turned the caller away: too many wait or run the same `#[pooled(limit = ..)]` function, lending is paused, a nested
+    /// acquire was refused, or nothing was free for `try_acquire`.
     Refused,
     /// No connection could be opened.
     Connect,
@@ -115,7 +116,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The stable code, which is also how [`Error::problem_type`] ends.
+    /// The stable code. [`Error::problem_type`] ends in it, unless a verdict says more or the failure is nobody's business outside.
     pub fn code(self) -> &'static str {
         match self {
             Self::PoolTimeout => "pool-timeout",

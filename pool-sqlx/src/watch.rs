@@ -60,7 +60,7 @@ impl<W: Watchable> Watchable for Vec<W> {
 ///
 /// let pool = SqlitePool::connect_lazy(DatabaseSettings::new("sqlite::memory:")?)?;
 /// for watched in pool.watched() {
-///     println!("{}: {}", watched.place(), watched.status()); // sqlite: in use 0 of 15, idle 0, waiting 0
+///     println!("{}: {}", watched.place(), watched.status()); // file:sqlx-in-memory-1: in use 0 of 1, idle 0, waiting 0
 /// }
 /// # Ok(())
 /// # }
