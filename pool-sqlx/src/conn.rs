@@ -90,8 +90,9 @@ impl<DB: Backend> Conn<DB> {
     /// sqlx's own connection, for what needs it: `COPY`, helpers written for sqlx, LISTEN (better not).
     ///
     /// From here on the connection's state is unknown, which costs two round trips when it goes back, on SQLite one statement; with MySQL
-    /// and MariaDB, where any doubt means discard, it costs the connection. With SQLite `statement_timeout` does not hold for what runs here, as there is no
-    /// server to keep it.
+    /// and MariaDB, where any doubt means discard, it costs the connection. With PostgreSQL the next statement on `&mut conn` is preceded
+    /// by one round trip, for a `COPY` that was dropped here would leave the answers shifted: then that statement fails, and so do those
+    /// after it. With SQLite `statement_timeout` does not hold for what runs here, as there is no server to keep it.
     ///
     /// With `pooler = "prepared"` nothing is refused here that cannot work behind a pooler: a `SET`, a `LISTEN` or an advisory lock of the
     /// session stays on whichever server connection ran it, for strangers to meet. Use `SET LOCAL` and `pg_advisory_xact_lock` in a

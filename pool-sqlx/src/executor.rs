@@ -43,6 +43,8 @@ pub(crate) struct Track {
     conflict: bool,
     /// Something went past us or may have left something open.
     unknown: bool,
+    /// Something went past us that may have left an answer behind, which would be taken for the next statement's.
+    unheard: bool,
     /// Client and server no longer understand each other.
     garbled: bool,
     /// The server is gone.
@@ -95,7 +97,7 @@ impl Track {
 
     /// From here on anything may happen unseen.
     pub(crate) fn unknown(&mut self) {
-        (self.unknown, self.doubtful) = (true, true);
+        (self.unknown, self.doubtful, self.unheard) = (true, true, true);
     }
 
     /// The change has been undone.
@@ -130,7 +132,7 @@ impl Track {
 
     /// Whether there is something to find out before the next statement.
     fn is_unsettled(&self) -> bool {
-        self.astray || self.suspect
+        self.astray || self.suspect || self.unheard
     }
 
     /// A transaction begins, before the server knows. Says whether it is inside another.
@@ -371,8 +373,10 @@ impl<DB: Backend> Link<DB> {
 
     /// Makes sure that no transaction is open which nobody owns: what follows would be rolled back with it, or be left in it.
     ///
-    /// One round trip after a transaction, a `begin` or a `commit` was dropped on its way or failed, on the same loan; else nothing.
+    /// One round trip after a transaction, a `begin` or a `commit` was dropped on its way or failed, on the same loan; with PostgreSQL one
+    /// after sqlx's own connection was used; else nothing.
     pub(crate) async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        self.heed().await?;
         self.look().await;
         if !self.track.astray {
             return Ok(());
@@ -384,6 +388,14 @@ impl<DB: Backend> Link<DB> {
         self.track.settled();
         if self.track.is_changed() {
             self.undo().await;
+        }
+        Ok(())
+    }
+
+    /// Finds out whether the answers are still those to our statements.
+    pub(crate) async fn heed(&mut self) -> Result<(), sqlx::Error> {
+        if self.track.unheard {
+            self.track.unheard = !self.ask(DB::heeds).await?;
         }
         Ok(())
     }

@@ -100,6 +100,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// by hand, past us (what he sent after that was made by itself).
     pub async fn commit(mut self) -> Result<(), Error> {
         let link = self.link();
+        link.heed().await?;
         link.look().await;
         if link.track.is_astray() || link.track.is_outlived_by(hidden::depth::<DB>(&link.raw)) {
             return Err(link.track.gone());

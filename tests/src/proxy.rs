@@ -59,7 +59,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one in front of the server that a PostgreSQL URL names: by TCP, or by a Unix socket with `host=`.
+    /// Starts one in front of the server that a URL names: by TCP, or by a Unix socket with `host=`, for MySQL with `socket=`.
     ///
     /// # Errors
     /// If the URL names no server that we understand, or no port is free.
@@ -73,12 +73,13 @@ impl Proxy {
             epoch: watch::Sender::new(0),
             traffic: watch::Sender::new(Traffic::default()),
             last: Mutex::new(Vec::new()),
+            upstream: Mutex::new(upstream),
         });
         let (commands, received) = tokio::sync::mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("fault-proxy".into()).spawn({
             let shared = shared.clone();
-            move || runtime.block_on(serve(listener, address, upstream, shared, received))
+            move || runtime.block_on(serve(listener, address, shared, received))
         })?;
         Ok(Self { address, commands: Some(commands), shared, thread: Some(thread) })
     }
@@ -92,6 +93,15 @@ impl Proxy {
     pub fn url(&self, url: &str) -> String {
         let (user, _, database, _) = split(url).unwrap_or(("postgres", "", "postgres", ""));
         format!("postgres://{user}@{}/{database}", self.address)
+    }
+
+    /// Leads new connections to another server, as an address does that stands for several.
+    ///
+    /// # Errors
+    /// If the URL names no server that we understand.
+    pub fn lead_to(&self, url: &str) -> io::Result<()> {
+        *self.shared.upstream() = Upstream::of(url)?;
+        Ok(())
     }
 
     /// Changes the mode. In force when this returns.
@@ -150,6 +160,7 @@ struct Shared {
     epoch: watch::Sender<u64>,
     traffic: watch::Sender<Traffic>,
     last: Mutex<Vec<u8>>,
+    upstream: Mutex<Upstream>,
 }
 
 impl Shared {
@@ -164,13 +175,16 @@ impl Shared {
     fn messages(&self) -> MutexGuard<'_, Vec<u8>> {
         self.last.lock().expect("BUG: nothing panics under this lock")
     }
+
+    fn upstream(&self) -> MutexGuard<'_, Upstream> {
+        self.upstream.lock().expect("BUG: nothing panics under this lock")
+    }
 }
 
 /// The proxy's thread: accepts, and obeys commands, until its handle is dropped.
 async fn serve(
     listener: std::net::TcpListener,
     address: SocketAddr,
-    upstream: Upstream,
     shared: Arc<Shared>,
     mut commands: tokio::sync::mpsc::UnboundedReceiver<Command>,
 ) {
@@ -197,9 +211,9 @@ async fn serve(
                 // From now on a reset cuts it, also before its task has run for the first time.
                 let epoch = shared.epoch.subscribe();
                 shared.count(|traffic| { traffic.accepted += 1; traffic.open += 1; });
-                let (shared, upstream) = (shared.clone(), upstream.clone());
+                let shared = shared.clone();
                 tokio::spawn(async move {
-                    connection(client, upstream, epoch, &shared).await;
+                    connection(client, epoch, &shared).await;
                     shared.count(|traffic| traffic.open -= 1);
                 });
             }
@@ -251,18 +265,18 @@ fn bind(address: SocketAddr) -> TcpSocket {
 }
 
 /// One client's connection, until either side leaves or it is reset.
-async fn connection(mut client: TcpStream, upstream: Upstream, mut epoch: watch::Receiver<u64>, shared: &Shared) {
+async fn connection(mut client: TcpStream, mut epoch: watch::Receiver<u64>, shared: &Shared) {
     let was_reset = tokio::select! {
         biased;
         Ok(()) = epoch.changed() => true,
-        _ = converse(&mut client, upstream, shared) => false,
+        _ = converse(&mut client, shared) => false,
     };
     if was_reset {
         let _ = client.set_zero_linger();
     }
 }
 
-async fn converse(client: &mut TcpStream, upstream: Upstream, shared: &Shared) -> io::Result<()> {
+async fn converse(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
     client.set_nodelay(true)?;
     let mut mode = shared.mode.subscribe();
     let _ = mode.wait_for(|mode| *mode != Mode::Hold).await;
@@ -271,6 +285,7 @@ async fn converse(client: &mut TcpStream, upstream: Upstream, shared: &Shared) -
         // The server never hears of it.
         return swallow(&mut from_client, shared).await;
     }
+    let upstream = shared.upstream().clone();
     let (mut from_server, mut to_server) = upstream.connect().await?;
     let mut frontend = Frontend::default();
     let there = async {
@@ -336,11 +351,12 @@ impl Upstream {
         let unclear = || io::Error::new(io::ErrorKind::InvalidInput, format!("no server is named by `{url}`"));
         let (_, server, _, query) = split(url).ok_or_else(unclear)?;
         let (host, port) = server.rsplit_once(':').unwrap_or((server, "5432"));
-        let directory = query.split('&').find_map(|pair| pair.strip_prefix("host="));
-        match directory {
-            Some(directory) => Ok(Self::Unix(PathBuf::from(directory).join(format!(".s.PGSQL.{port}")))),
-            None if host.is_empty() => Err(unclear()),
-            None => Ok(Self::Tcp(format!("{host}:{port}"))),
+        let parameter = |key| query.split('&').find_map(|pair| pair.strip_prefix(key));
+        match (parameter("host="), parameter("socket=")) {
+            (Some(directory), _) => Ok(Self::Unix(PathBuf::from(directory).join(format!(".s.PGSQL.{port}")))),
+            (None, Some(path)) => Ok(Self::Unix(path.into())),
+            (None, None) if host.is_empty() => Err(unclear()),
+            (None, None) => Ok(Self::Tcp(format!("{host}:{port}"))),
         }
     }
 
@@ -527,6 +543,7 @@ mod tests {
         let unix = |path: &str| Some(Upstream::Unix(path.into()));
         check("postgres://postgres@localhost:5433/x?host=/tmp/a", unix("/tmp/a/.s.PGSQL.5433"));
         check("postgres://postgres@localhost/x?sslmode=disable&host=/tmp/a", unix("/tmp/a/.s.PGSQL.5432"));
+        check("mysql://root@localhost/x?socket=/tmp/a/socket", unix("/tmp/a/socket"));
         check("postgres://u:p@127.0.0.1:7/x", Some(Upstream::Tcp("127.0.0.1:7".into())));
         check("postgres://db.example.org", Some(Upstream::Tcp("db.example.org:5432".into())));
         check("nowhere", None);

@@ -6,11 +6,11 @@ use pool_sqlx::{
     DatabaseSettings, Error, ErrorKind, Isolation, MySqlConn, MySqlPool, MySqlTx, Reset, TxOptions, pooled, sqlx,
 };
 use sqlx::{
-    Executor,
+    Connection, Executor,
     migrate::{Migration, MigrationType, Migrator},
 };
 use std::time::{Duration, Instant};
-use tests::{MariaDb, server::mariadb::Database};
+use tests::{MariaDb, proxy::Proxy, server::mariadb::Database};
 
 fn database() -> Database<'static> {
     let database = MariaDb::shared().database().unwrap();
@@ -399,6 +399,52 @@ async fn cancelled_requests_leave_no_transaction_and_no_statement_behind() {
         assert_eq!(sqlx::query_scalar::<_, u64>("select ? + 0").bind(n).fetch_one(&pool).await.unwrap(), n);
     }
     assert_eq!((active(&database), pool.close().await.still_held.len()), ("0".to_owned(), 0));
+}
+
+/// Two servers give the same numbers to their sessions.
+#[tokio::test]
+async fn a_kill_that_reaches_another_server_hits_nobody_there_and_is_tried_again() {
+    let other = MariaDb::start().unwrap();
+    let (here, there) = (database(), other.database().unwrap());
+    let proxy = Proxy::start(&here.url()).unwrap();
+    let url = format!("mysql://root@{}/{}?ssl-mode=disabled", proxy.address(), here.name());
+    let patient = DatabaseSettings::new(url).unwrap().with_pool_size(1u32).with_reset_timeout(Duration::from_secs(8));
+    let pool = MySqlPool::connect_lazy(patient).unwrap();
+    there.sql(&format!("create database {}", here.name())).unwrap();
+    let id = || sqlx::query_scalar::<_, u64>("select connection_id()");
+    // A stranger on the other server who has our number.
+    // The other server has given some numbers away already.
+    for _ in 0..50 {
+        sqlx::MySqlConnection::connect(&here.url()).await.unwrap().close().await.unwrap();
+    }
+    let mut conn = pool.acquire().await.unwrap();
+    let ours = id().fetch_one(&mut conn).await.unwrap();
+    let mut stranger = loop {
+        let mut stranger = sqlx::MySqlConnection::connect(&there.url()).await.unwrap();
+        let theirs = id().fetch_one(&mut stranger).await.unwrap();
+        assert!(theirs <= ours, "numbers are given in order, and the other server is new");
+        if theirs == ours {
+            break stranger;
+        }
+        stranger.close().await.unwrap();
+    };
+    let sleeper = (&mut conn).execute("select sleep(60)");
+    let is_asleep = async || {
+        while active(&here) != "1" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! { _ = sleeper => unreachable!("it sleeps"), () = is_asleep() => {} }
+    let before = proxy.traffic().accepted;
+    proxy.lead_to(&there.url()).unwrap();
+    drop(conn);
+    // The second look follows the first at once, so where that leads is settled before it.
+    proxy.until(|now| now.accepted > before).await;
+    proxy.lead_to(&here.url()).unwrap();
+    while active(&here) != "0" {
+        tokio::task::yield_now().await;
+    }
+    id().fetch_one(&mut stranger).await.expect("the stranger of the same number is well");
 }
 
 #[tokio::test]

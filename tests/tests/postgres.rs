@@ -209,6 +209,87 @@ replaces! {
     }
 }
 
+/// The caller of the `COPY` may go on with the same connection.
+#[tokio::test]
+async fn after_a_copy_that_was_not_ended_no_statement_of_the_same_loan_gets_another_s_answer() {
+    async fn begin_to_copy(conn: &mut sqlx::PgConnection, which: usize) {
+        match which {
+            0 => drop(conn.copy_in_raw("copy t from stdin").await.unwrap()),
+            1 => std::mem::forget(conn.copy_in_raw("copy t from stdin").await.unwrap()),
+            2 => drop(conn.copy_out_raw("copy (select 1) to stdout").await.unwrap()),
+            _ => drop(conn.copy_out_raw("copy nothing to stdout").await.err().unwrap()),
+        }
+    }
+    fn check<T: PartialEq + std::fmt::Debug>(which: usize, answer: Result<T, sqlx::Error>, right: T) {
+        match answer {
+            Ok(answer) => assert_eq!(answer, right, "{which}"),
+            Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => {}
+            Err(error) => panic!("{which}: an error of the server's is an answer, too: {error}"),
+        }
+    }
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer primary key); insert into t values (1), (2), (3)").unwrap();
+    for which in 0..4 {
+        let pool = PgPool::connect(patient(database.url())).await.unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        begin_to_copy(conn.raw(), which).await;
+        for n in 0..3 {
+            let answer = sqlx::query_scalar::<_, i32>("select $1 + 1").bind(n).fetch_one(&mut conn).await;
+            check(which, answer, n + 1);
+            let deleted = (&mut conn).execute("delete from t where n = 1 and false").await;
+            check(which, deleted.map(|done| done.rows_affected()), 0);
+            let some = sqlx::query_scalar::<_, String>("select '2'").fetch_optional(&mut conn).await;
+            check(which, some, Some("2".to_owned()));
+        }
+        drop(conn);
+
+        let mut tx = pool.begin().await.unwrap();
+        tx.execute("insert into t values (9)").await.unwrap();
+        begin_to_copy(tx.raw(), which).await;
+        assert!(tx.commit().await.is_err(), "{which}: neither is committed what was made before");
+        assert_eq!(database.psql("select count(*) from t where n = 9").unwrap(), "0", "{which}");
+
+        let mut tx = pool.begin().await.unwrap();
+        tx.execute("select 1 / 0").await.unwrap_err();
+        tx.raw();
+        let error = tx.execute("select 1").await.unwrap_err();
+        assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("25P02"));
+        tx.rollback().await.unwrap();
+        let _ = pool.close().await;
+    }
+}
+
+/// As behind the address of several readers.
+#[tokio::test]
+async fn a_cancel_that_reaches_another_server_ends_nobody_else_s_statement_and_is_tried_again() {
+    let (here, there) = (
+        Postgres::shared().database().unwrap(),
+        Postgres::start_with(Listen::Socket, &[("log_statement", "all")]).unwrap(),
+    );
+    there.psql("postgres", &format!("create database {}", here.name())).unwrap();
+    let proxy = Proxy::start(&here.url()).unwrap();
+    let pool = PgPool::connect(patient(proxy.url(&here.url()))).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let sleeper = sqlx::query("select pg_sleep(60)").execute(&mut conn);
+    let is_asleep = async || {
+        let asleep = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active' \
+            and datname = current_database()";
+        while here.psql(asleep).unwrap() != "1" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! { _ = sleeper => unreachable!("it sleeps"), () = is_asleep() => {} }
+    let traffic = proxy.traffic();
+    proxy.lead_to(&there.url("postgres")).unwrap();
+    drop(conn);
+    proxy.until(|now| now.accepted > traffic.accepted + 1).await;
+    proxy.lead_to(&here.url()).unwrap();
+    assert_eq!(sqlx::query_scalar::<_, i32>("select 1").fetch_one(&pool).await.unwrap(), 1);
+    assert_eq!(pool.status().totals.opened, 1, "the connection was cleaned in the end");
+    assert!(there.log().contains("pg_postmaster_start_time"), "the first connect led there");
+    assert!(!there.log().contains("pg_cancel_backend"), "{}", there.log());
+}
+
 #[tokio::test]
 async fn one_select_per_request_is_one_round_trip_on_a_warm_connection() {
     let database = Postgres::shared().database().unwrap();

@@ -2,7 +2,10 @@
 
 use super::{Backend, Options};
 use crate::DatabaseSettings;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio::{
     sync::{Mutex as Queue, MutexGuard},
     time::timeout,
@@ -14,17 +17,31 @@ pub struct Control<DB: Backend> {
     settings: Arc<DatabaseSettings>,
     options: Queue<Options<DB>>,
     waiting: Mutex<Vec<Waiting>>,
+    /// Somebody was told that the address leads to several servers.
+    astray: AtomicBool,
+}
+
+/// How many connects look for the server of one session. The next may lead to it, where an address leads to several.
+pub(crate) const CONNECTS: u32 = 3;
+
+/// A session, on one of the servers that an address may lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// What the server says of itself and no other says. Two servers give the same numbers to their sessions.
+    pub(crate) server: String,
+    /// The session's number there.
+    pub(crate) number: u64,
 }
 
 struct Waiting {
-    session: u64,
+    session: Target,
     /// Somebody was about to end its statement and gave up: that may still happen at any time.
     doubtful: bool,
 }
 
 impl<DB: Backend> Control<DB> {
     pub(crate) fn new(settings: Arc<DatabaseSettings>, options: Options<DB>) -> Self {
-        Self { settings, options: Queue::new(options), waiting: Mutex::new(Vec::new()) }
+        Self { settings, options: Queue::new(options), waiting: Mutex::default(), astray: AtomicBool::default() }
     }
 
     /// What a connect of the pool was made with, in case that nobody gives a password when the next turn wants one.
@@ -38,12 +55,25 @@ impl<DB: Backend> Control<DB> {
     ///
     /// Dropped while it waits, the session is ended by nobody any more: its connection is about to be closed, and its number may be
     /// another's by then.
-    pub(crate) async fn turn(&self, session: u64) -> Option<Turn<'_, DB>> {
-        self.with(|waiting| waiting.push(Waiting { session, doubtful: false }));
+    pub(crate) async fn turn<'c>(&'c self, session: &'c Target) -> Option<Turn<'c, DB>> {
+        self.with(|waiting| waiting.push(Waiting { session: session.clone(), doubtful: false }));
         let place = Place { control: self, session };
         let options = self.options.lock().await;
-        let mine = self.with(|waiting| waiting.iter().find(|one| one.session == session).map(|one| one.doubtful));
+        let mine = self.with(|waiting| waiting.iter().find(|one| one.session == *session).map(|one| one.doubtful));
         mine.map(|doubtful| Turn { options, place, doubtful, hit: Vec::new() })
+    }
+
+    /// Says once that cancellations do not find their statements.
+    fn astray(&self) {
+        if !self.astray.swap(true, Ordering::Relaxed) {
+            let name = &self.settings.pool.name;
+            tracing::warn!(
+                target: "pool",
+                "pool {name}: a statement that its caller dropped could not be cancelled, for the connect that was to do it reached another \
+                 server: the address leads to several; another connect is tried, and then the connection is closed; give the pool the \
+                 address of one server, and each server a pool"
+            );
+        }
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Vec<Waiting>) -> T) -> T {
@@ -58,7 +88,7 @@ pub(crate) struct Turn<'c, DB: Backend> {
     options: MutexGuard<'c, Options<DB>>,
     place: Place<'c, DB>,
     doubtful: bool,
-    hit: Vec<u64>,
+    hit: Vec<Target>,
 }
 
 impl<DB: Backend> Turn<'_, DB> {
@@ -75,23 +105,31 @@ impl<DB: Backend> Turn<'_, DB> {
         &self.options
     }
 
-    /// All who wait at this moment, oneself included. To be asked for when the connection is there, for it takes time.
-    pub(crate) fn sessions(&mut self) -> &[u64] {
-        self.hit = self.place.control.with(|waiting| waiting.iter().map(|one| one.session).collect());
-        &self.hit
+    /// All who wait at this moment and whose session is on the server that was reached: oneself, unless the address leads to several
+    /// servers. To be asked for when the connection is there, for it takes time.
+    pub(crate) fn sessions(&mut self, server: &str) -> impl Iterator<Item = u64> {
+        self.hit = self.place.control.with(|waiting| {
+            waiting.iter().map(|one| &one.session).filter(|session| session.server == server).cloned().collect()
+        });
+        self.hit.iter().map(|session| session.number)
     }
 
-    /// Their statements were ended. An error: what somebody before us began may still hit the session, which is of no use any more.
-    pub(crate) fn done(mut self) -> Result<(), sqlx::Error> {
+    /// Their statements were ended. `false`: one's own was not, for it is on another server. An error: what somebody before us began may
+    /// still hit the session, which is of no use any more.
+    pub(crate) fn done(mut self) -> Result<bool, sqlx::Error> {
         let hit = std::mem::take(&mut self.hit);
         // Those in doubt have to hear of it.
         self.place.control.with(|waiting| waiting.retain(|one| one.doubtful || !hit.contains(&one.session)));
-        match self.doubtful {
-            false => Ok(()),
-            true => Err(sqlx::Error::Protocol(
+        if self.doubtful {
+            return Err(sqlx::Error::Protocol(
                 "a cancel was given up on its way and may still arrive: the connection is closed".into(),
-            )),
+            ));
         }
+        let found = hit.contains(self.place.session);
+        if !found {
+            self.place.control.astray();
+        }
+        Ok(found)
     }
 }
 
@@ -109,12 +147,12 @@ impl<DB: Backend> Drop for Turn<'_, DB> {
 /// A place in the queue, given up when dropped.
 struct Place<'c, DB: Backend> {
     control: &'c Control<DB>,
-    session: u64,
+    session: &'c Target,
 }
 
 impl<DB: Backend> Drop for Place<'_, DB> {
     fn drop(&mut self) {
-        self.control.with(|waiting| waiting.retain(|one| one.session != self.session));
+        self.control.with(|waiting| waiting.retain(|one| one.session != *self.session));
     }
 }
 
@@ -128,44 +166,70 @@ mod tests {
         Control::new(Arc::new(settings), Options::<sqlx::Sqlite>::default())
     }
 
+    fn session(number: u64) -> Target {
+        Target { server: "here".into(), number }
+    }
+
+    fn here(turn: &mut Turn<'_, sqlx::Sqlite>) -> Vec<u64> {
+        turn.sessions("here").collect()
+    }
+
     #[tokio::test]
     async fn the_turn_of_one_serves_all_who_wait() {
         let control = control();
-        let mut first = control.turn(1).await.expect("nobody was before");
-        let (mut second, mut third) = (Box::pin(control.turn(2)), Box::pin(control.turn(3)));
+        let sessions = [1, 2, 3, 4].map(session);
+        let mut first = control.turn(&sessions[0]).await.expect("nobody was before");
+        let (mut second, mut third) = (Box::pin(control.turn(&sessions[1])), Box::pin(control.turn(&sessions[2])));
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
-        assert_eq!(first.sessions(), [1, 2, 3]);
-        let mut fourth = Box::pin(control.turn(4));
+        assert_eq!(here(&mut first), [1, 2, 3]);
+        let mut fourth = Box::pin(control.turn(&sessions[3]));
         assert!((&mut fourth).now_or_never().is_none());
-        assert!(first.done().is_ok());
+        assert!(first.done().is_ok_and(|found| found));
         assert!(second.await.is_none() && third.await.is_none(), "it was done for them");
-        assert_eq!(fourth.await.expect("the fourth came too late for that").sessions(), [4]);
+        assert_eq!(here(&mut fourth.await.expect("the fourth came too late for that")), [4]);
     }
 
     #[tokio::test]
     async fn who_gives_up_waiting_is_ended_by_nobody() {
         let control = control();
-        let mut first = control.turn(1).await.expect("nobody was before");
-        let mut second = Box::pin(control.turn(2));
+        let sessions = [1, 2, 3].map(session);
+        let mut first = control.turn(&sessions[0]).await.expect("nobody was before");
+        let mut second = Box::pin(control.turn(&sessions[1]));
         assert!((&mut second).now_or_never().is_none());
         drop(second);
-        assert_eq!(first.sessions(), [1]);
+        assert_eq!(here(&mut first), [1]);
         drop(first);
-        assert_eq!(control.turn(3).await.expect("nobody is before").sessions(), [3]);
+        assert_eq!(here(&mut control.turn(&sessions[2]).await.expect("nobody is before")), [3]);
     }
 
     #[tokio::test]
     async fn who_was_about_to_be_ended_when_the_turn_was_given_up_is_told() {
         let control = control();
-        let mut first = control.turn(1).await.expect("nobody was before");
-        let (mut second, mut third) = (Box::pin(control.turn(2)), Box::pin(control.turn(3)));
+        let sessions = [1, 2, 3].map(session);
+        let mut first = control.turn(&sessions[0]).await.expect("nobody was before");
+        let (mut second, mut third) = (Box::pin(control.turn(&sessions[1])), Box::pin(control.turn(&sessions[2])));
         assert!((&mut second).now_or_never().is_none());
-        assert_eq!(first.sessions(), [1, 2]);
+        assert_eq!(here(&mut first), [1, 2]);
         assert!((&mut third).now_or_never().is_none());
         drop(first);
         let mut second = second.await.expect("nothing was done");
-        assert_eq!(second.sessions(), [2, 3]);
+        assert_eq!(here(&mut second), [2, 3]);
         assert!(second.done().is_err(), "the first one's cancel may still hit it");
         assert!(third.await.is_none(), "the second one's is done");
+    }
+
+    #[tokio::test]
+    async fn only_sessions_of_the_server_that_was_reached_are_ended() {
+        let control = control();
+        let [mine, same_number] = [session(1), Target { server: "there".into(), number: 1 }];
+        let mut first = control.turn(&mine).await.expect("nobody was before");
+        let mut second = Box::pin(control.turn(&same_number));
+        assert!((&mut second).now_or_never().is_none());
+        assert_eq!(first.sessions("there").count(), 1, "the connect led to the other one's server");
+        assert!(first.done().is_ok_and(|found| !found), "mine is where it was");
+        assert!(second.await.is_none(), "the other one's was done on the way");
+        let mut again = control.turn(&mine).await.expect("it was not done");
+        assert_eq!(here(&mut again), [1]);
+        assert!(again.done().is_ok_and(|found| found));
     }
 }

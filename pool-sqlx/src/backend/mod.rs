@@ -128,6 +128,13 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn verify(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
+    /// Makes sure, on the same loan and after something went past us, that answers are those to our statements. An error: they are not.
+    /// `false`: there is no telling yet.
+    #[doc(hidden)]
+    fn heeds(_: &mut Self::Connection) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
+        std::future::ready(Ok(true))
+    }
+
     /// Says what an error of the database means.
     #[doc(hidden)]
     fn classify(error: &dyn DatabaseError) -> Class;

@@ -1,6 +1,9 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
-use super::{Answer, Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse, tls, without_brackets};
+use super::{
+    Answer, Backend, Class, Control, Keeper, control::CONNECTS, control::Target, executor_of_sqlx, hidden, refuse, tls,
+    without_brackets,
+};
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
     advice::{Limit, Server},
@@ -16,9 +19,12 @@ use sqlx::{
 };
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
-/// Which server it is, and the number by which another connection can end this one.
+/// What a server says of itself, and no other that stands behind the same address.
+const SERVER: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir)";
+
+/// Which server it is, and by what another connection can end this one.
 pub struct Session {
-    id: u64,
+    target: Target,
     flavour: Flavour,
 }
 
@@ -89,10 +95,11 @@ impl Backend for MySql {
 
     async fn on_connect(conn: &mut MySqlConnection, settings: &DatabaseSettings) -> Result<Session, sqlx::Error> {
         // sqlx is told both at the handshake and keeps them to itself.
-        let row = conn.fetch_one(sqlx::raw_sql("SELECT CONNECTION_ID(), VERSION()")).await?;
+        let ask = format!("SELECT CONNECTION_ID(), VERSION(), {SERVER}");
+        let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
         let version: String = row.try_get(1)?;
         let flavour = if version.contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
-        let session = Session { id: row.try_get(0)?, flavour };
+        let session = Session { target: Target { number: row.try_get(0)?, server: row.try_get(2)? }, flavour };
         let mut limits: Vec<String> =
             settings.statement_timeout.map(|limit| flavour.limit(limit)).into_iter().collect();
         if let Some(limit) = settings.lock_timeout {
@@ -169,14 +176,19 @@ impl Backend for MySql {
         control: &Control<MySql>,
     ) -> Result<(), sqlx::Error> {
         // A statement dropped in the middle of a packet breaks the connection for good, so it goes, and its statement with it.
-        if let Some(mut turn) = control.turn(session.id).await {
+        for _ in 0..CONNECTS {
+            let Some(mut turn) = control.turn(&session.target).await else { break };
             let mut control = dial::<MySql>(turn.options().await).await?;
-            for session in turn.sessions() {
+            let server = control.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?;
+            for session in turn.sessions(server.try_get(0)?) {
                 // It may have ended by itself.
                 let _ = control.execute(AssertSqlSafe(format!("KILL CONNECTION {session}"))).await;
             }
-            turn.done()?;
+            let found = turn.done()?;
             let _ = control.close().await;
+            if found {
+                break;
+            }
         }
         Err(sqlx::Error::Protocol("a statement was dropped in the middle: the connection is closed".into()))
     }

@@ -1,6 +1,9 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
-use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, pooler, tls, without_brackets};
+use super::{
+    Backend, Class, Control, Keeper, control::CONNECTS, control::Target, executor_of_sqlx, hidden, pooler, tls,
+    without_brackets,
+};
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
     advice::{Limit, Server},
@@ -27,14 +30,17 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const NOTICE_LOST_CLIENTS: &str = "CASE WHEN current_setting('client_connection_check_interval', true) = '0' \
     AND version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '1s', false) END";
 
+/// What a server says of itself, and no other that stands behind the same address.
+const SERVER: &str = "extract(epoch from pg_postmaster_start_time())::text";
+
 /// A setting of nobody's, given at start-up: where it is not known afterwards, a pooler stands in between.
 const MARK: (&str, &str) = ("pool_sqlx.direct", "on");
 
 /// What is known of a session.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// The number by which another connection can cancel what this one does; 0 where a pooler makes that somebody else's.
-    pid: i32,
+    /// By what another connection can cancel what this one does; `None` where a pooler makes that somebody else's.
+    target: Option<Target>,
     /// The server did not get our start-up options.
     swallowed: bool,
 }
@@ -113,17 +119,18 @@ impl Backend for Postgres {
         // sqlx is told this number at start-up and keeps it to itself. The simple protocol takes one round trip.
         let ask = format!(
             "SELECT pg_backend_pid(), (extract(epoch from current_setting('statement_timeout')::interval) * 1000)::bigint, \
-             current_setting('{}', true) = '{}', {NOTICE_LOST_CLIENTS}",
+             current_setting('{}', true) = '{}', {SERVER}, {NOTICE_LOST_CLIENTS}",
             MARK.0, MARK.1
         );
         let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
         let (pid, limit, marked): (i32, i64, Option<bool>) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let target = Target { server: row.try_get(3)?, number: u64::from(pid.unsigned_abs()) };
         let swallowed = match settings.statement_timeout {
             Some(asked) => milliseconds(asked) != limit,
             None => marked != Some(true),
         };
         // What does not pass start-up options on stands between us and the server, whose numbers are then not ours.
-        Ok(Session { pid: if swallowed { 0 } else { pid }, swallowed })
+        Ok(Session { target: Some(target).filter(|_| !swallowed), swallowed })
     }
 
     async fn limits_of(conn: &mut PgConnection) -> Result<Option<Server>, sqlx::Error> {
@@ -268,29 +275,39 @@ impl Backend for Postgres {
 
     async fn interrupt(
         conn: &mut PgConnection,
-        Session { pid, .. }: &Session,
+        Session { target, .. }: &Session,
         control: &Control<Postgres>,
     ) -> Result<(), sqlx::Error> {
-        if *pid == 0 {
+        let Some(target) = target else {
             // Not ours to cancel: it ends by itself within `reset_timeout`, or the connection is closed.
             return match conn.ping().await {
                 Ok(()) | Err(sqlx::Error::Database(_)) => Ok(()),
                 Err(error) => Err(error),
             };
-        }
+        };
         // Most statements end by themselves at once. An error of the statement was its caller's, who has left.
         match tokio::time::timeout(PATIENCE, conn.ping()).await {
             Ok(Ok(()) | Err(sqlx::Error::Database(_))) => return Ok(()),
             Ok(Err(error)) => return Err(error),
             Err(_) => {}
         }
-        let Some(mut turn) = control.turn(u64::from(pid.unsigned_abs())).await else { return Ok(()) };
-        let mut control = dial::<Postgres>(turn.options().await).await?;
-        let pids = turn.sessions().iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
-        control.execute(AssertSqlSafe(cancel)).await?;
-        turn.done()?;
-        control.close().await
+        for _ in 0..CONNECTS {
+            let Some(mut turn) = control.turn(target).await else { break };
+            let mut control = dial::<Postgres>(turn.options().await).await?;
+            let server = control.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?;
+            let pids: Vec<String> = turn.sessions(server.try_get(0)?).map(|pid| pid.to_string()).collect();
+            if !pids.is_empty() {
+                let pids = pids.join(", ");
+                let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
+                control.execute(AssertSqlSafe(cancel)).await?;
+            }
+            let found = turn.done()?;
+            control.close().await?;
+            if found {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn is_busy(conn: &mut PgConnection) -> bool {
@@ -301,19 +318,19 @@ impl Backend for Postgres {
     const IS_REMOTE: bool = true;
 
     async fn verify(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        // A `COPY` that was dropped leaves an end behind which sqlx takes for that of the next statement: from then on each answer is
-        // that of the statement before. So we ask for a word that nobody else asks for. And a notification that comes later, for a
-        // LISTEN that nobody saw, would break the next user's connection.
-        static ASKED: AtomicU64 = AtomicU64::new(0);
-        let word = format!("settled {}", ASKED.fetch_add(1, Ordering::Relaxed));
-        let answer = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("UNLISTEN *; SELECT '{word}'")))).await;
-        let said = |rows: &[PgRow]| Some(rows.first()?.try_get_raw(0).ok()?.as_str().ok()? == word);
-        match answer {
-            Ok(rows) if said(&rows) == Some(true) => Ok(()),
-            // An error, too, was said to another statement; nothing of it is about the server.
-            Ok(_) | Err(sqlx::Error::Database(_)) => Err(sqlx::Error::Protocol(
-                "the answer was another statement's: a COPY was dropped in the middle".into(),
-            )),
+        // A notification that comes later, for a LISTEN that nobody saw, would break the next user's connection.
+        match heeds(conn, "UNLISTEN *; ").await {
+            Err(sqlx::Error::Database(_)) => Err(shifted()),
+            answer => answer,
+        }
+    }
+
+    async fn heeds(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        match heeds(conn, "").await {
+            Ok(()) => Ok(true),
+            // The same error is said to every statement of an aborted transaction.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25P02") => Ok(false),
+            Err(sqlx::Error::Database(_)) => Err(shifted()),
             Err(error) => Err(error),
         }
     }
@@ -419,6 +436,22 @@ impl Backend for Postgres {
     }
 
     executor_of_sqlx!();
+}
+
+/// Makes sure that the answers are those to our statements. An error of the database, too, may have been said to another.
+///
+/// A `COPY` that was dropped leaves an end behind which sqlx takes for that of the next statement: from then on each answer is that of
+/// the statement before. So we ask for a word that nobody else asks for.
+async fn heeds(conn: &mut PgConnection, before: &str) -> Result<(), sqlx::Error> {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let word = format!("settled {}", ASKED.fetch_add(1, Ordering::Relaxed));
+    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("{before}SELECT '{word}'")))).await?;
+    let said = |rows: &[PgRow]| Some(rows.first()?.try_get_raw(0).ok()?.as_str().ok()? == word);
+    if said(&rows) == Some(true) { Ok(()) } else { Err(shifted()) }
+}
+
+fn shifted() -> sqlx::Error {
+    sqlx::Error::Protocol("the answer was another statement's: a COPY was dropped in the middle".into())
 }
 
 /// How sqlx spells the parameters of TLS that name files.
