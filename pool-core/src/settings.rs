@@ -176,6 +176,9 @@ impl Settings {
     pub fn validate(&self) -> Result<(), SettingsError> {
         let mut faults = Vec::new();
         let mut fault = |key, problem: String| faults.push(SettingsFault { key, problem });
+        if self.name.trim().is_empty() {
+            fault("name", "the pool's name is empty, and errors, logs and metrics go by it; give it one".into());
+        }
         if self.cap() == Some(0) {
             fault(
                 "pool_size",

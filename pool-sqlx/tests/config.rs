@@ -12,7 +12,7 @@ use figment::{
     providers::{Format, Serialized, Toml},
 };
 use pool_core::{MaxOverflow, Nested};
-use pool_sqlx::{ConfigError, DatabaseSettings, Pooler, Reset, Secret, SettingKind, reference};
+use pool_sqlx::{ConfigError, DatabaseSettings, PgPool, Pooler, Reset, Secret, SettingKind, SqlitePool, reference};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -179,7 +179,7 @@ fn examples() -> Vec<Example> {
         ("lock_timeout", "500ms", |s| s.lock_timeout == Some(SECOND / 2)),
         ("idle_in_transaction_timeout", "30", |s| s.idle_in_transaction_timeout == Some(30 * SECOND)),
         ("application_name", "007", |s| s.application_name.as_deref() == Some("007")),
-        ("statement_cache", "0", |s| s.statement_cache == Some(0)),
+        ("statement_cache", "50", |s| s.statement_cache == Some(50)),
         ("statement_timeout_status", "504", |s| s.statement_timeout_status == 504),
         ("listen_url", "postgres://listen:hunter2@db/app", |s| {
             s.listen_url.as_ref().is_some_and(|url| url.expose() == "postgres://listen:hunter2@db/app")
@@ -631,11 +631,96 @@ fn settings_made_in_code_are_checked_too() {
         faults(&error),
         [
             "min_idle, set in code: min_idle = 20 is more than pool_size = 10; lower it or raise pool_size",
-            "statement_cache, set in code: statement_cache = 0 makes sqlx leak named statements, which a pooler mixes up; leave it out: \
-             pooler = \"unprepared\" is what asyncpg's statement_cache_size = 0 is for",
+            "statement_cache, set in code: statement_cache = 0 makes sqlx leave a named statement behind on the server for every query, \
+             and a pooler mixes them up; leave it out, or use 1 (behind a pooler, asyncpg's statement_cache_size = 0 is pooler = \
+             \"unprepared\" here)",
             "reset, set in code: behind a pooler the session is not ours to reset; leave reset out, the pooler cleans its own sessions",
         ]
     );
+}
+
+#[test]
+fn a_limit_has_one_place_which_is_not_the_url() {
+    let url =
+        ("DATABASE_URL", "postgres://app:hunter2@db/app?options=-c%20statement_timeout%3D2s%20-c%20search_path%3Da");
+    let file = "[default.databases.primary]\nlisten_url = 'postgres://app:hunter2@db/app?options[lock_timeout]=2s'";
+    let expected = [
+        "DATABASE_URL: the options give statement_timeout, which the pool sets itself and keeps: take it out, and set \
+         statement_timeout instead",
+        "Pool.toml, [default.databases.primary] listen_url: the options give lock_timeout, which the pool sets itself and keeps: take \
+         it out, and set lock_timeout instead",
+    ];
+    jail(file, &[url], |_| assert_eq!(faults(&primary().expect_err("a fault")), expected));
+    // One that is set as well is no reason to look away, and neither is a pooler.
+    for more in [("DATABASE_STATEMENT_TIMEOUT", "2s"), ("DATABASE_POOLER", "prepared")] {
+        jail(file, &[url, more], |_| assert_eq!(faults(&primary().expect_err("a fault")), expected));
+    }
+    let settings = DatabaseSettings::new(url.1).expect("a url");
+    let error = PgPool::connect_lazy(settings).expect_err("checked when a pool is made, too").to_string();
+    assert!(error.contains("set statement_timeout instead") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_cache_of_no_statements_is_refused_wherever_it_is_said() {
+    const NONE: (&str, &str) = ("DATABASE_URL", "postgres://app:hunter2@db/app?statement-cache-capacity=0");
+    for pooler in ["direct", "prepared", "unprepared"] {
+        for variables in [
+            [NONE, ("DATABASE_POOLER", pooler)].as_slice(),
+            &[URL, ("DATABASE_POOLER", pooler), ("DATABASE_STATEMENT_CACHE", "0")],
+        ] {
+            jail("", variables, |_| {
+                let error = primary().expect_err("a fault");
+                let [fault] = error.faults() else { panic!("{error}") };
+                assert!(fault.problem.contains("leave a named statement behind"), "{fault}");
+                assert!(!error.to_string().contains("hunter2"), "{error}");
+            });
+        }
+    }
+    // The setting is what counts; and MySQL and SQLite close what they do not keep.
+    jail("", &[NONE, ("DATABASE_STATEMENT_CACHE", "50")], |_| assert!(primary().is_ok()));
+    for url in ["mysql://app@db/app?statement-cache-capacity=0", "sqlite::memory:"] {
+        assert!(DatabaseSettings::new(url).expect("a url").with_statement_cache(0).validate().is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn a_pool_has_a_name() {
+    for name in ["", " \t"] {
+        let settings = DatabaseSettings::new("sqlite::memory:").expect("a url").with_name(name);
+        let error = settings.validate().expect_err("no name");
+        assert_eq!(error.faults()[0].key, "name");
+        assert!(SqlitePool::connect_lazy(settings).is_err());
+    }
+}
+
+#[test]
+fn the_variables_of_libpq_are_told_of_where_sqlx_would_pass_over_them() {
+    fn check(query: &str, variable: (&str, &str), expected: &[&str]) {
+        let url = format!("postgres://app:hunter2@db/app{query}");
+        jail("", &[variable], |_| {
+            let pool = PgPool::connect_lazy(DatabaseSettings::new(&url).expect("a url"));
+            let shown = pool.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(shown.is_empty(), expected.is_empty(), "{variable:?} {query}: {shown}");
+            for part in expected {
+                assert!(shown.contains(part) && !shown.contains("hunter2"), "{variable:?} {query}: {shown}");
+            }
+        });
+    }
+    check(
+        "",
+        ("PGOPTIONS", "-c lock_timeout=2s"),
+        &["PGOPTIONS: the options give lock_timeout", "set lock_timeout instead"],
+    );
+    check("", ("PGOPTIONS", "-c search_path=a -c timezone=CET"), &[]);
+    // sqlx alone would take it for `prefer`.
+    check("", ("PGSSLMODE", "verify_full"), &["PGSSLMODE: found \"verify_full\"", "verify-full"]);
+    check("?sslmode=disable", ("PGSSLMODE", "verify_full"), &[]);
+    check("", ("PGSSLMODE", "Disable"), &[]);
+    check("", ("PGPORT", "5433x"), &["PGPORT: found \"5433x\", expected a port"]);
+    check("?port=5433", ("PGPORT", "5433x"), &[]);
+    check("", ("PGSSLROOTCERT", "/nowhere/ca.pem"), &["PGSSLROOTCERT names /nowhere/ca.pem, which cannot be read"]);
+    check("", ("PGSSLKEY", "/nowhere/hunter2"), &["PGSSLKEY names a file that cannot be read"]);
+    check("", ("PGAPPNAME", "tracks"), &[]);
 }
 
 #[test]

@@ -8,6 +8,8 @@
     allow(dead_code, reason = "SQLite has no server to talk to on the side")
 )]
 mod control;
+#[cfg(feature = "postgres")]
+mod environment;
 #[cfg(feature = "mysql")]
 mod mysql;
 pub(crate) mod pooler;

@@ -1,8 +1,8 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{
-    Backend, Class, Control, Keeper, control::CONNECTS, control::Target, executor_of_sqlx, hidden, pooler, tls,
-    without_brackets,
+    Backend, Class, Control, Keeper, control::CONNECTS, control::Target, environment, executor_of_sqlx, hidden, pooler,
+    tls, without_brackets,
 };
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
@@ -72,6 +72,7 @@ impl Backend for Postgres {
 
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<PgConnectOptions, Error> {
         let mut options = PgConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
+        environment::check(settings, options.get_options())?;
         // sqlx's own lines have the text as it is, and of a slow statement as a warning. Our span has it without its values.
         options = options.disable_statement_logging();
         let asked = match options.get_ssl_mode() {

@@ -24,17 +24,22 @@ pub(super) struct Parameters {
     pub(super) own: &'static [&'static str],
 }
 
+/// The variables of libpq's that sqlx reads where the url has no such parameter.
+const VARIABLES: [(&str, &str); 3] =
+    [("PGSSLROOTCERT", "sslrootcert"), ("PGSSLCERT", "sslcert"), ("PGSSLKEY", "sslkey")];
+
 /// What is to be asked for in the end. Who names an authority and asks for encryption means it to be asked, as libpq has it; sqlx would
 /// not look at it.
 pub(super) fn settle(settings: &DatabaseSettings, asked: Asked, parameters: &Parameters) -> Result<Asked, ConfigError> {
-    settle_in(settings, asked, parameters, hidden::has_tls())
+    settle_in(settings, asked, parameters, hidden::has_tls(), |name| std::env::var(name).ok())
 }
 
 fn settle_in(
     settings: &DatabaseSettings,
     asked: Asked,
-    Parameters { authority, own }: &Parameters,
+    parameters: &Parameters,
     has_tls: bool,
+    variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Asked, ConfigError> {
     let fault = |problem: String| ConfigError::from(settings.fault("url", problem));
     if asked != Asked::Optional && !has_tls {
@@ -45,32 +50,71 @@ fn settle_in(
         ));
     }
     let Ok(url) = Url::parse(settings.url.expose()) else { return Ok(asked) };
-    let mut names_authority = false;
-    for (key, value) in url.query_pairs() {
-        let is_authority = authority.contains(&&*key);
-        if (is_authority || own.contains(&&*key)) && !value.trim_start().starts_with("-----BEGIN") {
+    let mut authority = None;
+    for Named { key, place, value } in named(&url, parameters, variable) {
+        if place == "PGSSLROOTCERT" && value == "system" {
+            return Err(fault(
+                "PGSSLROOTCERT = system is not known to sqlx: unset it, and say sslmode=verify-full in the url"
+                    .to_owned(),
+            ));
+        }
+        if !value.trim_start().starts_with("-----BEGIN") {
             // It is read anew at each connect, so that it may be replaced, and sqlx would not say which file is missing.
-            File::open(&*value).map_err(|error| match key.contains("key") {
+            File::open(&value).map_err(|error| match key.contains("key") {
                 // It may be the key itself.
-                true => fault(format!("{key} of the url names a file that cannot be read: {error}")),
-                false => fault(format!("{key} of the url names {value}, which cannot be read: {error}")),
+                true => fault(format!("{place} names a file that cannot be read: {error}")),
+                false => fault(format!("{place} names {value}, which cannot be read: {error}")),
             })?;
         }
-        names_authority |= is_authority;
+        if parameters.authority.contains(&&*key) {
+            authority = Some(place);
+        }
     }
-    match asked {
-        Asked::Encrypted if names_authority => Ok(Asked::Verified),
-        Asked::Optional if names_authority => {
+    match (asked, authority) {
+        (Asked::Encrypted, Some(_)) => Ok(Asked::Verified),
+        (Asked::Optional, Some(place)) => {
             let name = &settings.pool.name;
             tracing::warn!(
                 target: "pool",
-                "pool {name}: the url names an authority and does not ask for TLS, so nobody asks the authority: set sslmode to \
+                "pool {name}: {place} names an authority and nothing asks for TLS, so nobody asks the authority: set sslmode to \
                  verify-full (MySQL: ssl-mode=VERIFY_IDENTITY)"
             );
             Ok(asked)
         }
-        asked => Ok(asked),
+        (asked, _) => Ok(asked),
     }
+}
+
+/// A file that is named.
+struct Named {
+    key: String,
+    /// Where, such as `sslrootcert of the url` or `PGSSLROOTCERT`.
+    place: String,
+    value: String,
+}
+
+fn named(
+    url: &Url,
+    Parameters { authority, own }: &Parameters,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Vec<Named> {
+    let mut named: Vec<Named> = url
+        .query_pairs()
+        .filter(|(key, _)| authority.contains(&&**key) || own.contains(&&**key))
+        .map(|(key, value)| Named { place: format!("{key} of the url"), key: key.into(), value: value.into() })
+        .collect();
+    if url.scheme() == "postgres" {
+        let is_said = |key: &str| {
+            let spelt = |said: &str| said.replace('-', "") == key || (key == "sslrootcert" && said == "ssl-ca");
+            named.iter().any(|said| spelt(&said.key))
+        };
+        let unsaid = VARIABLES.iter().filter(|(_, key)| !is_said(key));
+        let of_libpq: Vec<Named> = unsaid
+            .filter_map(|&(name, key)| Some(Named { key: key.into(), place: name.into(), value: variable(name)? }))
+            .collect();
+        named.extend(of_libpq);
+    }
+    named
 }
 
 #[cfg(test)]
@@ -80,8 +124,13 @@ mod tests {
     const PARAMETERS: Parameters = Parameters { authority: &["sslrootcert"], own: &["sslcert", "sslkey"] };
 
     fn check(query: &str, asked: Asked, has_tls: bool) -> Result<Asked, String> {
+        check_with(query, asked, has_tls, &[])
+    }
+
+    fn check_with(query: &str, asked: Asked, has_tls: bool, variables: &[(&str, &str)]) -> Result<Asked, String> {
         let settings = DatabaseSettings::new(format!("postgres://app:hunter2@db/app{query}")).expect("a url");
-        settle_in(&settings, asked, &PARAMETERS, has_tls).map_err(|error| error.to_string())
+        let variable = |name: &str| Some(variables.iter().find(|(variable, _)| *variable == name)?.1.to_owned());
+        settle_in(&settings, asked, &PARAMETERS, has_tls, variable).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -110,5 +159,23 @@ mod tests {
             assert!(problem.contains(&format!("{key} of the url names")), "{problem}");
             assert_eq!(problem.contains("/nowhere/x.pem"), key != "sslkey", "a key may stand there itself: {problem}");
         }
+    }
+
+    #[test]
+    fn what_the_environment_names_counts_as_if_the_url_did() {
+        const PEM: &str = "-----BEGIN CERTIFICATE-----";
+        let check = |query, asked, variables: &[_]| check_with(query, asked, true, variables);
+        assert_eq!(check("", Asked::Encrypted, &[("PGSSLROOTCERT", PEM)]), Ok(Asked::Verified));
+        assert_eq!(check("", Asked::Encrypted, &[("PGSSLCERT", PEM)]), Ok(Asked::Encrypted));
+        for variable in ["PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"] {
+            let problem = check("", Asked::Verified, &[(variable, "/nowhere/x.pem")]).expect_err("no such file");
+            assert!(problem.contains(&format!("{variable} names")), "{problem}");
+            assert_eq!(problem.contains("/nowhere/x.pem"), variable != "PGSSLKEY", "{problem}");
+        }
+        let problem = check("", Asked::Encrypted, &[("PGSSLROOTCERT", "system")]).expect_err("no file");
+        assert!(problem.contains("verify-full"), "{problem}");
+        // The url's is read, and not this one.
+        let url = "?sslrootcert=-----BEGIN%20CERTIFICATE-----";
+        assert_eq!(check(url, Asked::Encrypted, &[("PGSSLROOTCERT", "/nowhere/x.pem")]), Ok(Asked::Verified));
     }
 }

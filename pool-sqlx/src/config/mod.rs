@@ -7,6 +7,7 @@ mod duration;
 mod environment;
 mod fault;
 mod file;
+mod options;
 mod read;
 mod reference;
 mod secret;
@@ -25,6 +26,8 @@ use figment::{Figment, Profile};
 use pool_core::{MaxOverflow, Nested, Settings};
 
 pub use fault::{ConfigError, ConfigFault};
+#[cfg(feature = "postgres")]
+pub(crate) use options::{limits_in, names_in};
 pub(crate) use read::strangers;
 pub use reference::{Setting, SettingKind, reference};
 pub use secret::Secret;
@@ -67,7 +70,8 @@ pub struct DatabaseSettings {
     pub idle_in_transaction_timeout: Option<Duration>,
     /// Name by which the server lists our connections. Default: the binary's file name.
     pub application_name: Option<String>,
-    /// Prepared statements kept for each connection. Default: none, which is sqlx's own.
+    /// Prepared statements kept for each connection, whatever the url says (`statement-cache-capacity`). Default: none, which is the
+    /// url's, else sqlx's 100. PostgreSQL needs 1 or more.
     #[doc(alias = "statement_cache_capacity")]
     #[doc(alias = "statement_cache_size")]
     pub statement_cache: Option<usize>,
@@ -264,15 +268,14 @@ impl DatabaseSettings {
                 format!("statement_timeout_status = {status} is neither 503 nor 504"),
             ));
         }
+        for (key, url) in [("url", Some(&self.url)), ("listen_url", self.listen_url.as_ref())] {
+            let problems = url.into_iter().flat_map(|url| options::problems(url, self.statement_cache));
+            faults.extend(problems.map(|problem| self.fault(key, problem)));
+        }
+        if self.statement_cache == Some(0) && self.url.expose().starts_with("postgres") {
+            faults.push(self.fault("statement_cache", options::no_cache("statement_cache = 0")));
+        }
         if self.pooler != Pooler::Direct {
-            if self.statement_cache == Some(0) {
-                // Named statements are still created then, and never closed.
-                faults.push(self.fault(
-                    "statement_cache",
-                    "statement_cache = 0 makes sqlx leak named statements, which a pooler mixes up; leave it out: \
-                     pooler = \"unprepared\" is what asyncpg's statement_cache_size = 0 is for",
-                ));
-            }
             if self.reset != Reset::Rollback {
                 faults.push(self.fault(
                     "reset",

@@ -1,0 +1,53 @@
+//! What sqlx takes from libpq's variables, checked when a pool is made: sqlx passes over what it cannot read, and what says the same as a
+//! setting of ours would lose against it, both without a word.
+
+use crate::{
+    ConfigError, DatabaseSettings,
+    config::{limits_in, names_in},
+};
+use sqlx::postgres::PgSslMode;
+use sqlx_core::Url;
+
+/// What is given at start-up by itself, which beats what stands in the options.
+const BESIDE: [(&str, &str); 5] = [
+    ("application_name", "set application_name instead"),
+    ("timezone", "sqlx's sessions have UTC"),
+    ("datestyle", "sqlx's sessions have ISO"),
+    ("client_encoding", "sqlx's sessions have UTF8"),
+    ("extra_float_digits", "sqlx sets it"),
+];
+
+/// `options` are those of the url and of `PGOPTIONS`. [`DatabaseSettings::validate`] has looked at the url's.
+pub(super) fn check(settings: &DatabaseSettings, options: Option<&str>) -> Result<(), ConfigError> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let url = Url::parse(settings.url.expose()).ok();
+    let says = |keys: &[&str]| url.iter().any(|url| url.query_pairs().any(|(key, _)| keys.contains(&&*key)));
+    let mut faults = Vec::new();
+    let mut fault = |name: &str, key: &str, problem: String| {
+        let mut fault = settings.fault(key, problem);
+        fault.source = Some(name.to_owned());
+        faults.push(fault);
+    };
+    for (setting, problem) in variable("PGOPTIONS").iter().flat_map(|options| limits_in(options)) {
+        fault("PGOPTIONS", setting, problem);
+    }
+    // sqlx would take it for `prefer`, which is less than whatever was meant.
+    if let Some(mode) = variable("PGSSLMODE").filter(|mode| mode.parse::<PgSslMode>().is_err())
+        && !says(&["sslmode", "ssl-mode"])
+    {
+        let problem = format!("found {mode:?}, expected disable, allow, prefer, require, verify-ca or verify-full");
+        fault("PGSSLMODE", "url", problem);
+    }
+    if let Some(port) = variable("PGPORT").filter(|port| port.parse::<u16>().is_err())
+        && !says(&["port"])
+        && url.as_ref().is_none_or(|url| url.port().is_none())
+    {
+        fault("PGPORT", "url", format!("found {port:?}, expected a port such as 5432"));
+    }
+    let names: Vec<String> = options.map(names_in).unwrap_or_default();
+    for (name, hint) in BESIDE.iter().filter(|(name, _)| names.iter().any(|said| said == name)) {
+        let pool = &settings.pool.name;
+        tracing::warn!(target: "pool", "pool {pool}: {name} among the options of the url or PGOPTIONS has no effect; {hint}");
+    }
+    faults.into_iter().map(ConfigError::from).reduce(ConfigError::merge).map_or(Ok(()), Err)
+}
