@@ -337,6 +337,11 @@ fn waits(facts: &Facts<'_>) -> Option<Advice> {
     let full = status.full.as_secs_f64() / status.sized.as_secs_f64().max(f64::MIN_POSITIVE);
     let cap = facts.settings.cap().unwrap_or(u32::MAX);
     if full < 0.01 && status.peak < cap {
+        // Refused connects keep callers waiting, too, and those no number of idle connections cures.
+        let refused = |totals: &Totals| totals.connect_errors;
+        if refused(&status.totals).saturating_sub(facts.past.map_or(0, |past| refused(&past.totals))) * 100 >= waited {
+            return None;
+        }
         let mean = timings.connect.mean().map(|mean| format!(" ({} each)", short(mean))).unwrap_or_default();
         return hint(
             "min_idle",

@@ -73,7 +73,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Name of the pool: the section of the configuration, or `main`.
+    /// Name of the pool: the section of the configuration, or `pool`.
     pub fn name(&self) -> String {
         self.pool.status().name
     }

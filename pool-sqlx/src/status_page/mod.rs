@@ -86,8 +86,8 @@ impl StatusPage {
         (
             "content-security-policy",
             "default-src 'none'; \
-             script-src 'sha256-VvxtK4E1LTPdIxyenKQe1gFQQc1ZIvUwScDK6fWFvg0='; \
-             style-src 'sha256-ND5ZadKcg/Z3dkEKJ3W1/R7KUZhTEXPrYFLGsYUEQGk='; \
+             script-src 'sha256-IYsLjIsUAzSjUZklmzq4jZIOtg/Jrfr9ORVCh+uJ9M0='; \
+             style-src 'sha256-W+s3pn0NsV73MGkRBDDyzu/BqL27N1odWyLBniw2Q6w='; \
              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
         ),

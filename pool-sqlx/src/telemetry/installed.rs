@@ -37,7 +37,7 @@ struct Named {
     pool: Box<dyn Fn() -> Option<Watched> + Send + Sync>,
 }
 
-/// Each of these pools once, with a name that no other pool of the process has: beside a `main` another one is `main#2`.
+/// Each of these pools once, with a name that no other pool of the process has: beside a `pool` another one is `pool#2`.
 ///
 /// A pool keeps its name. That of a pool that is gone is free again, so one that is made anew goes on under it.
 pub(super) fn named(pools: &(impl Watchable + ?Sized)) -> Vec<(String, Watched)> {

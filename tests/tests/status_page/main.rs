@@ -210,12 +210,14 @@ fn least_contrast(tab: &mut Tab) -> (f64, String) {
         const rgb = text => text.match(/[0-9.]+/g).map(Number);
         const light = ([r, g, b]) => [r, g, b].map(c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
             .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+        const opacity = e => e ? getComputedStyle(e).opacity * opacity(e.parentElement) : 1;
         const back = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } };
         let worst = [99, ''];
         for (const e of document.querySelectorAll('body *')) {
             if (![...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()) || !e.getClientRects().length) continue;
-            const style = getComputedStyle(e);
-            const [a, b] = [light(rgb(e instanceof SVGElement ? style.fill : style.color)), light(back(e))].sort((a, b) => b - a);
+            const style = getComputedStyle(e), ground = back(e), share = opacity(e);
+            const seen = rgb(e instanceof SVGElement ? style.fill : style.color).map((c, i) => c * share + ground[i] * (1 - share));
+            const [a, b] = [light(seen.slice(0, 3)), light(ground)].sort((a, b) => b - a);
             const contrast = (a + 0.05) / (b + 0.05);
             if (contrast < worst[0]) worst = [contrast, e.outerHTML.slice(0, 200)];
         }
@@ -243,14 +245,22 @@ async fn the_page_says_when_the_service_is_silent_and_goes_on_when_it_is_back() 
     let alarm = tab.text("#alarm");
     assert!(alarm.contains("(it cannot be reached); what you see below is") && alarm.contains(" s old"), "{alarm}");
     assert_eq!(tab.js("document.querySelector('#alarm').getAttribute('role')"), "alert");
+    let (contrast, what) = least_contrast(&mut tab);
+    assert!(contrast >= 4.5, "what is old can still be read: {what} has a contrast of {contrast}");
 
     // Another process, whose looks have other numbers, and which has a pool more.
     let other = SqlitePool::connect(settings("other")).await.unwrap();
-    let page = StatusPage::of(&[pool.clone(), other][..]);
+    let page = StatusPage::of(&[pool.clone(), other.clone()][..]);
     let _service = Service::start_at(&page, address).await;
     tab.call("Network.emulateNetworkConditions", offline(false));
     tab.until("document.querySelector('#alarm').hidden && document.querySelectorAll('article').length == 2");
     tab.until("document.querySelectorAll('.curve').length == 4 || document.querySelectorAll('.curve').length == 2");
+
+    // Who came to a link by keyboard stays there while its row changes.
+    tab.js("document.querySelectorAll('nav a')[1].focus()");
+    let _held = other.acquire().await.unwrap();
+    tab.until("document.querySelectorAll('nav tbody tr')[1].cells[1].textContent != '0 %'");
+    assert_eq!(tab.js("document.activeElement.textContent"), "other");
     let thrown: Vec<_> = tab.complaints().into_iter().filter(|text| !text.contains("net::ERR_")).collect();
     assert_eq!(thrown, [""; 0]);
 }
