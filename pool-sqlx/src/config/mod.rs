@@ -275,13 +275,11 @@ impl DatabaseSettings {
         if self.statement_cache == Some(0) && self.url.expose().starts_with("postgres") {
             faults.push(self.fault("statement_cache", options::no_cache("statement_cache = 0")));
         }
-        if self.pooler != Pooler::Direct {
-            if self.reset != Reset::Rollback {
-                faults.push(self.fault(
-                    "reset",
-                    "behind a pooler the session is not ours to reset; leave reset out, the pooler cleans its own sessions",
-                ));
-            }
+        if self.pooler != Pooler::Direct && self.reset != Reset::Rollback {
+            faults.push(self.fault(
+                "reset",
+                "behind a pooler the session is not ours to reset; leave reset out, the pooler cleans its own sessions",
+            ));
         }
         fault::verdict(faults)
     }
