@@ -2,7 +2,10 @@
 //!
 //! One rule each, and no formula: a rule says what is so, why that matters, and what to do, with the numbers that it saw.
 
-use crate::{CloseReason, DatabaseSettings, MaxOverflow, Settings, SiteTimings, Status, Timings, Totals};
+use crate::{
+    CloseReason, DatabaseSettings, MaxOverflow, Settings, SiteTimings, Status, Timings, Totals,
+    siblings::{Login, Sibling},
+};
 use pool_core::short;
 use std::{fmt, time::Duration};
 
@@ -58,6 +61,8 @@ pub struct Server {
     pub(crate) instances: u32,
     /// After how long the server closes an idle connection, and the name of that limit.
     pub(crate) idle_limit: Option<(Duration, &'static str)>,
+    /// Whom the server took this pool for.
+    pub(crate) login: Login,
 }
 
 /// A limit on connections, whichever pool or program they are of.
@@ -66,16 +71,27 @@ pub(crate) struct Limit {
     /// How many there may be.
     pub(crate) most: u32,
     pub(crate) what: &'static str,
-    /// Who is refused beyond it.
-    pub(crate) whom: &'static str,
+    /// Whose connections it counts, and who is refused beyond it.
+    pub(crate) whom: Whom,
     /// How many of them were not this program's, at that moment.
     pub(crate) others: u32,
 }
 
-impl Server {
-    /// The limit that leaves the least to this program.
-    fn tightest(&self) -> Option<&Limit> {
-        self.limits.iter().min_by_key(|limit| i64::from(limit.most) - i64::from(limit.others))
+/// Whose connections a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Whom {
+    Everybody,
+    User,
+    Database,
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Everybody => "everybody",
+            Self::User => "this user",
+            Self::Database => "everybody of this database",
+        })
     }
 }
 
@@ -93,6 +109,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) settings: &'a Settings,
     /// `None` before the first connect, behind a pooler (named or not), and for SQLite.
     pub(crate) server: Option<&'a Server>,
+    /// The other pools of this process on that server.
+    pub(crate) siblings: &'a [Sibling],
     /// Whether the server did not take the statement timeout, with `pooler = "direct"` in the settings: where they say nothing, nobody
     /// gets a connection.
     pub(crate) swallowed: bool,
@@ -204,9 +222,10 @@ fn unlimited(facts: &Facts<'_>) -> Option<Advice> {
     if facts.settings.max_overflow != MaxOverflow::Unlimited {
         return None;
     }
-    let limit = facts.server.and_then(Server::tightest);
+    let limits = facts.server.map_or(&[][..], |server| &server.limits);
+    let limit = limits.iter().min_by_key(|limit| i64::from(limit.most) - i64::from(limit.others));
     let up_to = limit.map_or("the server's limit".to_owned(), |limit| format!("{} ({})", limit.what, limit.most));
-    let whom = limit.map_or("everybody", |limit| limit.whom);
+    let whom = limit.map_or(Whom::Everybody, |limit| limit.whom);
     warning(
         "max_overflow",
         "it is unlimited",
@@ -274,22 +293,68 @@ fn kept_awake(facts: &Facts<'_>) -> Option<Advice> {
 
 fn no_room_at_the_server(facts: &Facts<'_>) -> Option<Advice> {
     let (server, cap) = (facts.server?, facts.settings.cap()?);
-    let (Limit { most, what, whom, others }, instances) = (server.tightest()?, server.instances.max(1));
+    let instances = server.instances.max(1);
+    let within = |limit: &Limit| -> Vec<&Sibling> {
+        facts.siblings.iter().filter(|sibling| sibling.is_within(limit, &server.login)).collect()
+    };
     // What nobody waits for any more is cancelled by a connection beside the pool's.
-    let wanted = |instances: u32| instances.saturating_mul(cap.saturating_add(1)).saturating_add(*others);
-    let cure = "lower pool_size + max_overflow, raise that limit, or put a pooler in between";
+    let wanted = |limit: &Limit| {
+        let caps = within(limit).into_iter().map(|sibling| sibling.cap).chain([cap]);
+        caps.map(|cap| i128::from(cap) + 1).sum::<i128>()
+    };
+    let left =
+        |limit: &Limit, instances: i128| i128::from(limit.most) - i128::from(limit.others) - wanted(limit) * instances;
+    let limit = server.limits.iter().min_by_key(|limit| left(limit, instances.into()))?;
+    let Limit { most, what, whom, others } = limit;
+
     let beside = if *others > 0 { format!(", beside {others} of others,") } else { String::new() };
-    let finding =
-        format!("{instances} of this program with up to {cap} connections each and one to cancel statements{beside}");
-    if wanted(instances) > *most {
+    let siblings = within(limit);
+    let (finding, of_which) = match siblings.len() {
+        0 => (
+            format!(
+                "{instances} of this program with up to {cap} connections each and one to cancel statements{beside}"
+            ),
+            "",
+        ),
+        n => {
+            let pools = n + 1;
+            let sum: u64 = siblings.iter().map(|sibling| u64::from(sibling.cap)).sum::<u64>() + u64::from(cap);
+            let beside = if beside.is_empty() { "," } else { &beside };
+            let list = listed(&facts.status.name, cap, &siblings);
+            (
+                format!(
+                    "{instances} of this program, each with {pools} pools of up to {sum} connections in all ({list}) and one per pool to \
+                     cancel statements{beside}"
+                ),
+                " of one or all of them",
+            )
+        }
+    };
+    let cure = format!("lower pool_size + max_overflow{of_which}, raise that limit, or put a pooler in between");
+    if left(limit, instances.into()) < 0 {
         let reason = format!("when all are busy, the server refuses new connections to {whom}");
         warning("pool_size", format!("{finding} are more than {what} ({most})"), reason, cure)
-    } else if wanted(instances + 1) > *most {
+    } else if left(limit, i128::from(instances) + 1) < 0 {
         let reason = "a rolling deployment starts the next instance before it ends the last";
         hint("pool_size", format!("{finding} leave no room for one more within {what} ({most})"), reason, cure)
     } else {
         None
     }
+}
+
+/// `primary 15, reports 2`: this pool first, then its largest siblings.
+fn listed(name: &str, cap: u32, siblings: &[&Sibling]) -> String {
+    const MOST: usize = 4;
+    let mut siblings: Vec<_> = siblings.iter().map(|sibling| (&*sibling.name, sibling.cap)).collect();
+    siblings.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
+    let more = siblings.len().saturating_sub(MOST - 1);
+    siblings.truncate(MOST - 1);
+    let mut list: Vec<_> =
+        [(name, cap)].into_iter().chain(siblings).map(|(name, cap)| format!("{name} {cap}")).collect();
+    if more > 0 {
+        list.push(format!("{more} more"));
+    }
+    list.join(", ")
 }
 
 fn closed_by_the_server(facts: &Facts<'_>) -> Option<Advice> {
@@ -409,6 +474,15 @@ mod tests {
 
     /// The advice that these settings, this server and this past give, each by its setting and its finding.
     async fn given(database: DatabaseSettings, server: Option<Server>, past: impl FnOnce(&mut Status)) -> Vec<String> {
+        given_beside(&[], database, server, past).await
+    }
+
+    async fn given_beside(
+        siblings: &[Sibling],
+        database: DatabaseSettings,
+        server: Option<Server>,
+        past: impl FnOnce(&mut Status),
+    ) -> Vec<String> {
         let pool = idle_pool().await;
         let watched = &pool.watched()[0];
         let (mut status, timings, sites) = (watched.status(), watched.timings(), watched.sites());
@@ -417,6 +491,7 @@ mod tests {
             database: &database,
             settings: &database.pool,
             server: server.as_ref(),
+            siblings,
             swallowed: false,
             past: None,
             status: &status,
@@ -431,13 +506,13 @@ mod tests {
     }
 
     fn limit(most: u32, what: &'static str, others: u32) -> Limit {
-        Limit { most, what, whom: "everybody", others }
+        Limit { most, what, whom: Whom::Everybody, others }
     }
 
     #[tokio::test]
     async fn settings_that_get_along_give_no_advice() {
         check(postgres("postgres://app@db/app"), None, &[]).await;
-        let roomy = Server { limits: vec![limit(100, "max_connections", 10)], instances: 2, idle_limit: None };
+        let roomy = Server { limits: vec![limit(100, "max_connections", 10)], instances: 2, ..Server::default() };
         check(postgres("postgres://app@db/app"), Some(roomy), &[]).await;
         check(DatabaseSettings::new("sqlite::memory:").unwrap(), None, &[]).await;
     }
@@ -494,7 +569,7 @@ mod tests {
         let app = || postgres("postgres://app@db/app");
         let server = |limits: &[(u32, &'static str, u32)], instances| {
             let limits = limits.iter().map(|(most, what, others)| limit(*most, what, *others)).collect();
-            Some(Server { limits, instances, idle_limit: None })
+            Some(Server { limits, instances, ..Server::default() })
         };
         let (all, role) = ("max_connections", "the role's connection limit");
         check(
@@ -543,6 +618,92 @@ mod tests {
         check(app(), hasty.clone(), &[finding]).await;
         check(app().with_idle_timeout(Duration::from_secs(240)), hasty.clone(), &[]).await;
         check(app().with_keepalive(Duration::from_secs(120)), hasty, &[]).await;
+    }
+
+    #[tokio::test]
+    async fn the_room_at_a_server_is_for_all_pools_of_the_process() {
+        let login = |user: &str| Login { server: "one".into(), user: user.into(), ..Login::default() };
+        let sibling = |name, cap, user| Sibling::new(name, cap, login(user), 0);
+        let server = |most, whom, instances| Server {
+            limits: vec![Limit { most, what: "max_connections", whom, others: 0 }],
+            instances,
+            login: login("app"),
+            ..Server::default()
+        };
+        let told = async |siblings: &[Sibling], server| {
+            let database = postgres("postgres://app@db/app").with_pool_size(20u32).with_max_overflow(0u32);
+            let told = given_beside(siblings, database, Some(server), |status| status.name = "primary".into()).await;
+            assert!(told.len() < 2, "{told:?}");
+            told.into_iter().next().unwrap_or_default()
+        };
+        let three = [sibling("c", 20, "app"), sibling("b", 20, "app"), sibling("big", 30, "app")];
+        // 21 + 21 + 21 + 31
+        assert_eq!(told(&three, server(188, Whom::Everybody, 1)).await, "");
+        assert_eq!(
+            told(&three, server(94, Whom::Everybody, 1)).await,
+            "hint pool_size: 1 of this program, each with 4 pools of up to 90 connections in all (primary 20, big 30, b 20, c 20) and one \
+             per pool to cancel statements, leave no room for one more within max_connections (94)"
+        );
+        assert_eq!(
+            told(&three, server(187, Whom::Everybody, 2)).await,
+            "warning pool_size: 2 of this program, each with 4 pools of up to 90 connections in all (primary 20, big 30, b 20, c 20) and \
+             one per pool to cancel statements, are more than max_connections (187)"
+        );
+        let five = [&three[..], &[sibling("d", 1, "app"), sibling("e", 1, "app")]].concat();
+        let many = told(&five, server(1, Whom::Everybody, 1)).await;
+        assert!(
+            many.contains("6 pools of up to 92 connections in all (primary 20, big 30, b 20, c 20, 2 more)"),
+            "{many}"
+        );
+
+        // What a limit does not count takes none of its room.
+        let reports = [sibling("reports", 20, "reports")];
+        assert_eq!(told(&reports, server(42, Whom::User, 1)).await, "");
+        assert!(told(&reports, server(42, Whom::Everybody, 1)).await.contains("2 pools"));
+        let elsewhere = [Sibling::new("elsewhere", 20, Login { server: "two".into(), ..login("app") }, 0)];
+        assert_eq!(told(&elsewhere, server(42, Whom::Everybody, 1)).await, "");
+    }
+
+    #[tokio::test]
+    async fn where_connects_were_refused_no_more_of_them_are_advised() {
+        let pool = SqlitePool::connect(
+            DatabaseSettings::new("sqlite::memory:").unwrap().with_pool_size(2).with_max_overflow(0),
+        )
+        .await
+        .unwrap();
+        // Waits that were for no one's connection.
+        for _ in 0..ENOUGH {
+            pool.pause(crate::Pause::Wait);
+            let mut waiter = Box::pin(pool.acquire());
+            assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(waiter.as_mut().poll(cx).is_pending())).await);
+            pool.resume();
+            drop(waiter.await.unwrap());
+        }
+        let watched = &pool.watched()[0];
+        let (database, timings) = (postgres("postgres://app@db/app"), watched.timings());
+        let nothing = idle_pool().await.timings();
+        let told = |refused: u64, before: u64| {
+            let mut status = watched.status();
+            status.totals.connect_errors = refused;
+            let mut past = Past { totals: Totals::default(), timings: nothing.clone() };
+            past.totals.connect_errors = before;
+            let facts = Facts {
+                database: &database,
+                settings: &database.pool,
+                server: None,
+                siblings: &[],
+                swallowed: false,
+                past: Some(&past),
+                status: &status,
+                timings: &timings,
+                sites: &[],
+            };
+            advice(&facts).into_iter().map(|advice| advice.setting).collect::<Vec<_>>()
+        };
+        assert_eq!(told(0, 0), ["min_idle"]);
+        assert_eq!(told(1, 0), [""; 0], "one in a hundred");
+        // Those of another size are past.
+        assert_eq!(told(1, 1), ["min_idle"]);
     }
 
     #[tokio::test]
@@ -629,6 +790,7 @@ mod tests {
             database: &database,
             settings: &database.pool,
             server: None,
+            siblings: &[],
             swallowed: true,
             past: None,
             status: &watched.status(),

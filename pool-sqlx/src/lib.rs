@@ -52,6 +52,7 @@ mod conn;
 #[cfg(feature = "postgres")]
 mod listener;
 mod pool;
+mod siblings;
 #[cfg(feature = "status-page")]
 mod status_page;
 mod telemetry;

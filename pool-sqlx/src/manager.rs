@@ -5,6 +5,7 @@ use crate::{
     backend::{Backend, Class, Control, Keeper, Options, error_type},
     dial::dial,
     executor::Track,
+    siblings,
     watch::Tally,
 };
 use futures_core::future::BoxFuture;
@@ -164,7 +165,9 @@ impl<DB: Backend> Sqlx<DB> {
         // What stands in between has limits of its own, which those of the server say nothing of.
         if self.settings.pooler == Pooler::Direct && !DB::is_swallowed(&state) && self.tally.wants_server() {
             // What cannot be asked gives no advice.
-            if let Ok(Some(server)) = DB::limits_of(&mut raw).await {
+            if let Ok(Some(mut server)) = DB::limits_of(&mut raw).await {
+                let siblings = siblings::of(&self.tally, &server.login);
+                siblings::discount(&mut server, &siblings);
                 self.tally.set_server(server);
             }
         }

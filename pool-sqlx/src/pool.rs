@@ -5,7 +5,7 @@ use crate::Verdict;
 use crate::{
     Advice, Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings,
     Site, SiteTimings, Startup, Status, Timings, Tx, TxOptions, Watchable, Watched, Weight, advice::Past,
-    manager::Sqlx, telemetry::waiting,
+    manager::Sqlx, siblings, telemetry::waiting,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -144,7 +144,11 @@ impl<DB: Backend, Key> Pool<DB, Key> {
                 }
             }
         });
-        Ok(Self { core, key: PhantomData })
+        let pool = Self { core, key: PhantomData };
+        if DB::IS_REMOTE {
+            pool.watched().iter().for_each(siblings::join);
+        }
+        Ok(pool)
     }
 
     /// Lends a connection, waiting up to `pool_timeout` for it.

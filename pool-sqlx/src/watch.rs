@@ -5,6 +5,7 @@ use crate::{
     advice::{Facts, Past, Server, advice},
     manager::Sqlx,
     shown::shown,
+    siblings,
     telemetry::Recorders,
 };
 use pool_core::{AcquireError, WeakPool};
@@ -145,13 +146,11 @@ impl Watched {
     }
 
     /// Notes what the telemetry of a statement needs.
-    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
     pub(crate) fn tally(&self) -> &Arc<Tally> {
         self.pool.tally()
     }
 
     /// A handle that does not keep the pool.
-    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
     pub(crate) fn downgrade(&self) -> Box<dyn Fn() -> Option<Self> + Send + Sync> {
         self.pool.downgrade()
     }
@@ -230,7 +229,6 @@ trait Watch: Send + Sync {
     fn observe(&self, observer: Box<dyn Observer>);
     fn advice(&self) -> Vec<Advice>;
     fn tally(&self) -> &Arc<Tally>;
-    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
     fn downgrade(&self) -> Box<dyn Fn() -> Option<Watched> + Send + Sync>;
 }
 
@@ -262,10 +260,13 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
     fn advice(&self) -> Vec<Advice> {
         let (settings, status, timings, sites) = (self.settings(), self.status(), self.timings(), self.sites());
         let (database, tally) = (self.manager().settings(), self.manager().tally());
+        let server = tally.server();
+        let siblings = server.as_ref().map(|server| siblings::of(tally, &server.login));
         advice(&Facts {
             database,
             settings: &settings,
-            server: tally.server().as_ref(),
+            server: server.as_ref(),
+            siblings: &siblings.unwrap_or_default(),
             swallowed: tally.is_swallowed(),
             past: tally.past().as_ref(),
             status: &status,

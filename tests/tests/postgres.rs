@@ -866,7 +866,7 @@ async fn what_the_server_says_of_its_limits_becomes_advice() {
         "{room}"
     );
     assert!(room.contains("are more than the role's connection limit (7)"), "{room}");
-    assert!(room.contains("the server refuses new connections to this role"), "{room}");
+    assert!(room.contains("the server refuses new connections to this user"), "{room}");
     assert!(idle.contains("keeps an idle connection for 900s, the server for 300s (idle_session_timeout)"), "{idle}");
     let _ = pool.close().await;
 
@@ -902,6 +902,46 @@ async fn what_the_server_says_of_its_limits_becomes_advice() {
     for other in others {
         other.close().await.unwrap();
     }
+    database.psql(&format!("drop role {role}")).unwrap();
+}
+
+#[tokio::test]
+async fn pools_of_one_process_share_the_room_that_the_server_has_for_them() {
+    let database = Postgres::shared().database().unwrap();
+    let role = format!("shared_{}", database.name());
+    database.psql(&format!("create role {role} login connection limit 57")).unwrap();
+    let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
+    let connect = async |name: &str| {
+        let settings =
+            DatabaseSettings::new(&url).unwrap().with_name(name).with_pool_size(20u32).with_max_overflow(0u32);
+        // One of them calls itself something else: the server counts it among others, and we do not.
+        let settings = settings.with_application_name(if name == "d" { "other" } else { role.as_str() });
+        let pool = PgPool::connect_lazy(settings.with_idle_timeout(Duration::from_secs(60))).unwrap();
+        drop(pool.acquire().await.unwrap());
+        pool
+    };
+    let told = |pool: &PgPool| -> Vec<String> { pool.advice().iter().map(|advice| advice.finding.clone()).collect() };
+    let d = connect("d").await;
+    let a = connect("a").await;
+    let two = "1 of this program, each with 2 pools of up to 40 connections in all (a 20, d 20) and one per pool to cancel statements, \
+               leave no room for one more within the role's connection limit (57)";
+    assert_eq!(told(&a), [two]);
+    let (b, c) = (connect("b").await, connect("c").await);
+    let four = "1 of this program, each with 4 pools of up to 80 connections in all (a 20, b 20, c 20, d 20) and one per pool to cancel \
+                statements, are more than the role's connection limit (57)";
+    assert_eq!(told(&a), [four], "the others, too, as soon as they are there");
+    assert!(told(&d)[0].contains("(d 20, a 20, b 20, c 20)"), "{:?}", told(&d));
+    // One that shrinks, is closed or dropped leaves its room to the others.
+    d.reconfigure(d.settings().with_pool_size(5)).unwrap();
+    assert!(told(&a)[0].contains("up to 65 connections in all (a 20, b 20, c 20, d 5)"), "{:?}", told(&a));
+    let _ = d.close().await;
+    assert!(told(&a)[0].contains("3 pools of up to 60 connections in all (a 20, b 20, c 20)"), "{:?}", told(&a));
+    drop((b, c));
+    while !told(&a).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let _ = a.close().await;
+    while database.backends().unwrap() > 0 {}
     database.psql(&format!("drop role {role}")).unwrap();
 }
 

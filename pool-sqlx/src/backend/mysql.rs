@@ -6,10 +6,11 @@ use super::{
 };
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
-    advice::{Limit, Server},
+    advice::{Limit, Server, Whom},
     config::without_unread,
     dial::dial,
     executor::{Prepared, first_words},
+    siblings::Login,
 };
 use futures_util::TryStreamExt;
 use sqlx::{
@@ -114,11 +115,15 @@ impl Backend for MySql {
     }
 
     async fn limits_of(conn: &mut MySqlConnection) -> Result<Option<Server>, sqlx::Error> {
-        let ask = "SELECT CAST(@@max_connections AS SIGNED), CAST(@@max_user_connections AS SIGNED), CAST(@@wait_timeout AS SIGNED)";
-        let row = conn.fetch_one(sqlx::raw_sql(ask)).await?;
+        let ask = format!(
+            "SELECT CAST(@@max_connections AS SIGNED), CAST(@@max_user_connections AS SIGNED), CAST(@@wait_timeout AS SIGNED), \
+             {SERVER}, CURRENT_USER()"
+        );
+        let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
         let (all, user, idle): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         // 0 is no limit. Who else is connected is shown to privileged users only.
-        let limits = [(all, "max_connections of the server", "everybody"), (user, "max_user_connections", "this user")];
+        let limits =
+            [(all, "max_connections of the server", Whom::Everybody), (user, "max_user_connections", Whom::User)];
         let limits = limits.into_iter().filter(|(n, ..)| *n > 0);
         let limit = |(n, what, whom)| Some(Limit { most: u32::try_from(n).ok()?, what, whom, others: 0 });
         let idle = u64::try_from(idle).ok().map(Duration::from_secs);
@@ -126,6 +131,7 @@ impl Backend for MySql {
             limits: limits.filter_map(limit).collect(),
             instances: 1,
             idle_limit: idle.map(|limit| (limit, "wait_timeout")),
+            login: Login { server: row.try_get(3)?, user: row.try_get(4)?, ..Login::default() },
         }))
     }
 
