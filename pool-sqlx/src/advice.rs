@@ -79,6 +79,7 @@ pub(crate) struct Limit {
 
 /// Whose connections a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub(crate) enum Whom {
     Everybody,
     User,
