@@ -11,7 +11,7 @@ const LONGEST_TEXT: usize = 4096;
 const LONGEST_SUMMARY: usize = 255;
 
 /// No keyword that matters here is longer.
-const LONGEST_KEYWORD: usize = 12;
+const LONGEST_KEYWORD: usize = 13;
 
 /// What quotes and comments mean, where databases differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl Shape {
     }
 }
 
-/// The statement without values: each literal is a `?`, comments are gone, white space is single. `None` where that is not certain.
+/// The statement without values: each literal is a `?`, comments are gone, white space is single. `None` where that is not certain, and of a
+/// text that has nothing in it.
 pub(crate) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
     let mut text = String::with_capacity(sql.len().min(LONGEST_TEXT));
     let mut space = false;
@@ -84,7 +85,7 @@ pub(crate) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
         }
         text.push_str(part);
     }
-    Some(text)
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// Where in a statement we are, as far as it matters for what may be a value there.
@@ -116,8 +117,9 @@ impl<'a> Place<'a> {
             let [before, last] = self.last;
             let names = ["from", "join", "into", "update", "table", "exists", "as"];
             let is_compared = before.is_some_and(|before| before.is(&["distinct"]));
+            let is_file = self.first.is_some_and(is_vacuum);
             let is_name = rest.starts_with('.')
-                || last.is_some_and(|last| last == Token::Sign(".") || (last.is(&names) && !is_compared));
+                || last.is_some_and(|last| last == Token::Sign(".") || (last.is(&names) && !is_compared && !is_file));
             !is_name
         };
         let is_doubtful =
@@ -130,6 +132,7 @@ impl<'a> Place<'a> {
         self.last = [self.last[1], Some(token)];
         match token {
             Token::Sign(";") => (self.first, self.setting) = (None, Setting::None),
+            Token::Word(_) if self.first.is_none() && token.is(&["explain"]) => {}
             Token::Word(word) if self.first.is_none() => {
                 self.first = Some(word);
                 if token.is(&["attach"]) {
@@ -193,7 +196,7 @@ struct Level {
     /// Any word was seen.
     begun: bool,
     with: bool,
-    /// It selects or deletes, so a FROM in it is followed by tables (and not by the text of `trim(both from …)`).
+    /// It is one whose FROM or USING is followed by tables (and not by the text of `trim(both from …)`).
     reads: bool,
     /// A list of tables is open: after a comma comes another.
     tables: bool,
@@ -241,6 +244,7 @@ impl<'a> Reader<'a> {
         let at_start = self.is_at_start();
         let level = self.levels.last_mut().expect("BUG: a statement is open");
         level.begun = true;
+        let Level { reads, tables, .. } = *level;
         match upper {
             "WITH" if at_start => level.with = true,
             "EXPLAIN" if at_start => {
@@ -248,16 +252,19 @@ impl<'a> Reader<'a> {
                 self.operation(word);
             }
             "ANALYZE" | "VERBOSE" if at_start && self.operation.is_some() => level.begun = false,
-            "SELECT" | "DELETE" if upper == "SELECT" || at_start => {
+            "SELECT" | "DELETE" | "MERGE" if upper == "SELECT" || at_start => {
                 (level.reads, level.tables) = (true, false);
                 self.operation(word);
             }
-            "INSERT" | "REPLACE" | "MERGE" if at_start => self.operation(word),
+            "INSERT" | "REPLACE" if at_start => self.operation(word),
             "UPDATE" if at_start => {
+                // `update a, b set`, `update a set … from b`
+                (level.reads, level.tables) = (true, true);
                 self.operation(word);
                 self.expect = Expect::Target;
             }
             "CREATE" | "ALTER" | "DROP" | "TRUNCATE" if at_start => {
+                level.tables = matches!(upper, "DROP" | "TRUNCATE");
                 self.operation(word);
                 self.expect = Expect::Kind;
             }
@@ -269,18 +276,23 @@ impl<'a> Reader<'a> {
             _ if at_start && (self.levels.len() == 1) && self.operation.is_none() && !self.in_with() => {
                 self.operation(word);
             }
+            // `vacuum into "file"`
+            "INTO" if self.operation.as_deref().is_some_and(is_vacuum) => {}
             "INTO" => self.expect = Expect::Target,
             // `a is distinct from b`
             "FROM" if self.last.is_some_and(|last| last.is(&["distinct"])) => {}
-            "FROM" | "JOIN" | "USING" if self.levels.last().is_some_and(|level| level.reads || upper == "JOIN") => {
+            // `select straight_join a from` is no join.
+            "STRAIGHT_JOIN" if tables => self.expect = Expect::Table,
+            "FROM" | "JOIN" | "USING" if reads || upper == "JOIN" => {
                 self.expect = Expect::Table;
-                self.levels.last_mut().expect("BUG: a statement is open").tables = upper == "FROM";
+                // Also after `a join b using (c)`.
+                self.levels.last_mut().expect("BUG: a statement is open").tables = true;
             }
-            "ONLY" | "LATERAL" | "IF" | "NOT" | "EXISTS" if self.expect != Expect::Nothing => {}
+            "ONLY" | "LATERAL" | "TABLE" | "IF" | "NOT" | "EXISTS" if self.expect != Expect::Nothing => {}
             "LOW_PRIORITY" | "QUICK" | "IGNORE" | "OR" | "ROLLBACK" | "ABORT" | "FAIL"
                 if self.expect == Expect::Target => {}
             "WHERE" | "GROUP" | "HAVING" | "ORDER" | "LIMIT" | "OFFSET" | "UNION" | "EXCEPT" | "INTERSECT"
-            | "RETURNING" | "WINDOW" | "FOR" | "SET" | "ON" | "FETCH" => {
+            | "RETURNING" | "WINDOW" | "FOR" | "SET" | "ON" | "FETCH" | "DUPLICATE" | "OUTFILE" | "DUMPFILE" => {
                 self.expect = Expect::Nothing;
                 let level = self.levels.last_mut().expect("BUG: a statement is open");
                 // The condition of a join may be followed by another table.
@@ -301,14 +313,21 @@ impl<'a> Reader<'a> {
                 }
                 self.tell(word);
                 // What else is created has no place among the tables.
-                self.expect = if matches!(upper, "TABLE" | "VIEW") { Expect::Target } else { Expect::Nothing };
+                let is_table = matches!(upper, "TABLE" | "VIEW");
+                self.expect = if is_table { Expect::Target } else { Expect::Nothing };
+                self.levels.last_mut().expect("BUG: a statement is open").tables &= is_table;
             }
             "OR" | "REPLACE" | "TEMP" | "TEMPORARY" | "UNIQUE" | "UNLOGGED" | "MATERIALIZED" | "GLOBAL" | "LOCAL"
-            | "VIRTUAL" | "RECURSIVE" | "FOREIGN" => {}
+            | "VIRTUAL" | "RECURSIVE" | "FOREIGN" | "ONLY" => {}
             // `truncate tracks`
-            _ => {
+            _ if self.last.is_some_and(|last| last.is(&["truncate", "only"])) => {
                 self.expect = Expect::Target;
                 self.name(word);
+            }
+            // `drop policy p on t`
+            _ => {
+                self.expect = Expect::Nothing;
+                self.levels.last_mut().expect("BUG: a statement is open").tables = false;
             }
         }
     }
@@ -404,6 +423,11 @@ fn upper_case<'b>(word: &str, buffer: &'b mut [u8; LONGEST_KEYWORD]) -> &'b str 
     buffer.copy_from_slice(word.as_bytes());
     buffer.make_ascii_uppercase();
     std::str::from_utf8(buffer).unwrap_or_default()
+}
+
+/// What it goes into is a file.
+fn is_vacuum(word: &str) -> bool {
+    word.eq_ignore_ascii_case("vacuum")
 }
 
 fn unquoted(name: &str) -> &str {
@@ -539,6 +563,10 @@ impl<'a> Tokens<'a> {
 
     /// `$$text$$`, `$tag$text$tag$`, `$1`, `$name`.
     fn dollar(&mut self) -> Option<Token<'a>> {
+        // MySQL has these around the text of a function.
+        if self.dialect == Dialect::MySql && self.rest.starts_with("$$") {
+            return None;
+        }
         let name = self.rest[1..].find(|c: char| !in_a_name(c)).map(|end| end + 1);
         let is_tag = |end: usize| {
             self.rest[end..].starts_with('$') && !self.rest[1..end].starts_with(|c: char| c.is_ascii_digit())
@@ -678,6 +706,17 @@ mod tests {
         check(Sqlite, "pragma key = secret", "pragma key = ?");
         check(Sqlite, "pragma main.hexkey(secret)", "pragma main.hexkey(?)");
         check(Sqlite, r"select '\', a", "select ?, a");
+        check(Sqlite, r#"vacuum into "secret.db""#, "vacuum into ?");
+        check(Sqlite, r#"vacuum main into "secret.db""#, "vacuum main into ?");
+        check(Sqlite, "explain pragma key = secret", "explain pragma key = ?");
+        check(Postgres, "select E'a'\n'b secret', U&'secret' uescape '!'", "select ? ?, U&? uescape ?");
+        check(Postgres, "select $1$$secret$$, a$b$, $_é1$secret$_é1$", "select $1?, a$b$, ?");
+        check(
+            MySql,
+            "select _utf8mb4'secret', N'secret', @a := \"secret\", @`b`",
+            "select _utf8mb4?, ?, @a := ?, @`b`",
+        );
+        check(MySql, "select * from t into outfile 'secret'", "select * from t into outfile ?");
     }
 
     #[test]
@@ -725,9 +764,32 @@ mod tests {
                     "@4711",
                     "-- 4711 ' \r",
                     "\"b\"",
+                    "U&'4711'",
+                    "E'a'\n'4711'",
+                    "$1$$4711'$$",
+                    "1.$$4711'$$",
+                    "$a$$4711'$a$",
+                    "\"b '\"",
                 ],
             ),
-            (MySql, &["\"4711\"", "# 4711 ' \n", "-- 4711 ' \r \n", "5--4711", "`a ' b`", "\"'\" '4711'"]),
+            (
+                MySql,
+                &[
+                    "\"4711\"",
+                    "# 4711 ' \n",
+                    "-- 4711 ' \r \n",
+                    "--\t4711 ' \n",
+                    "5--4711",
+                    "`a ' b`",
+                    "`a``' b`",
+                    "\"'\" '4711'",
+                    "\"it\"\"s 4711 '\"",
+                    "_utf8'4711'",
+                    r"'\\ 4711'",
+                    r#"'\" 4711'"#,
+                    "/* /* 4711 ' */",
+                ],
+            ),
             (
                 Sqlite,
                 &[
@@ -745,8 +807,8 @@ mod tests {
         ];
         // After these it is not certain where a string ends.
         let uncertain: [(_, &[&str]); 3] = [
-            (Postgres, &[r"'\'", r"'\' 4711 \''", r"1.e'\' 4711'"]),
-            (MySql, &[r"'\' 4711'", r"'\'", "\"\\\" 4711\"", "/*! '*/ 4711 ' */"]),
+            (Postgres, &[r"'\'", r"'\' 4711 \''", r"1.e'\' 4711'", "$$4711", "$c$4711$b$", "/* /* 4711 */"]),
+            (MySql, &[r"'\' 4711'", r"'\'", "\"\\\" 4711\"", "/*! '*/ 4711 ' */", "$$ 'a4711 $$"]),
             (Sqlite, &["/* 4711"]),
         ];
         let mut random = 1_u64;
@@ -795,6 +857,16 @@ mod tests {
             assert_eq!((masked(sql, MySql), shape(sql, MySql)), (None, Shape::default()), "{sql}");
         }
         assert_eq!(masked("attach secret as b key secret", Sqlite), None);
+        assert_eq!(masked("create function f() returns int language javascript as $$ secret $$", MySql), None);
+    }
+
+    #[test]
+    fn a_text_with_nothing_in_it_is_left_out() {
+        for dialect in [Postgres, MySql, Sqlite] {
+            for sql in ["", " ", "\r\n\t", "-- secret", "/* secret */ -- secret\n"] {
+                assert_eq!((masked(sql, dialect), shape(sql, dialect).known_summary()), (None, None), "{sql:?}");
+            }
+        }
     }
 
     #[test]
@@ -828,6 +900,11 @@ mod tests {
             Some("tracks"),
         );
         check("truncate tracks", "truncate tracks", Some("truncate"), Some("tracks"));
+        check("truncate only tracks cascade", "truncate tracks", Some("truncate"), Some("tracks"));
+        check("truncate table \"Tracks\"", "truncate table Tracks", Some("truncate table"), Some("Tracks"));
+        check("drop table if exists tracks cascade", "drop table tracks", Some("drop table"), Some("tracks"));
+        check("alter table tracks add a int, add b int", "alter table tracks", Some("alter table"), Some("tracks"));
+        check("update tracks set a = 1, b = 2 where c", "update tracks", Some("update"), Some("tracks"));
         check("create unique index i on tracks (id)", "create index", Some("create index"), None);
         check("explain analyze select 1 from tracks", "explain select tracks", Some("explain"), Some("tracks"));
     }
@@ -842,6 +919,9 @@ mod tests {
         check("select 1 where a is not distinct from b", "select", Some("select"), None);
         check("call p(1)", "call", Some("call"), None);
         check("values (1, 2)", "values", Some("values"), None);
+        check("drop policy p on tracks", "drop", Some("drop"), None);
+        check("drop index i, j", "drop index", Some("drop index"), None);
+        check("select straight_join 1", "select", Some("select"), None);
         check("", "", None, None);
     }
 
@@ -851,6 +931,20 @@ mod tests {
         check("select * from a, b x, lateral (select 1 from c) y", "select a b select c", Some("select"), None);
         check("select * from a join b on a.x = b.x left join c using (y)", "select a b c", Some("select"), None);
         check("select * from (a join b on true)", "select a b", Some("select"), None);
+        check("select * from a join b on a.x = b.x, c", "select a b c", Some("select"), None);
+        check("select * from a join b using (x), c where d in (e, f)", "select a b c", Some("select"), None);
+        check("select * from a straight_join b", "select a b", Some("select"), None);
+        check("truncate a, only b", "truncate a b", Some("truncate"), None);
+        check("truncate table a, b restart identity", "truncate table a b", Some("truncate table"), None);
+        check("drop view a, \"b\"", "drop view a b", Some("drop view"), None);
+        check("delete from a using b, c where d", "delete a b c", Some("delete"), None);
+        check("update a set x = 1, y = 2 from b where c", "update a b", Some("update"), None);
+        check("update a, b set a.x = b.x, a.y = c", "update a b", Some("update"), None);
+        check("update a join b on a.x = b.x set a.y = 1, b.z = 2", "update a b", Some("update"), None);
+        let merge = "merge into a using b on a.x = b.x when matched then update set y = b.y, z = 1 \
+                     when not matched then insert (x, y) values (b.x, b.y)";
+        check(merge, "merge a b", Some("merge"), None);
+        check("merge into a using (select * from b) c on true", "merge a select b", Some("merge"), None);
         check("select 1 from a; drop table b", "select a drop table b", None, None);
     }
 
@@ -861,5 +955,14 @@ mod tests {
         let sql = "with gone as (delete from tracks returning *) insert into archive select * from gone";
         check(sql, "delete tracks insert archive select", Some("insert"), None);
         check("insert into a values (1) on conflict do update set b = 1", "insert a", Some("insert"), Some("a"));
+        check(
+            "insert into a select 1 from a on duplicate key update b = 1, c = 2",
+            "insert a select a",
+            Some("insert"),
+            Some("a"),
+        );
+        check("load data infile 'f' into table a", "load a", Some("load"), Some("a"));
+        check("select * from a into outfile 'f'", "select a", Some("select"), Some("a"));
+        check("vacuum into \"file\"", "vacuum", Some("vacuum"), None);
     }
 }
