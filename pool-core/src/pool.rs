@@ -69,6 +69,10 @@ impl<M: Manager> Pool<M> {
     /// # Cancel safety
     ///
     /// As [`connect`](Self::connect); with [`Startup::Anyway`] there is nothing to cancel.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     #[track_caller]
     pub fn connect_with(
         &self,
@@ -168,6 +172,10 @@ impl<M: Manager> Pool<M> {
     ///
     /// Dropping the future at any moment loses nothing; see [`Acquire`].
     ///
+    /// # Panics
+    ///
+    /// If it has to wait, outside of a tokio runtime.
+    ///
     /// # Example
     ///
     /// ```
@@ -186,12 +194,36 @@ impl<M: Manager> Pool<M> {
     }
 
     /// As [`acquire`](Self::acquire), waiting this long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
     #[track_caller]
     pub fn acquire_timeout(&self, limit: Duration) -> Acquire<'_, M> {
         self.acquire_at(Site::here(), Some(limit))
     }
 
     /// As [`acquire`](Self::acquire), on behalf of a site, waiting `limit` at most, `pool_timeout` if `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
     pub fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Acquire<'_, M> {
         Acquire::new(&self.shared, site, limit)
     }

@@ -284,7 +284,8 @@ pub enum Pause {
 pub enum Startup {
     /// The first failed connect ends the attempt; `connection_timeout` bounds it.
     FailFast,
-    /// Connects are repeated for this long.
+    /// Connects are repeated for this long; then the start fails with what the last one said. What cannot get better, a wrong password
+    /// for one, ends it at once.
     WaitUpTo(Duration),
     /// The pool warms up in the background, retrying whatever fails; the service starts at once.
     Anyway,
