@@ -22,6 +22,9 @@ async fn main() -> anyhow::Result<()> {
         logfire::info!("answered");
     }
 
-    tokio::task::spawn_blocking(move || logfire.shutdown()).await??; // tells the last interval, so before the pool goes
+    let last = logfire.clone();
+    tokio::task::spawn_blocking(move || last.force_flush()).await??; // tells the last interval, so before the pool goes
+    let _ = pool.close().await; // SQLite's own thread has let go of the last statement's span then
+    tokio::task::spawn_blocking(move || logfire.shutdown()).await??;
     Ok(())
 }

@@ -37,6 +37,7 @@ async fn main() -> anyhow::Result<()> {
     request.instrument(info_span!("request")).await?;
 
     metrics.shutdown()?; // tells the last interval, so before the pool goes
+    let _ = pool.close().await; // SQLite's own thread has let go of the last statement's span then
     spans.shutdown()?;
     logs.shutdown()?;
     Ok(())
