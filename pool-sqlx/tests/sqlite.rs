@@ -4,9 +4,9 @@
 mod common;
 
 use common::File;
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, SqliteConn, SqlitePool, Verdict, pooled};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgPool, Reset, SqliteConn, SqlitePool, Verdict, pooled};
 use sqlx::{
-    ConnectOptions,
+    ConnectOptions, Executor,
     migrate::{Migration, MigrationType, Migrator},
 };
 use std::time::Duration;
@@ -149,6 +149,32 @@ async fn a_database_of_sqlx_s_own_test_is_lent_from_by_our_pool(theirs: sqlx::Sq
     assert_eq!(sqlx::query_scalar::<_, i64>("select n from t").fetch_one(&theirs).await?, 7);
     assert!(pool.close().await.still_held.is_empty());
     Ok(())
+}
+
+#[tokio::test]
+async fn what_a_session_holds_is_seen_by_the_next_user_or_costs_the_connection_as_reset_says() {
+    for (left_behind, look) in [
+        ("pragma foreign_keys = off", "select foreign_keys = 0 from pragma_foreign_keys"),
+        ("pragma ignore_check_constraints(1)", "select ignore_check_constraints from pragma_ignore_check_constraints"),
+        ("create temp table mine (n)", "select count(*) from sqlite_temp_schema"),
+        ("attach ':memory:' as other", "select count(*) from pragma_database_list where name = 'other'"),
+        // Nothing at all.
+        ("select 1", "select 0"),
+    ] {
+        for reset in [Reset::Rollback, Reset::Session, Reset::Full] {
+            let file = File::new();
+            let settings = file.settings().with_reset(reset).with_pool_size(1u32).with_max_overflow(0u32);
+            let pool = SqlitePool::connect(settings).await.unwrap();
+            pool.acquire().await.unwrap().execute(left_behind).await.unwrap();
+            let seen: i64 = sqlx::query_scalar(look).fetch_one(&pool).await.unwrap();
+            let expected = match reset {
+                _ if left_behind == "select 1" => (0, 1),
+                Reset::Rollback => (1, 1),
+                Reset::Session | Reset::Full => (0, 2),
+            };
+            assert_eq!((seen, pool.status().totals.opened), expected, "{left_behind}, {reset:?}");
+        }
+    }
 }
 
 #[tokio::test]

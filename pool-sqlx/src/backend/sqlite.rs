@@ -3,7 +3,7 @@
 use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
 use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server};
 use sqlx::{
-    ConnectOptions, Connection, Executor, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
+    ConnectOptions, Connection, Executor, Row, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
@@ -20,14 +20,25 @@ use std::{
 /// Instructions of SQLite's machine between two looks at the clock: about 0.1 ms.
 const STEPS: i32 = 1000;
 
-/// When the statement under way has to end, in microseconds since the connection was opened. `u64::MAX`: no limit.
-pub struct Deadline {
+/// What of a session changes the answers to its next user: settings, attached files, temporary tables.
+const HELD: &str = "SELECT (SELECT foreign_keys FROM pragma_foreign_keys) || (SELECT defer_foreign_keys FROM pragma_defer_foreign_keys) \
+    || (SELECT ignore_check_constraints FROM pragma_ignore_check_constraints) || (SELECT query_only FROM pragma_query_only) \
+    || (SELECT recursive_triggers FROM pragma_recursive_triggers) || (SELECT writable_schema FROM pragma_writable_schema) \
+    || (SELECT reverse_unordered_selects FROM pragma_reverse_unordered_selects) \
+    || ' ' || (SELECT count(*) FROM sqlite_temp_master) \
+    || coalesce((SELECT group_concat(name || ' ' || file) FROM pragma_database_list WHERE name NOT IN ('main', 'temp')), '')";
+
+/// What is known of a session.
+pub struct Session {
     base: Instant,
-    at: Arc<AtomicU64>,
+    /// When the statement under way has to end, in microseconds since `base`. `u64::MAX`: no limit.
+    deadline: Arc<AtomicU64>,
+    /// What it held when it was opened, if a return has to look.
+    held: Option<String>,
 }
 
 impl Backend for Sqlite {
-    type State = Deadline;
+    type State = Session;
 
     const SYSTEM: &'static str = "sqlite";
 
@@ -38,9 +49,6 @@ impl Backend for Sqlite {
     fn adapt(_: &mut DatabaseSettings) {}
 
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<SqliteConnectOptions, Error> {
-        if settings.reset != Reset::Rollback {
-            refuse(settings, "SQLite", &["reset"])?;
-        }
         if settings.pooler != Pooler::Direct {
             refuse(settings, "SQLite", &["pooler"])?;
         }
@@ -95,23 +103,27 @@ impl Backend for Sqlite {
         url.contains(":memory:") || parameter(url, "mode") == Some("memory")
     }
 
-    async fn on_connect(conn: &mut SqliteConnection, _: &DatabaseSettings) -> Result<Deadline, sqlx::Error> {
-        let deadline = Deadline { base: Instant::now(), at: Arc::new(AtomicU64::new(u64::MAX)) };
-        let (base, at) = (deadline.base, Arc::clone(&deadline.at));
+    async fn on_connect(conn: &mut SqliteConnection, settings: &DatabaseSettings) -> Result<Session, sqlx::Error> {
+        let (base, deadline) = (Instant::now(), Arc::new(AtomicU64::new(u64::MAX)));
+        let at = Arc::clone(&deadline);
         conn.lock_handle().await?.set_progress_handler(STEPS, move || match at.load(Ordering::Relaxed) {
             u64::MAX => true,
             at => micros(base.elapsed()) < at,
         });
         // Each lock leaves a command in a bounded channel; without this the next ones could wait for each other for ever.
         conn.ping().await?;
-        Ok(deadline)
+        let held = match settings.reset {
+            Reset::Rollback => None,
+            Reset::Session | Reset::Full => Some(held(conn).await?),
+        };
+        Ok(Session { base, deadline, held })
     }
 
     async fn limits_of(_: &mut SqliteConnection) -> Result<Option<Server>, sqlx::Error> {
         Ok(None)
     }
 
-    fn is_swallowed(_: &Deadline) -> bool {
+    fn is_swallowed(_: &Session) -> bool {
         false
     }
 
@@ -152,14 +164,20 @@ impl Backend for Sqlite {
         Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
     }
 
-    async fn restore(_: &mut SqliteConnection, _: Reset) -> Result<(), sqlx::Error> {
-        Ok(())
+    async fn restore(conn: &mut SqliteConnection, session: &Session, _: Reset) -> Result<(), sqlx::Error> {
+        // Nothing takes all of it back, and a new connection costs little.
+        match &session.held {
+            Some(before) if held(conn).await? != *before => {
+                Err(sqlx::Error::Protocol("the session is not as it was opened: the connection is closed".into()))
+            }
+            _ => Ok(()),
+        }
     }
 
-    async fn interrupt(conn: &mut SqliteConnection, state: &Deadline, _: &Control<Sqlite>) -> Result<(), sqlx::Error> {
-        state.at.store(0, Ordering::Relaxed);
+    async fn interrupt(conn: &mut SqliteConnection, state: &Session, _: &Control<Sqlite>) -> Result<(), sqlx::Error> {
+        state.deadline.store(0, Ordering::Relaxed);
         let idle = conn.ping().await;
-        state.at.store(u64::MAX, Ordering::Relaxed);
+        state.deadline.store(u64::MAX, Ordering::Relaxed);
         idle
     }
 
@@ -188,13 +206,13 @@ impl Backend for Sqlite {
         }
     }
 
-    fn keeper(_: &DatabaseSettings, _: &Deadline) -> Keeper {
+    fn keeper(_: &DatabaseSettings, _: &Session) -> Keeper {
         Keeper::Server
     }
 
-    fn deadline(state: &Deadline, limit: Option<Duration>) {
+    fn deadline(state: &Session, limit: Option<Duration>) {
         let at = limit.map_or(u64::MAX, |limit| micros(state.base.elapsed() + limit));
-        state.at.store(at, Ordering::Relaxed);
+        state.deadline.store(at, Ordering::Relaxed);
     }
 
     fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
@@ -220,11 +238,11 @@ impl Backend for Sqlite {
     const KEEPS_DEADLINES: bool = true;
     const LIMITS_TRANSACTIONS: bool = true;
 
-    async fn limit(_: &mut SqliteConnection, _: &Deadline, _: Duration) -> Result<(), sqlx::Error> {
+    async fn limit(_: &mut SqliteConnection, _: &Session, _: Duration) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
-    async fn undo(conn: &mut SqliteConnection, _: &Deadline, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
+    async fn undo(conn: &mut SqliteConnection, _: &Session, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
         conn.execute("PRAGMA query_only = 0").await.map(drop)
     }
 
@@ -235,6 +253,10 @@ impl Backend for Sqlite {
     }
 
     executor_of_sqlx!();
+}
+
+async fn held(conn: &mut SqliteConnection) -> Result<String, sqlx::Error> {
+    conn.fetch_one(sqlx::raw_sql(HELD)).await?.try_get(0)
 }
 
 fn is_read_only(url: &str) -> bool {
