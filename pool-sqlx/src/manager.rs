@@ -21,6 +21,10 @@ use std::{
 };
 use tokio::sync::{Mutex, watch};
 
+/// How many statements may be dropped in the middle before their connection is replaced. One that was dropped while it was prepared may
+/// have left its name on the server, where it takes memory, and sqlx, which does not know of it, never closes it.
+const MOST_DROPPED: u32 = 50;
+
 /// The manager of [`Pool`](crate::Pool).
 pub(crate) struct Sqlx<DB: Backend> {
     options: Options<DB>,
@@ -44,6 +48,8 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) track: Track,
     /// Its statement was told to end since the last time that it was clean.
     interrupted: bool,
+    /// How many statements were dropped in the middle.
+    dropped: u32,
     pub(crate) limits: Limits,
     pub(crate) settings: Arc<DatabaseSettings>,
     pub(crate) tally: Arc<Tally>,
@@ -177,6 +183,7 @@ impl<DB: Backend> Sqlx<DB> {
             state,
             track: Track::default(),
             interrupted: false,
+            dropped: 0,
             limits,
             settings: Arc::clone(&self.settings),
             tally: Arc::clone(&self.tally),
@@ -229,15 +236,22 @@ impl<DB: Backend> Sqlx<DB> {
         if link.track.is_changed() {
             DB::undo(&mut link.raw, &link.state, &self.settings).await?;
         }
-        DB::restore(&mut link.raw, self.settings.reset).await?;
+        DB::restore(&mut link.raw, &link.state, self.settings.reset).await?;
+        link.dropped += u32::from(link.track.is_running());
+        if DB::IS_REMOTE && link.dropped >= MOST_DROPPED {
+            return Err(sqlx::Error::Protocol(format!(
+                "{MOST_DROPPED} statements were dropped in the middle and may have left names on the server: the connection is closed"
+            )));
+        }
         (link.track, link.interrupted) = (Track::default(), false);
         Ok(())
     }
 
     /// Stops the statement that a caller left running.
     async fn interrupt(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
+        let done = DB::interrupt(&mut link.raw, &link.state, &self.control).await;
         link.interrupted = true;
-        DB::interrupt(&mut link.raw, &link.state, &self.control).await
+        done
     }
 
     async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
@@ -366,7 +380,7 @@ impl<DB: Backend> Manager for Sqlx<DB> {
     }
 
     async fn close(&self, mut link: Link<DB>) {
-        // One that was retired while it was lent comes here at once.
+        // One that was retired while it was lent comes here at once; and one whose turn to be interrupted did not come in time.
         if !link.interrupted && (link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw))) {
             let _ = self.interrupt(&mut link).await;
         }
@@ -378,6 +392,11 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         }
         // The server notices a lost connection by itself; there is nobody to tell about the failed goodbye.
         let _ = link.raw.close().await;
+        if link.interrupted
+            && let Some(session) = DB::target(&link.state)
+        {
+            self.control.departed(session).await;
+        }
     }
 
     fn condition(&self, link: &mut Link<DB>) -> Condition {

@@ -135,6 +135,41 @@ async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
     assert_eq!(active(&database), "0");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_take_their_time_to_end_take_up_room_until_they_have() {
+    const CAP: i64 = 6;
+    const CANCELLED: u32 = 800;
+    let database = database();
+    let limits = settings(&database).with_pool_size(CAP as u32).with_reset_timeout(Duration::from_secs(1));
+    let pool = MySqlPool::connect(limits).await.unwrap();
+    let mut server = sqlx::MySqlConnection::connect(&database.url()).await.unwrap();
+    let name = database.name();
+    let sessions = format!(
+        "select cast(count(*) as signed) from information_schema.processlist where db = '{name}' and id <> connection_id()"
+    );
+    // MariaDB takes up to two seconds to end those that sleep while others fall asleep; their sockets are gone at once.
+    let sleepers = (0..8).map(|worker| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            for n in 0..CANCELLED / 8 {
+                let sleep = sqlx::query("select sleep(60)").execute(&pool);
+                let patience = Duration::from_millis(u64::from((worker * 7 + n * 11) % 30));
+                tokio::time::timeout(patience, sleep).await.unwrap_err();
+            }
+        })
+    });
+    let sleepers: Vec<_> = sleepers.collect();
+    let mut most = 0;
+    while !sleepers.iter().all(tokio::task::JoinHandle::is_finished) {
+        let row = server.fetch_one(sqlx::raw_sql(sqlx::AssertSqlSafe(sessions.clone()))).await.unwrap();
+        let sessions: i64 = sqlx::Row::get(&row, 0);
+        most = most.max(sessions - i64::try_from(pool.status().abandoned).unwrap());
+    }
+    futures_util::future::try_join_all(sleepers).await.unwrap();
+    // One that cancels, and a goodbye or two that the server has not read yet.
+    assert!(most <= CAP + 3, "{most} sessions of {CAP}");
+}
+
 #[tokio::test]
 async fn the_first_of_many_rows_leaves_no_statement_running_for_the_next_user_to_wait_for() {
     let database = database();

@@ -405,6 +405,21 @@ async fn a_storm_of_cancelled_statements_costs_a_few_connects_and_is_soon_over()
 }
 
 #[tokio::test]
+async fn a_connection_on_which_many_statements_were_dropped_is_replaced() {
+    let names = "select count(*) from pg_prepared_statements";
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(patient(database.url())).await.unwrap();
+    for n in 1..=50 {
+        let mut conn = pool.acquire().await.unwrap();
+        assert_eq!(pool.status().totals.opened, 1, "after {n} it is still the first");
+        // Dropped while it is prepared: sqlx forgets its name, and the server keeps it.
+        assert!(sqlx::query("select pg_sleep(60 * $1)").bind(1.0).execute(&mut conn).now_or_never().is_none());
+    }
+    let left: i64 = sqlx::query_scalar(names).fetch_one(&pool).await.unwrap();
+    assert_eq!((left, pool.status().totals.opened, pool.status().abandoned), (1, 2, 0), "this one's own");
+}
+
+#[tokio::test]
 async fn the_server_ends_a_statement_that_runs_too_long_and_the_connection_goes_on() {
     let database = Postgres::shared().database().unwrap();
     let limits =

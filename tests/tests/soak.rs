@@ -296,14 +296,19 @@ impl Watch {
 fn crowd(mut backends: impl FnMut() -> usize, abandoned: impl Fn() -> u64) -> Option<String> {
     let mut look = || {
         let (backends, allowed) = (backends(), (POOL + OVERFLOW) as usize + 1 + abandoned() as usize);
-        (backends > allowed).then(|| format!("{backends} backends of {allowed}"))
+        (backends > allowed).then_some((backends, allowed))
     };
-    // One that was told goodbye takes a moment to go; so does the one of the last look.
-    lasting(&mut look)
+    let (backends, allowed) = look()?;
+    // Those that were told goodbye take a moment to go; so does the one of the last look.
+    match backends > allowed + (POOL + OVERFLOW) as usize {
+        true => Some((backends, allowed)),
+        false => lasting(&mut look),
+    }
+    .map(|(backends, allowed)| format!("{backends} backends of {allowed}"))
 }
 
 /// What is found for a second, which may be long on a busy machine: the last of it.
-fn lasting(mut look: impl FnMut() -> Option<String>) -> Option<String> {
+fn lasting<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
     loop {
         let found = look()?;

@@ -1,32 +1,51 @@
 //! The one connection at a time that may be opened beside the pool's, to end what nobody waits for any more.
 
 use super::{Backend, Options};
-use crate::DatabaseSettings;
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use crate::{DatabaseSettings, dial::dial};
+use sqlx::Connection;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 use tokio::{
     sync::{Mutex as Queue, MutexGuard},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Where those queue whose statement is to be ended. Whoever has the turn ends it for all who wait: a hundred cancelled requests cost
 /// a connect or two.
 pub struct Control<DB: Backend> {
     settings: Arc<DatabaseSettings>,
-    options: Queue<Options<DB>>,
+    kept: Queue<Kept<DB>>,
     waiting: Mutex<Vec<Waiting>>,
     /// Somebody was told that the address leads to several servers.
     astray: AtomicBool,
 }
 
+/// What one turn leaves to the next.
+struct Kept<DB: Backend> {
+    options: Options<DB>,
+    /// The control connection, for as long as somebody waits to use it. A new one for each turn would meet the goodbye of the one before,
+    /// and the server would have two.
+    reached: Option<Reached<DB>>,
+}
+
+/// A control connection.
+struct Reached<DB: Backend> {
+    conn: DB::Connection,
+    /// Which server it is on, as in [`Target::server`].
+    server: String,
+}
+
 /// How many connects look for the server of one session. The next may lead to it, where an address leads to several.
-pub(crate) const CONNECTS: u32 = 3;
+const CONNECTS: u32 = 3;
 
 /// A session, on one of the servers that an address may lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub struct Target {
     /// What the server says of itself and no other says. Two servers give the same numbers to their sessions.
     pub(crate) server: String,
     /// The session's number there.
@@ -35,19 +54,62 @@ pub(crate) struct Target {
 
 struct Waiting {
     session: Target,
+    /// It was told to end, and is only asked after.
+    leaving: bool,
     /// Somebody was about to end its statement and gave up: that may still happen at any time.
     doubtful: bool,
 }
 
 impl<DB: Backend> Control<DB> {
     pub(crate) fn new(settings: Arc<DatabaseSettings>, options: Options<DB>) -> Self {
-        Self { settings, options: Queue::new(options), waiting: Mutex::default(), astray: AtomicBool::default() }
+        let kept = Queue::new(Kept { options, reached: None });
+        Self { settings, kept, waiting: Mutex::default(), astray: AtomicBool::default() }
     }
 
     /// What a connect of the pool was made with, in case that nobody gives a password when the next turn wants one.
     pub(crate) fn known(&self, options: &Options<DB>) {
-        if let Ok(mut known) = self.options.try_lock() {
-            known.clone_from(options);
+        if let Ok(mut kept) = self.kept.try_lock() {
+            kept.options.clone_from(options);
+        }
+    }
+
+    /// Ends the statement of a session.
+    pub(crate) async fn end(&self, session: &Target) -> Result<(), sqlx::Error> {
+        for _ in 0..CONNECTS {
+            let Some(mut turn) = self.turn(session).await else { break };
+            let mut reached = turn.reach().await?;
+            let sessions = turn.sessions(&reached.server);
+            if !sessions.is_empty() {
+                DB::end(&mut reached.conn, &sessions).await?;
+            }
+            if turn.done(reached).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the server has let go of a session that was told to end, and whose connection is closed: it takes up room until then.
+    ///
+    /// What the connection itself hears is no proof. MariaDB, for one, takes the socket from a session long before that ends.
+    pub(crate) async fn departed(&self, session: &Target) {
+        for doubled in 0.. {
+            let mut turn = Turn {
+                place: self.queue(session, true),
+                kept: self.kept.lock().await,
+                doubtful: false,
+                hit: Vec::new(),
+            };
+            // Where no server is to be found, there is no session either.
+            let Ok(mut reached) = turn.reach().await else { return };
+            let is_there = reached.server == session.server
+                && DB::is_there(&mut reached.conn, session.number).await.unwrap_or(false);
+            turn.leave(reached).await;
+            drop(turn);
+            if !is_there {
+                return;
+            }
+            sleep(Duration::from_millis(1 << doubled.min(6))).await;
         }
     }
 
@@ -55,12 +117,16 @@ impl<DB: Backend> Control<DB> {
     ///
     /// Dropped while it waits, the session is ended by nobody any more: its connection is about to be closed, and its number may be
     /// another's by then.
-    pub(crate) async fn turn<'c>(&'c self, session: &'c Target) -> Option<Turn<'c, DB>> {
-        self.with(|waiting| waiting.push(Waiting { session: session.clone(), doubtful: false }));
-        let place = Place { control: self, session };
-        let options = self.options.lock().await;
+    async fn turn<'c>(&'c self, session: &'c Target) -> Option<Turn<'c, DB>> {
+        let place = self.queue(session, false);
+        let kept = self.kept.lock().await;
         let mine = self.with(|waiting| waiting.iter().find(|one| one.session == *session).map(|one| one.doubtful));
-        mine.map(|doubtful| Turn { options, place, doubtful, hit: Vec::new() })
+        mine.map(|doubtful| Turn { kept, place, doubtful, hit: Vec::new() })
+    }
+
+    fn queue<'c>(&'c self, session: &'c Target, leaving: bool) -> Place<'c, DB> {
+        self.with(|waiting| waiting.push(Waiting { session: session.clone(), leaving, doubtful: false }));
+        Place { control: self, session }
     }
 
     /// Says once that cancellations do not find their statements.
@@ -81,55 +147,84 @@ impl<DB: Backend> Control<DB> {
     }
 }
 
-/// The right to open a control connection.
+/// The right to have a control connection.
 ///
 /// Dropped between [`sessions`](Self::sessions) and [`done`](Self::done), it leaves those sessions in doubt.
-pub(crate) struct Turn<'c, DB: Backend> {
-    options: MutexGuard<'c, Options<DB>>,
+struct Turn<'c, DB: Backend> {
+    // Dropped before `place`, which sees to what is kept.
+    kept: MutexGuard<'c, Kept<DB>>,
     place: Place<'c, DB>,
     doubtful: bool,
     hit: Vec<Target>,
 }
 
 impl<DB: Backend> Turn<'_, DB> {
+    /// The control connection: that of the turn before, or a new one.
+    async fn reach(&mut self) -> Result<Reached<DB>, sqlx::Error> {
+        if let Some(reached) = self.kept.reached.take() {
+            return Ok(reached);
+        }
+        let mut conn = dial::<DB>(self.options().await).await?;
+        let server = DB::server(&mut conn).await?;
+        Ok(Reached { conn, server })
+    }
+
     /// What to connect with, once for all who wait: with the password of this moment, or with the last that was known if there is none
     /// within half of `reset_timeout`.
-    pub(crate) async fn options(&mut self) -> &Options<DB> {
+    async fn options(&mut self) -> &Options<DB> {
         let settings = &self.place.control.settings;
         if let Some(before_connect) = &settings.before_connect
             && let Ok(Ok(password)) = timeout(settings.pool.reset_timeout / 2, before_connect.password()).await
-            && let Some(fresh) = DB::with_password(&self.options, password.expose())
+            && let Some(fresh) = DB::with_password(&self.kept.options, password.expose())
         {
-            *self.options = fresh;
+            self.kept.options = fresh;
         }
-        &self.options
+        &self.kept.options
     }
 
     /// All who wait at this moment and whose session is on the server that was reached: oneself, unless the address leads to several
     /// servers. To be asked for when the connection is there, for it takes time.
-    pub(crate) fn sessions(&mut self, server: &str) -> impl Iterator<Item = u64> {
+    fn sessions(&mut self, server: &str) -> Vec<u64> {
         self.hit = self.place.control.with(|waiting| {
-            waiting.iter().map(|one| &one.session).filter(|session| session.server == server).cloned().collect()
+            let to_end = waiting.iter().filter(|one| !one.leaving && one.session.server == server);
+            to_end.map(|one| one.session.clone()).collect()
         });
-        self.hit.iter().map(|session| session.number)
+        self.hit.iter().map(|session| session.number).collect()
     }
 
-    /// Their statements were ended. `false`: one's own was not, for it is on another server. An error: what somebody before us began may
-    /// still hit the session, which is of no use any more.
-    pub(crate) fn done(mut self) -> Result<bool, sqlx::Error> {
+    /// Their statements were ended, over this connection. `false`: one's own was not, for it is on another server. An error: what somebody
+    /// before us began may still hit the session, which is of no use any more.
+    async fn done(mut self, reached: Reached<DB>) -> Result<bool, sqlx::Error> {
         let hit = std::mem::take(&mut self.hit);
         // Those in doubt have to hear of it.
         self.place.control.with(|waiting| waiting.retain(|one| one.doubtful || !hit.contains(&one.session)));
+        let found = hit.contains(self.place.session);
+        if found {
+            self.leave(reached).await;
+        } else {
+            // The next connect may lead to the right one.
+            let _ = reached.conn.close().await;
+        }
         if self.doubtful {
             return Err(sqlx::Error::Protocol(
                 "a cancel was given up on its way and may still arrive: the connection is closed".into(),
             ));
         }
-        let found = hit.contains(self.place.session);
         if !found {
             self.place.control.astray();
         }
         Ok(found)
+    }
+
+    /// Leaves the connection to who is next, or says goodbye.
+    async fn leave(&mut self, reached: Reached<DB>) {
+        let is_wanted = self.place.control.with(|waiting| waiting.iter().any(|one| one.session != *self.place.session));
+        if is_wanted {
+            self.kept.reached = Some(reached);
+        } else {
+            // The server notices a lost connection by itself.
+            let _ = reached.conn.close().await;
+        }
     }
 }
 
@@ -152,7 +247,14 @@ struct Place<'c, DB: Backend> {
 
 impl<DB: Backend> Drop for Place<'_, DB> {
     fn drop(&mut self) {
-        self.control.with(|waiting| waiting.retain(|one| one.session != *self.session));
+        let is_last = self.control.with(|waiting| {
+            waiting.retain(|one| one.session != *self.session);
+            waiting.is_empty()
+        });
+        // Who has the turn drops a place after it.
+        if is_last && let Ok(mut kept) = self.control.kept.try_lock() {
+            kept.reached = None;
+        }
     }
 }
 
@@ -166,12 +268,17 @@ mod tests {
         Control::new(Arc::new(settings), Options::<sqlx::Sqlite>::default())
     }
 
+    async fn reached() -> Reached<sqlx::Sqlite> {
+        let conn = sqlx::SqliteConnection::connect("sqlite::memory:").await.expect("a database in memory");
+        Reached { conn, server: "here".into() }
+    }
+
     fn session(number: u64) -> Target {
         Target { server: "here".into(), number }
     }
 
     fn here(turn: &mut Turn<'_, sqlx::Sqlite>) -> Vec<u64> {
-        turn.sessions("here").collect()
+        turn.sessions("here")
     }
 
     #[tokio::test]
@@ -184,7 +291,7 @@ mod tests {
         assert_eq!(here(&mut first), [1, 2, 3]);
         let mut fourth = Box::pin(control.turn(&sessions[3]));
         assert!((&mut fourth).now_or_never().is_none());
-        assert!(first.done().is_ok_and(|found| found));
+        assert!(first.done(reached().await).await.is_ok_and(|found| found));
         assert!(second.await.is_none() && third.await.is_none(), "it was done for them");
         assert_eq!(here(&mut fourth.await.expect("the fourth came too late for that")), [4]);
     }
@@ -214,7 +321,7 @@ mod tests {
         drop(first);
         let mut second = second.await.expect("nothing was done");
         assert_eq!(here(&mut second), [2, 3]);
-        assert!(second.done().is_err(), "the first one's cancel may still hit it");
+        assert!(second.done(reached().await).await.is_err(), "the first one's cancel may still hit it");
         assert!(third.await.is_none(), "the second one's is done");
     }
 
@@ -225,11 +332,29 @@ mod tests {
         let mut first = control.turn(&mine).await.expect("nobody was before");
         let mut second = Box::pin(control.turn(&same_number));
         assert!((&mut second).now_or_never().is_none());
-        assert_eq!(first.sessions("there").count(), 1, "the connect led to the other one's server");
-        assert!(first.done().is_ok_and(|found| !found), "mine is where it was");
+        assert_eq!(first.sessions("there").len(), 1, "the connect led to the other one's server");
+        assert!(first.done(reached().await).await.is_ok_and(|found| !found), "mine is where it was");
         assert!(second.await.is_none(), "the other one's was done on the way");
         let mut again = control.turn(&mine).await.expect("it was not done");
         assert_eq!(here(&mut again), [1]);
-        assert!(again.done().is_ok_and(|found| found));
+        assert!(again.done(reached().await).await.is_ok_and(|found| found));
+    }
+
+    #[tokio::test]
+    async fn the_connection_is_kept_for_as_long_as_somebody_waits_for_it() {
+        let control = control();
+        let sessions = [1, 2, 3].map(session);
+        let mut first = control.turn(&sessions[0]).await.expect("nobody was before");
+        assert!(first.kept.reached.is_none() && here(&mut first) == [1]);
+        let (mut second, mut third) = (Box::pin(control.turn(&sessions[1])), Box::pin(control.turn(&sessions[2])));
+        assert!((&mut second).now_or_never().is_none());
+        assert!(first.done(reached().await).await.is_ok_and(|found| found));
+        let mut second = second.await.expect("it came too late for the first one's cancel");
+        let kept = second.kept.reached.take().expect("the second waited for it");
+        assert_eq!(here(&mut second), [2]);
+        assert!((&mut third).now_or_never().is_none());
+        assert!(second.done(kept).await.is_ok_and(|found| found));
+        drop(third);
+        assert!(control.kept.lock().await.reached.is_none(), "the last one left");
     }
 }

@@ -106,9 +106,13 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Undoes session settings as `reset` asks, on a connection outside any transaction.
+    /// Undoes session settings as `reset` asks, on a connection outside any transaction. An error closes it.
     #[doc(hidden)]
-    fn restore(conn: &mut Self::Connection, reset: Reset) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn restore(
+        conn: &mut Self::Connection,
+        state: &Self::State,
+        reset: Reset,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Stops the statement that a caller left running.
     #[doc(hidden)]
@@ -117,6 +121,30 @@ pub trait Backend: Database + sealed::Sealed {
         state: &Self::State,
         control: &Control<Self>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// What the server of a control connection says of itself, and no other that stands behind the same address.
+    #[doc(hidden)]
+    fn server(_: &mut Self::Connection) -> impl Future<Output = Result<String, sqlx::Error>> + Send {
+        std::future::ready(Ok(String::new()))
+    }
+
+    /// Ends the statements of these sessions, over a control connection.
+    #[doc(hidden)]
+    fn end(_: &mut Self::Connection, _: &[u64]) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Whether the server still has a session with this number, as a control connection is told.
+    #[doc(hidden)]
+    fn is_there(_: &mut Self::Connection, _: u64) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
+        std::future::ready(Ok(false))
+    }
+
+    /// By what a control connection knows a session; `None` where there is no such thing.
+    #[doc(hidden)]
+    fn target(_: &Self::State) -> Option<&Target> {
+        None
+    }
 
     /// Whether a statement that we did not see has to be stopped before the probe, which would wait for its end. No I/O.
     #[doc(hidden)]
@@ -214,7 +242,7 @@ pub trait Backend: Database + sealed::Sealed {
     fn describe<'e>(conn: &'e mut Self::Connection, sql: SqlStr) -> Answer<'e, sqlx::Describe<Self>>;
 }
 
-pub(crate) use control::Control;
+pub(crate) use control::{Control, Target};
 
 /// sqlx's connect options of a database.
 pub(crate) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;

@@ -1,20 +1,16 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
-use super::{
-    Answer, Backend, Class, Control, Keeper, control::CONNECTS, control::Target, executor_of_sqlx, hidden, refuse, tls,
-    without_brackets,
-};
+use super::{Answer, Backend, Class, Control, Keeper, Target, executor_of_sqlx, hidden, refuse, tls, without_brackets};
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
     advice::{Limit, Server, Whom},
     config::without_unread,
-    dial::dial,
     executor::{Prepared, first_words},
     siblings::Login,
 };
 use futures_util::TryStreamExt;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
+    AssertSqlSafe, ConnectOptions, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
     mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow, MySqlSslMode},
 };
@@ -172,7 +168,7 @@ impl Backend for MySql {
         conn.execute("ROLLBACK").await.map(drop)
     }
 
-    async fn restore(_: &mut MySqlConnection, _: Reset) -> Result<(), sqlx::Error> {
+    async fn restore(_: &mut MySqlConnection, _: &Session, _: Reset) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
@@ -182,21 +178,29 @@ impl Backend for MySql {
         control: &Control<MySql>,
     ) -> Result<(), sqlx::Error> {
         // A statement dropped in the middle of a packet breaks the connection for good, so it goes, and its statement with it.
-        for _ in 0..CONNECTS {
-            let Some(mut turn) = control.turn(&session.target).await else { break };
-            let mut control = dial::<MySql>(turn.options().await).await?;
-            let server = control.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?;
-            for session in turn.sessions(server.try_get(0)?) {
-                // It may have ended by itself.
-                let _ = control.execute(AssertSqlSafe(format!("KILL CONNECTION {session}"))).await;
-            }
-            let found = turn.done()?;
-            let _ = control.close().await;
-            if found {
-                break;
-            }
-        }
+        control.end(&session.target).await?;
         Err(sqlx::Error::Protocol("a statement was dropped in the middle: the connection is closed".into()))
+    }
+
+    async fn server(conn: &mut MySqlConnection) -> Result<String, sqlx::Error> {
+        conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?.try_get(0)
+    }
+
+    async fn end(conn: &mut MySqlConnection, sessions: &[u64]) -> Result<(), sqlx::Error> {
+        for session in sessions {
+            // It may have ended by itself.
+            let _ = conn.execute(AssertSqlSafe(format!("KILL CONNECTION {session}"))).await;
+        }
+        Ok(())
+    }
+
+    async fn is_there(conn: &mut MySqlConnection, session: u64) -> Result<bool, sqlx::Error> {
+        let ask = format!("SELECT 1 FROM information_schema.processlist WHERE id = {session}");
+        Ok(conn.fetch_optional(sqlx::raw_sql(AssertSqlSafe(ask))).await?.is_some())
+    }
+
+    fn target(session: &Session) -> Option<&Target> {
+        Some(&session.target)
     }
 
     fn is_busy(_: &mut MySqlConnection) -> bool {

@@ -1,8 +1,7 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{
-    Backend, Class, Control, Keeper, control::CONNECTS, control::Target, environment, executor_of_sqlx, hidden, pooler,
-    tls, without_brackets,
+    Backend, Class, Control, Keeper, Target, environment, executor_of_sqlx, hidden, pooler, tls, without_brackets,
 };
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
@@ -263,7 +262,7 @@ impl Backend for Postgres {
         Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
     }
 
-    async fn restore(conn: &mut PgConnection, reset: Reset) -> Result<(), sqlx::Error> {
+    async fn restore(conn: &mut PgConnection, _: &Session, reset: Reset) -> Result<(), sqlx::Error> {
         match reset {
             Reset::Rollback => Ok(()),
             // Leaves the prepared statements alone. `DISCARD ALL` alone would make each of them fail for ever.
@@ -299,23 +298,26 @@ impl Backend for Postgres {
             Ok(Err(error)) => return Err(error),
             Err(_) => {}
         }
-        for _ in 0..CONNECTS {
-            let Some(mut turn) = control.turn(target).await else { break };
-            let mut control = dial::<Postgres>(turn.options().await).await?;
-            let server = control.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?;
-            let pids: Vec<String> = turn.sessions(server.try_get(0)?).map(|pid| pid.to_string()).collect();
-            if !pids.is_empty() {
-                let pids = pids.join(", ");
-                let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
-                control.execute(AssertSqlSafe(cancel)).await?;
-            }
-            let found = turn.done()?;
-            control.close().await?;
-            if found {
-                break;
-            }
-        }
-        Ok(())
+        control.end(target).await
+    }
+
+    async fn server(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+        conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?.try_get(0)
+    }
+
+    async fn end(conn: &mut PgConnection, pids: &[u64]) -> Result<(), sqlx::Error> {
+        let pids = pids.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
+        conn.execute(AssertSqlSafe(cancel)).await.map(drop)
+    }
+
+    async fn is_there(conn: &mut PgConnection, pid: u64) -> Result<bool, sqlx::Error> {
+        let ask = format!("SELECT 1 FROM pg_stat_activity WHERE pid = {pid}");
+        Ok(conn.fetch_optional(sqlx::raw_sql(AssertSqlSafe(ask))).await?.is_some())
+    }
+
+    fn target(session: &Session) -> Option<&Target> {
+        session.target.as_ref()
     }
 
     fn is_busy(conn: &mut PgConnection) -> bool {
