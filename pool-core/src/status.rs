@@ -95,6 +95,8 @@ pub struct Totals {
     pub acquired: u64,
     /// Of these, how many had to wait in the queue first.
     pub waited: u64,
+    /// Acquires, whatever became of them, that had to wait and found everything in use that there may be.
+    pub found_full: u64,
     /// Connections given back (or detached, or discarded).
     pub released: u64,
     /// Acquires that ran out of time.

@@ -4,7 +4,7 @@
 
 use crate::{
     CloseReason, DatabaseSettings, MaxOverflow, Settings, SiteTimings, Status, Timings, Totals,
-    siblings::{Login, Sibling},
+    siblings::{self, Login, Sibling},
 };
 use pool_core::short;
 use std::{fmt, time::Duration};
@@ -63,6 +63,8 @@ pub struct Server {
     pub(crate) idle_limit: Option<(Duration, &'static str)>,
     /// Whom the server took this pool for.
     pub(crate) login: Login,
+    /// Sessions that bore this program's name at that moment, wherever it runs, and by whom; as far as the server shows names.
+    pub(crate) named: Vec<(Login, u32)>,
 }
 
 /// A limit on connections, whichever pool or program they are of.
@@ -73,7 +75,7 @@ pub(crate) struct Limit {
     pub(crate) what: &'static str,
     /// Whose connections it counts, and who is refused beyond it.
     pub(crate) whom: Whom,
-    /// How many of them were not this program's, at that moment.
+    /// How many of them were not of this pool in whichever place, at that moment.
     pub(crate) others: u32,
 }
 
@@ -236,7 +238,7 @@ fn unlimited(facts: &Facts<'_>) -> Option<Advice> {
 }
 
 fn lifo_without_idle_timeout(facts: &Facts<'_>) -> Option<Advice> {
-    let Settings { pool_use_lifo, idle_timeout, min_idle, pool_size, .. } = *facts.settings;
+    let Settings { pool_use_lifo, idle_timeout, min_idle, pool_size, pool_recycle, .. } = *facts.settings;
     let keeps_all = facts.database.url.expose().starts_with("sqlite") || pool_size <= min_idle.max(1);
     if !pool_use_lifo || idle_timeout.is_some() || keeps_all {
         return None;
@@ -244,7 +246,10 @@ fn lifo_without_idle_timeout(facts: &Facts<'_>) -> Option<Advice> {
     hint(
         "idle_timeout",
         format!("there is none, and pool_use_lifo lends the same few connections of {pool_size} first"),
-        "after a burst the others stay open unused, until pool_recycle replaces them",
+        match pool_recycle {
+            Some(_) => "after a burst the others stay open unused, until pool_recycle replaces them",
+            None => "after a burst the others stay open unused",
+        },
         "set idle_timeout (\"10m\") so that they are closed, unless they are to stay ready for the next burst",
     )
 }
@@ -283,7 +288,12 @@ fn asleep(facts: &Facts<'_>) -> Option<Advice> {
 }
 
 fn kept_awake(facts: &Facts<'_>) -> Option<Advice> {
-    let every = facts.settings.keepalive.filter(|_| is_serverless(facts))?;
+    let Settings { keepalive, idle_timeout, min_idle, .. } = *facts.settings;
+    let every = keepalive.filter(|_| is_serverless(facts))?;
+    if min_idle == 0 && idle_timeout.is_some_and(|closed| closed <= every) {
+        // None gets so old without work.
+        return None;
+    }
     hint(
         "keepalive",
         format!("idle connections are pinged every {}", short(every)),
@@ -303,12 +313,13 @@ fn no_room_at_the_server(facts: &Facts<'_>) -> Option<Advice> {
         let caps = within(limit).into_iter().map(|sibling| sibling.cap).chain([cap]);
         caps.map(|cap| i128::from(cap) + 1).sum::<i128>()
     };
+    let others = |limit: &Limit| limit.others.saturating_sub(siblings::open_within(limit, server, facts.siblings));
     let left =
-        |limit: &Limit, instances: i128| i128::from(limit.most) - i128::from(limit.others) - wanted(limit) * instances;
+        |limit: &Limit, instances: i128| i128::from(limit.most) - i128::from(others(limit)) - wanted(limit) * instances;
     let limit = server.limits.iter().min_by_key(|limit| left(limit, instances.into()))?;
-    let Limit { most, what, whom, others } = limit;
+    let (Limit { most, what, whom, .. }, others) = (limit, others(limit));
 
-    let beside = if *others > 0 { format!(", beside {others} of others,") } else { String::new() };
+    let beside = if others > 0 { format!(", beside {others} of others,") } else { String::new() };
     let siblings = within(limit);
     let (finding, of_which) = match siblings.len() {
         0 => (
@@ -360,81 +371,114 @@ fn listed(name: &str, cap: u32, siblings: &[&Sibling]) -> String {
 
 fn closed_by_the_server(facts: &Facts<'_>) -> Option<Advice> {
     let (limit, name) = facts.server?.idle_limit?;
-    let Settings { idle_timeout, pool_recycle, keepalive, .. } = *facts.settings;
-    let kept = [idle_timeout, pool_recycle].into_iter().flatten().min();
+    let Settings { idle_timeout, min_idle, pool_recycle, keepalive, .. } = *facts.settings;
+    // What is to be kept ready has no idle_timeout.
+    let kept = [idle_timeout.filter(|_| min_idle == 0), pool_recycle].into_iter().flatten().min();
     let kept_alive = keepalive.is_some_and(|every| every < limit);
     if kept_alive || kept.is_some_and(|kept| kept < limit) {
         return None;
     }
     let kept = kept.map_or_else(|| "for ever".to_owned(), |kept| format!("for {}", short(kept)));
+    let reason = "the server closes it first, and a request finds out by a failed ping";
+    let server = format!("the server for {} ({name})", short(limit));
+    if min_idle == 0 {
+        let cure = format!("set idle_timeout below {}", short(limit));
+        return warning("idle_timeout", format!("the pool keeps an idle connection {kept}, {server}"), reason, cure);
+    }
     warning(
-        "idle_timeout",
-        format!("the pool keeps an idle connection {kept}, the server for {} ({name})", short(limit)),
-        "the server closes it first, and a request finds out by a failed ping",
-        format!("set idle_timeout below {}", short(limit)),
+        "keepalive",
+        format!("the pool keeps an idle connection of min_idle = {min_idle} {kept}, {server}"),
+        reason,
+        format!(
+            "set keepalive below {}, which has them tested in time; idle_timeout does not concern them",
+            short(limit)
+        ),
     )
 }
 
 /// Fewer acquires than this say nothing.
 const ENOUGH: u64 = 100;
 
-/// What happened since the pool got its present size: connections lent, and how many of these were waited for.
-fn lent(facts: &Facts<'_>) -> (u64, u64) {
-    let count = |totals: &Totals| (totals.acquired, totals.waited);
-    let ((acquired, waited), before) = (count(&facts.status.totals), facts.past.map(|past| count(&past.totals)));
-    let before = before.unwrap_or_default();
-    (acquired.saturating_sub(before.0), waited.saturating_sub(before.1))
+/// How much of this happened since the pool got its present size.
+fn since(facts: &Facts<'_>, count: impl Fn(&Totals) -> u64) -> u64 {
+    count(&facts.status.totals).saturating_sub(facts.past.map_or(0, |past| count(&past.totals)))
 }
 
 fn waits(facts: &Facts<'_>) -> Option<Advice> {
     let Facts { status, timings, .. } = facts;
-    let (acquired, waited) = lent(facts);
-    if acquired < ENOUGH || waited * 100 < acquired {
+    // Who ran out of time, or gave up, had waited, too.
+    let vain = since(facts, |totals| totals.timeouts + totals.cancelled);
+    let timeouts = since(facts, |totals| totals.timeouts);
+    let asked = since(facts, |totals| totals.acquired) + vain;
+    let waited = since(facts, |totals| totals.waited) + vain;
+    if asked < ENOUGH || waited * 100 < asked {
         return None;
+    }
+    let part = |of: u64, whole: u64| share(of as f64 / whole as f64);
+    let mut finding = format!("{} of {asked} acquires waited", part(waited, asked));
+    if vain > 0 {
+        finding += &format!(", {} in vain ({timeouts} ran out of time)", part(vain, asked));
     }
     let waits = facts
         .past
         .map_or_else(|| timings.acquire_wait.clone(), |past| timings.acquire_wait.since(&past.timings.acquire_wait));
-    let mut finding = format!(
-        "{} of {acquired} acquires waited, 99 of 100 for no longer than {}",
-        share(waited as f64 / acquired as f64),
-        short(waits.quantile(0.99)?),
-    );
-    let full = status.full.as_secs_f64() / status.sized.as_secs_f64().max(f64::MIN_POSITIVE);
-    let cap = facts.settings.cap().unwrap_or(u32::MAX);
-    if full < 0.01 && status.peak < cap {
+    if let Some(longest) = waits.quantile(0.99) {
+        let served = if vain > 0 { " that were served" } else { "" };
+        finding += &format!(", 99 of 100{served} for no longer than {}", short(longest));
+    }
+    let found_full = since(facts, |totals| totals.found_full);
+    if found_full * 2 < waited {
         // Refused connects keep callers waiting, too, and those no number of idle connections cures.
-        let refused = |totals: &Totals| totals.connect_errors;
-        if refused(&status.totals).saturating_sub(facts.past.map_or(0, |past| refused(&past.totals))) * 100 >= waited {
+        if since(facts, |totals| totals.connect_errors) * 100 >= waited {
             return None;
         }
         let mean = timings.connect.mean().map(|mean| format!(" ({} each)", short(mean))).unwrap_or_default();
+        let (some, others) = match found_full {
+            0 => ("none".to_owned(), "it"),
+            some => (part(some, waited), "for the others it"),
+        };
         return hint(
             "min_idle",
-            format!("{finding}; never more than {} connections were in use", status.peak),
+            format!("{finding}; {some} of those who waited found all connections in use"),
             format!(
-                "it was not for others to give one back: for connects{mean}, for tests or cleaning, or while lending was paused"
+                "{others} was not for somebody to give one back: for connects{mean}, for tests or cleaning, or while lending was paused"
             ),
             "where it was for connects, keep more ready by min_idle, keep them longer by idle_timeout, or warm the pool up before the \
              service is ready",
         );
     }
+    let cap = facts.settings.cap().unwrap_or(u32::MAX);
+    let full = status.full.as_secs_f64() / status.sized.as_secs_f64().max(f64::MIN_POSITIVE);
     finding = format!("{finding}; all {cap} connections were in use for {} of the time", share(full));
     let whole = timings.hold.sum().as_secs_f64();
-    let most = facts.sites.first().filter(|_| whole > 0.0).map(|most| {
-        let part = share(most.hold.sum().as_secs_f64() / whole);
-        let mean = most.hold.mean().unwrap_or_default();
-        format!("{} took {part} of the time that connections were held ({} each)", most.site, short(mean))
-    });
-    let cure = "let that place hold its connection for less, or raise pool_size if the server has room for more";
-    let reason = most.unwrap_or_else(|| "there are more requests than connections".to_owned());
-    hint("pool_size", finding, reason, cure)
+    // A place among many is not to blame.
+    let held = |site: &SiteTimings| site.hold.sum().as_secs_f64() / whole;
+    let most = facts.sites.first().filter(|most| whole > 0.0 && held(most) >= 0.25);
+    let (reason, cure) = match most {
+        Some(most) => (
+            format!(
+                "{} took {} of the time that connections were held ({} each)",
+                most.site,
+                share(held(most)),
+                short(most.hold.mean().unwrap_or_default())
+            ),
+            "let that place hold its connection for less, or raise pool_size if the server has room for more",
+        ),
+        None => (
+            "there are more requests than connections".to_owned(),
+            "raise pool_size if the server has room for more, or have connections held for less",
+        ),
+    };
+    // One in a hundred, as with waits.
+    match timeouts * 100 >= asked {
+        true => warning("pool_size", finding, reason, cure),
+        false => hint("pool_size", finding, reason, cure),
+    }
 }
 
 fn churn(facts: &Facts<'_>) -> Option<Advice> {
-    let closed = |totals: &Totals| totals.closed_by.of(CloseReason::Overflow);
-    let closed = closed(&facts.status.totals).saturating_sub(facts.past.map_or(0, |past| closed(&past.totals)));
-    let (acquired, _) = lent(facts);
+    let closed = since(facts, |totals| totals.closed_by.of(CloseReason::Overflow));
+    let acquired = since(facts, |totals| totals.acquired);
     if closed < ENOUGH || closed * 100 < acquired {
         return None;
     }
@@ -563,6 +607,7 @@ mod tests {
             ],
         )
         .await;
+        check(neon().with_idle_timeout(secs(30)).with_keepalive(secs(60)), None, &[]).await;
     }
 
     #[tokio::test]
@@ -618,7 +663,13 @@ mod tests {
         let finding = "warning idle_timeout: the pool keeps an idle connection for 600s, the server for 300s (idle_session_timeout)";
         check(app(), hasty.clone(), &[finding]).await;
         check(app().with_idle_timeout(Duration::from_secs(240)), hasty.clone(), &[]).await;
-        check(app().with_keepalive(Duration::from_secs(120)), hasty, &[]).await;
+        check(app().with_keepalive(Duration::from_secs(120)), hasty.clone(), &[]).await;
+        // What is to be kept ready has no idle_timeout.
+        let ready =
+            |recycle| app().with_idle_timeout(Duration::from_secs(240)).with_min_idle(2u32).with_pool_recycle(recycle);
+        let finding = "warning keepalive: the pool keeps an idle connection of min_idle = 2 for ever, the server for 300s (idle_session_timeout)";
+        check(ready(None), hasty.clone(), &[finding]).await;
+        check(ready(Some(Duration::from_secs(200))), hasty, &[]).await;
     }
 
     #[tokio::test]
@@ -712,7 +763,7 @@ mod tests {
         let app = || postgres("postgres://app@db/app");
         let past = |acquired, waited, full: u64, peak| {
             move |status: &mut Status| {
-                (status.totals.acquired, status.totals.waited) = (acquired, waited);
+                (status.totals.acquired, status.totals.waited, status.totals.found_full) = (acquired, waited, waited);
                 (status.sized, status.full, status.peak) = (Duration::from_secs(1000), Duration::from_secs(full), peak);
             }
         };
@@ -758,6 +809,81 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn callers_that_waited_in_vain_count_and_are_worth_a_warning() {
+        let pool = SqlitePool::connect(DatabaseSettings::new("sqlite::memory:").unwrap()).await.unwrap();
+        let _held = pool.acquire().await.unwrap();
+        for _ in 0..199 {
+            pool.acquire_timeout(Duration::ZERO).await.unwrap_err();
+        }
+        let mut gives_up = Box::pin(pool.acquire());
+        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(gives_up.as_mut().poll(cx).is_pending())).await);
+        drop(gives_up);
+        let advice = pool.advice();
+        let [waits] = &advice[..] else { panic!("{advice:?}") };
+        assert_eq!((waits.weight, waits.setting), (Weight::Warning, "pool_size"));
+        let vain = "100 % of 201 acquires waited, 100 % in vain (199 ran out of time), 99 of 100 that were served for no longer than ";
+        assert!(waits.finding.starts_with(vain), "{waits}");
+        assert_eq!(waits.reason, "there are more requests than connections", "nobody has given one back yet");
+    }
+
+    #[tokio::test]
+    async fn a_burst_that_filled_the_pool_once_is_not_what_the_other_waits_are_for() {
+        let past = |found_full| {
+            move |status: &mut Status| {
+                let totals = &mut status.totals;
+                (totals.acquired, totals.waited, totals.found_full) = (1000, 900, found_full);
+                (status.sized, status.full, status.peak) = (Duration::from_secs(1000), Duration::from_secs(1), 15);
+            }
+        };
+        let told = async |found_full| {
+            let told = given(postgres("postgres://app@db/app"), None, past(found_full)).await;
+            told.into_iter().next().unwrap_or_default()
+        };
+        let connects = "hint min_idle: 90 % of 1000 acquires waited; ";
+        assert_eq!(told(0).await, format!("{connects}none of those who waited found all connections in use"));
+        assert_eq!(told(9).await, format!("{connects}1 % of those who waited found all connections in use"));
+        assert_eq!(
+            told(450).await,
+            "hint pool_size: 90 % of 1000 acquires waited; all 15 connections were in use for 0.1 % of the time"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_place_among_many_is_not_to_blame_for_waits() {
+        let pool = SqlitePool::connect(DatabaseSettings::new("sqlite::memory:").unwrap()).await.unwrap();
+        tokio::time::pause();
+        let hold = async |name: &'static str, millis| {
+            let _held = pool.acquire_at(crate::Site::nowhere(name), None).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        };
+        for name in ["a", "b", "c", "d", "e"] {
+            hold(name, 10).await;
+        }
+        let told = || {
+            let watched = &pool.watched()[0];
+            let (database, timings, mut status) =
+                (postgres("postgres://app@db/app"), watched.timings(), watched.status());
+            (status.totals.acquired, status.totals.waited, status.totals.found_full) = (1000, 900, 900);
+            let facts = Facts {
+                database: &database,
+                settings: &database.pool,
+                server: None,
+                siblings: &[],
+                swallowed: false,
+                past: None,
+                status: &status,
+                timings: &timings,
+                sites: &watched.sites(),
+            };
+            advice(&facts).remove(0).reason
+        };
+        assert_eq!(told(), "there are more requests than connections");
+        hold("e", 40).await;
+        // About half; tokio rounds a sleep up.
+        assert!(told().starts_with("e took 5"), "{}", told());
+    }
+
+    #[tokio::test]
     async fn waits_that_were_for_nobodys_connection_are_not_said_to_be_for_connects() {
         let pool = SqlitePool::connect(
             DatabaseSettings::new("sqlite::memory:").unwrap().with_pool_size(150).with_max_overflow(0),
@@ -778,7 +904,7 @@ mod tests {
         let advice = pool.advice();
         let [waits] = &advice[..] else { panic!("{advice:?}") };
         assert!(waits.finding.starts_with("100 % of 120 acquires waited, "), "{waits}");
-        assert!(waits.reason.starts_with("it was not for others to give one back: for connects"), "{waits}");
+        assert!(waits.reason.starts_with("it was not for somebody to give one back: for connects"), "{waits}");
         assert!(waits.reason.ends_with("or while lending was paused"), "{waits}");
     }
 

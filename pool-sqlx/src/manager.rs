@@ -173,7 +173,7 @@ impl<DB: Backend> Sqlx<DB> {
             // What cannot be asked gives no advice.
             if let Ok(Some(mut server)) = DB::limits_of(&mut raw).await {
                 let siblings = siblings::of(&self.tally, &server.login);
-                siblings::discount(&mut server, &siblings);
+                siblings::recognise(&mut server, &siblings);
                 self.tally.set_server(server);
             }
         }

@@ -242,7 +242,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 
     /// All numbers of the pool at this moment.
     pub fn status(&self) -> Status {
-        self.core.status()
+        self.core.manager().tally().complete(self.core.status())
     }
 
     /// Who holds connections, the longest first.

@@ -1,8 +1,11 @@
 //! What the output of our macros calls. Not for other use: it changes without notice.
 
 use crate::{
-    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Failure, Pool, Status, Tx, TxOptions, Watchable,
-    Watched, conn::Seen, error,
+    Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Failure, Pool, Status, Tx, TxOptions, Verdict,
+    Watchable, Watched,
+    conn::Seen,
+    error,
+    telemetry::{Refused, waiting},
 };
 use figment::Figment;
 use futures_core::future::BoxFuture;
@@ -73,8 +76,8 @@ impl Call {
 }
 
 impl Call {
-    /// Waits for a place, and tells how much of the time is left.
-    async fn enter(&'static self, patience: Duration) -> Result<(SemaphorePermit<'static>, Duration), Error> {
+    /// Waits for a place, and tells how much of the time is left. An error: how long it waited in vain.
+    async fn enter(&'static self, patience: Duration) -> Result<(SemaphorePermit<'static>, Duration), NoPlace> {
         let places = self.places.get_or_init(|| Semaphore::new(self.limit as usize));
         // Who is free to go on does not overtake: a place that comes back goes to the first who waits.
         if let Ok(place) = places.try_acquire() {
@@ -84,8 +87,23 @@ impl Call {
         // Boxed for the size of the futures of those who need not wait.
         match Box::pin(tokio::time::timeout(patience, places.acquire())).await {
             Ok(place) => Ok((place.expect("BUG: nobody closes the places"), patience.saturating_sub(asked.elapsed()))),
-            Err(_) => Err(Error::limit(self.site, self.limit, asked.elapsed())),
+            Err(_) => Err(NoPlace { waited: asked.elapsed() }),
         }
+    }
+}
+
+/// All calls that a function may have at a time went on for as long as this one waited.
+struct NoPlace {
+    waited: Duration,
+}
+
+impl Refused for NoPlace {
+    fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn verdict(&self) -> Verdict {
+        Verdict::Refused
     }
 }
 
@@ -227,7 +245,14 @@ pub async fn acquire<T: Lend, K>(pool: &PoolFor<T, K>, call: &'static Call) -> R
     let held = async {
         let (mut place, mut timeout) = (None, call.timeout);
         if call.limit > 0 {
-            let (entered, left) = call.enter(timeout.unwrap_or_else(|| pool.patience())).await?;
+            let patience = timeout.unwrap_or_else(|| pool.patience());
+            let tally = pool.core().manager().tally();
+            let entered = waiting(tally.name(), call.site, call.enter(patience)).await.map_err(|NoPlace { waited }| {
+                let error = Error::limit(call.site, call.limit, waited);
+                tally.refuse_place(call.site, waited, &error);
+                error
+            });
+            let (entered, left) = entered?;
             (place, timeout) = (Some(entered), Some(left));
         }
         let conn = pool.acquire_at(call.site, timeout).await?;

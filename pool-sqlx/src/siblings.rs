@@ -79,14 +79,26 @@ pub(crate) fn of(tally: &Arc<Tally>, login: &Login) -> Vec<Sibling> {
         .collect()
 }
 
-/// Takes the connections that these have open out of what the server said of others: they are this program's.
-pub(crate) fn discount(server: &mut Server, siblings: &[Sibling]) {
-    for limit in &mut server.limits {
-        // The server itself told those apart that have this login.
-        let told = siblings.iter().filter(|sibling| sibling.login != server.login);
-        let open = told.filter(|sibling| sibling.is_within(limit, &server.login)).map(|sibling| sibling.open);
-        limit.others = limit.others.saturating_sub(open.sum());
+/// Adds what is known of siblings at this moment to what the server said of this program's sessions: of another user's it does not tell
+/// everybody the name.
+pub(crate) fn recognise(server: &mut Server, siblings: &[Sibling]) {
+    for Sibling { login, .. } in siblings {
+        let here: u32 = siblings.iter().filter(|sibling| sibling.login == *login).map(|sibling| sibling.open).sum();
+        match server.named.iter_mut().find(|(named, _)| named == login) {
+            Some((_, sessions)) => *sessions = here.max(*sessions),
+            None => server.named.push((login.clone(), here)),
+        }
     }
+}
+
+/// How many of the connections that this limit counts, and that are not of the pool itself, are of its siblings, in whichever place.
+pub(crate) fn open_within(limit: &Limit, server: &Server, siblings: &[Sibling]) -> u32 {
+    let of_siblings = server.named.iter().filter(|(login, _)| {
+        // Those of the pool's own login are counted as its own.
+        *login != server.login
+            && siblings.iter().any(|sibling| sibling.login == *login && sibling.is_within(limit, &server.login))
+    });
+    of_siblings.map(|(_, sessions)| sessions).sum()
 }
 
 /// Nothing under it can panic half-way.
@@ -106,21 +118,24 @@ mod tests {
             database: database.into(),
             program: "app".into(),
         };
-        let limit = |whom, others| Limit { most: 100, what: "a limit", whom, others };
-        let mut server = Server {
-            limits: vec![limit(Whom::Everybody, 20), limit(Whom::User, 10), limit(Whom::Database, 3)],
-            login: login("app", "tracks"),
-            ..Server::default()
-        };
+        let mut server = Server { login: login("app", "tracks"), ..Server::default() };
         let elsewhere = Login { server: "two".into(), ..login("app", "tracks") };
         let siblings = [
             Sibling::new("same", 20, login("app", "tracks"), 9),
             Sibling::new("other user", 20, login("reports", "tracks"), 4),
             Sibling::new("other database", 20, login("app", "music"), 2),
+            Sibling::new("once more", 20, login("app", "music"), 1),
             Sibling::new("other server", 20, elsewhere, 1),
         ];
-        discount(&mut server, &siblings);
-        let others: Vec<_> = server.limits.iter().map(|limit| limit.others).collect();
-        assert_eq!(others, [14, 8, 0]);
+        let open = |mut server: Server| {
+            recognise(&mut server, &siblings);
+            let within =
+                |whom| open_within(&Limit { most: 100, what: "a limit", whom, others: 50 }, &server, &siblings);
+            [Whom::Everybody, Whom::User, Whom::Database].map(within)
+        };
+        assert_eq!(open(server.clone()), [7, 3, 4], "as far as this process knows");
+        // Two instances more, and one of somebody else's programs that happens to have our name.
+        server.named = vec![(login("app", "tracks"), 27), (login("app", "music"), 9), (login("stranger", "music"), 5)];
+        assert_eq!(open(server), [13, 9, 4], "names of other users are not shown");
     }
 }

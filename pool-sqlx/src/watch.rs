@@ -234,7 +234,7 @@ trait Watch: Send + Sync {
 
 impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
     fn status(&self) -> Status {
-        self.status()
+        self.manager().tally().complete(self.status())
     }
 
     fn holders(&self) -> Vec<Holder> {
@@ -258,7 +258,7 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
     }
 
     fn advice(&self) -> Vec<Advice> {
-        let (settings, status, timings, sites) = (self.settings(), self.status(), self.timings(), self.sites());
+        let (settings, status, timings, sites) = (self.settings(), Watch::status(self), self.timings(), self.sites());
         let (database, tally) = (self.manager().settings(), self.manager().tally());
         let server = tally.server();
         let siblings = server.as_ref().map(|server| siblings::of(tally, &server.login));
@@ -299,6 +299,8 @@ pub(crate) struct Tally {
     /// What had happened when the pool got its present size.
     past: Mutex<Option<Past>>,
     refused: [AtomicU64; VERDICTS.len()],
+    /// Calls that found no place within their function's own limit; of the `Refused`.
+    without_place: AtomicU64,
     refusals: Mutex<VecDeque<Refusal>>,
     connect_errors: Mutex<BTreeMap<String, u64>>,
     /// What connects failed with lately: the words of the log, and those for anybody.
@@ -338,6 +340,7 @@ impl Tally {
             first_connect: Mutex::default(),
             past: Mutex::default(),
             refused: Default::default(),
+            without_place: AtomicU64::new(0),
             refusals: Mutex::default(),
             connect_errors: Mutex::default(),
             said: Mutex::default(),
@@ -345,6 +348,11 @@ impl Tally {
             by_client: AtomicU64::new(0),
             recorders: Recorders::default(),
         }
+    }
+
+    /// Name of the pool.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -415,18 +423,34 @@ impl Tally {
         lock(&self.past).clone()
     }
 
+    /// The pool's numbers, with what ended before it was asked.
+    pub(crate) fn complete(&self, mut status: Status) -> Status {
+        status.totals.refused += self.without_place.load(Ordering::Relaxed);
+        status
+    }
+
     /// An acquire has ended with an error.
     pub(crate) fn refuse(&self, error: &AcquireError<sqlx::Error>) {
-        self.recorders.notices.refused(&self.name, error);
-        if let Some(i) = VERDICTS.iter().position(|verdict| *verdict == error.verdict()) {
-            self.refused[i].fetch_add(1, Ordering::Relaxed);
-        }
-        let (verdict, site, waited) = (error.verdict(), error.site(), error.waited());
         let mut message = error.to_string();
         if let Some(failure) = error.connect_error()
             && let Some(error) = failure.error()
         {
             message = message.replace(&failure.to_string(), &shown(error));
+        }
+        self.note_refusal(error.verdict(), error.site(), error.waited(), error, message);
+    }
+
+    /// A call has found no place within its function's own limit in time.
+    pub(crate) fn refuse_place(&self, site: Site, waited: Duration, error: &Error) {
+        self.without_place.fetch_add(1, Ordering::Relaxed);
+        self.note_refusal(Verdict::Refused, site, waited, error, error.to_string());
+    }
+
+    /// `said` is for the log, `message` for anybody.
+    fn note_refusal(&self, verdict: Verdict, site: Site, waited: Duration, said: &dyn fmt::Display, message: String) {
+        self.recorders.notices.refused(&self.name, verdict, said);
+        if let Some(i) = VERDICTS.iter().position(|known| *known == verdict) {
+            self.refused[i].fetch_add(1, Ordering::Relaxed);
         }
         let refusal = Refusal { at: SystemTime::now(), verdict, site, waited, message };
         let mut refusals = lock(&self.refusals);

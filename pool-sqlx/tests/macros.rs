@@ -5,7 +5,7 @@ mod common;
 
 use common::{ENDLESS, File, LONG};
 use futures_util::FutureExt;
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, SqliteConn, SqlitePool, SqliteTx, Verdict, pooled};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, SqliteConn, SqlitePool, SqliteTx, Verdict, Watchable, pooled};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -47,7 +47,12 @@ async fn a_limit_leaves_the_other_connections_to_others() {
     for part in ["macros::export", "tests/macros.rs", "2 calls", "limit = 2", "errors/refused"] {
         assert!(line.contains(part), "{part:?} is missing in: {line}");
     }
-    assert_eq!(pool.status().in_use, 2);
+    assert_eq!((pool.status().in_use, pool.status().totals.refused), (2, 1));
+    let watched = &pool.watched()[0];
+    let refusals: Vec<_> =
+        watched.refusals().iter().map(|refusal| (refusal.verdict, refusal.message.clone())).collect();
+    assert_eq!((refusals, watched.status().totals.refused), (vec![(Verdict::Refused, line)], 1));
+    assert!(watched.refused().contains(&(Verdict::Refused, 1)), "{:?}", watched.refused());
     pool.acquire().await.expect("the pool has three more");
 
     finish.send(true).unwrap();

@@ -961,6 +961,42 @@ async fn pools_of_one_process_share_the_room_that_the_server_has_for_them() {
 }
 
 #[tokio::test]
+async fn the_pools_of_another_instance_are_not_counted_twice() {
+    let databases = [Postgres::shared().database().unwrap(), Postgres::shared().database().unwrap()];
+    let role = format!("instances_{}", databases[0].name());
+    databases[0].psql(&format!("create role {role} login connection limit 30")).unwrap();
+    let [one, two] =
+        [0, 1].map(|n: usize| databases[n].url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1));
+    // What is seen of another instance's two pools.
+    let elsewhere = async |url: &str| {
+        let options: PgConnectOptions = url.parse().unwrap();
+        sqlx::PgConnection::connect_with(&options.application_name(&role)).await.unwrap()
+    };
+    let _theirs = [elsewhere(&one).await, elsewhere(&two).await, elsewhere(&two).await, elsewhere(&two).await];
+    let connect = async |url: &str, name: &str| {
+        let settings =
+            DatabaseSettings::new(url).unwrap().with_name(name).with_pool_size(11u32).with_max_overflow(0u32);
+        let settings = settings.with_application_name(role.as_str()).with_idle_timeout(Duration::from_secs(60));
+        let pool = PgPool::connect_lazy(settings).unwrap();
+        drop(pool.acquire().await.unwrap());
+        pool
+    };
+    let pools = [connect(&two, "two").await, connect(&one, "one").await];
+    let told: Vec<String> = pools[1].advice().iter().map(|advice| advice.finding.clone()).collect();
+    // (11 + 1) * 2 leave room in 30: there is nobody else.
+    assert_eq!(
+        told,
+        [
+            "1 of this program, each with 2 pools of up to 22 connections in all (one 11, two 11) and one per pool to cancel statements, \
+          leave no room for one more within the role's connection limit (30)"
+        ]
+    );
+    for pool in pools {
+        let _ = pool.close().await;
+    }
+}
+
+#[tokio::test]
 async fn statements_that_the_server_has_forgotten_trouble_one_loan_and_no_later_one() {
     for forget in [
         "discard all",

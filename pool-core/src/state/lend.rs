@@ -133,6 +133,7 @@ impl<C, E> State<C, E> {
         self.entangle(&caller);
         self.advance(now, fx);
         if self.queue.is_waiting(ticket) {
+            self.totals.found_full += u64::from(self.slots.is_full());
             if deadline <= now {
                 let waker = self.expire(ticket, &mut None, now);
                 fx.spent.push(waker); // the caller is here

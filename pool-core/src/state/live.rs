@@ -150,6 +150,11 @@ impl<C> Slots<C> {
         self.usage.peak
     }
 
+    /// Whether as many are in use as there may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.usage.since.is_some()
+    }
+
     /// For how long as many have been in use as there may be, in all.
     pub(crate) fn full(&self, now: Ns) -> Ns {
         self.usage.full.saturating_add(self.usage.since.map_or(0, |since| now.saturating_sub(since)))

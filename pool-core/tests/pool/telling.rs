@@ -63,6 +63,24 @@ async fn distributions_know_waits_holds_connects_and_pings() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_found_everything_in_use_are_told_from_those_that_waited_for_something_else() {
+    let (script, pool) = pool(settings(1, 1).with_pool_timeout(secs(1)));
+    script.on_connect([Reply::ok().after(ms(40)), Reply::ok().after(ms(40))]);
+    let found_full = || (pool.status().totals.waited, pool.status().totals.found_full);
+    let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    assert_eq!(found_full(), (2, 0), "they waited for connects");
+    pool.acquire().await.unwrap_err();
+    pool.acquire_timeout(Duration::ZERO).await.unwrap_err();
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    assert_eq!(found_full(), (2, 3), "whatever becomes of them");
+    drop(held);
+    drop(waiter.await.unwrap());
+    drop(pool.acquire().await.unwrap());
+    assert_eq!(found_full(), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn idle_connections_are_kept_alive_a_little_early_and_not_all_at_once() {
     let (script, pool) = pool(settings(10, 0).with_keepalive(secs(100)));
     let mut all = vec![];

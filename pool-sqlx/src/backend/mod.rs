@@ -74,7 +74,7 @@ pub trait Backend: Database + sealed::Sealed {
         settings: &DatabaseSettings,
     ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
 
-    /// Asks the server for its own limits, with one statement.
+    /// Asks the server for its own limits, with a statement or two.
     #[doc(hidden)]
     fn limits_of(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<Server>, sqlx::Error>> + Send;
 

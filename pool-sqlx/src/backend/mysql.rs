@@ -128,6 +128,7 @@ impl Backend for MySql {
             instances: 1,
             idle_limit: idle.map(|limit| (limit, "wait_timeout")),
             login: Login { server: row.try_get(3)?, user: row.try_get(4)?, ..Login::default() },
+            named: Vec::new(),
         }))
     }
 

@@ -167,16 +167,26 @@ impl Backend for Postgres {
             }
         }
         let idle = u64::try_from(number(6)?).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        let login = Login {
+            server: row.try_get(8)?,
+            user: row.try_get(9)?,
+            database: row.try_get(10)?,
+            program: row.try_get(11)?,
+        };
+        let ask = "SELECT usename::text, datname::text, count(*) FROM pg_stat_activity \
+                   WHERE application_name = current_setting('application_name') AND backend_type = 'client backend' \
+                   AND usename IS NOT NULL AND datname IS NOT NULL GROUP BY 1, 2";
+        let mut named = Vec::new();
+        for row in conn.fetch_all(sqlx::raw_sql(ask)).await? {
+            let login = Login { user: row.try_get(0)?, database: row.try_get(1)?, ..login.clone() };
+            named.push((login, u32::try_from(row.try_get::<i64, _>(2)?).unwrap_or(u32::MAX)));
+        }
         Ok(Some(Server {
             limits,
             instances: u32::try_from(number(7)?).unwrap_or(1),
             idle_limit: idle.map(|limit| (limit, "idle_session_timeout")),
-            login: Login {
-                server: row.try_get(8)?,
-                user: row.try_get(9)?,
-                database: row.try_get(10)?,
-                program: row.try_get(11)?,
-            },
+            login,
+            named,
         }))
     }
 

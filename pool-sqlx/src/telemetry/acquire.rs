@@ -1,6 +1,6 @@
 //! An acquire as telemetry sees it: a span, if it waits or fails.
 
-use pool_core::{AcquireError, Site};
+use pool_core::{AcquireError, Site, Verdict};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -13,17 +13,33 @@ use tracing::{Level, Span, field::Empty};
 /// How long an acquire waits without a word of it in the trace. A span for each would double what a trace costs and say nothing.
 const UNTOLD: Duration = Duration::from_millis(1);
 
-/// Waits for a connection, within a span `pool.acquire` once that has taken a millisecond. One that fails has a span in any case.
+/// Why nothing was lent.
+pub(crate) trait Refused {
+    fn waited(&self) -> Duration;
+    fn verdict(&self) -> Verdict;
+}
+
+impl<E> Refused for AcquireError<E> {
+    fn waited(&self) -> Duration {
+        self.waited()
+    }
+
+    fn verdict(&self) -> Verdict {
+        self.verdict()
+    }
+}
+
+/// Waits for a connection, or for a place within a function's limit, within a span `pool.acquire` once that has taken a millisecond. One that fails has a span in any case.
 ///
 /// The span begins when it is clear that there is something to tell, since one cannot be dated back: its field `pool.wait` has the whole
 /// time.
 ///
 /// Costs one load when nobody looks.
-pub(crate) async fn waiting<T, E>(
+pub(crate) async fn waiting<T, E: Refused>(
     pool: &str,
     site: Site,
-    acquire: impl Future<Output = Result<T, AcquireError<E>>>,
-) -> Result<T, AcquireError<E>> {
+    acquire: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let mut acquire = pin!(acquire);
     if !tracing::span_enabled!(target: "pool::acquire", Level::INFO, otel.name) {
         return acquire.await;
@@ -42,12 +58,12 @@ pub(crate) async fn waiting<T, E>(
     }
 }
 
-async fn within_span<T, E>(
+async fn within_span<T, E: Refused>(
     pool: &str,
     site: Site,
     asked: Instant,
-    mut acquire: Pin<&mut impl Future<Output = Result<T, AcquireError<E>>>>,
-) -> Result<T, AcquireError<E>> {
+    mut acquire: Pin<&mut impl Future<Output = Result<T, E>>>,
+) -> Result<T, E> {
     // Outside of a runtime there is no clock to wake us: then only a failure is told.
     let mut alarm = tokio::runtime::Handle::try_current().ok().map(|_| Box::pin(tokio::time::sleep(UNTOLD)));
     let mut span = None;
@@ -82,7 +98,7 @@ fn span_of(pool: &str, site: Site) -> Span {
     )
 }
 
-fn failed<E>(span: &Span, error: &AcquireError<E>) {
+fn failed(span: &Span, error: &impl Refused) {
     span.record("pool.wait", error.waited().as_secs_f64());
     span.record("error.type", error.verdict().code());
     span.record("otel.status_code", "ERROR");

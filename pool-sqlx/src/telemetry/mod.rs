@@ -10,7 +10,7 @@ mod notice;
 mod sql;
 mod statement;
 
-pub(crate) use acquire::waiting;
+pub(crate) use acquire::{Refused, waiting};
 pub use names::{METRICS, Metric, MetricKind};
 pub(crate) use statement::{Recorders, Watch, Within};
 

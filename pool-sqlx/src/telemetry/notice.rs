@@ -1,8 +1,8 @@
 //! Lines for what fails a caller, in the caller's context: an answer logs each failure that becomes one, and not everybody answers.
 
-use crate::Error;
-use pool_core::AcquireError;
+use crate::{Error, Verdict};
 use std::{
+    fmt,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -19,9 +19,9 @@ pub(crate) struct Notices {
 
 impl Notices {
     /// An acquire has ended with an error.
-    pub(crate) fn refused(&self, pool: &str, error: &AcquireError<sqlx::Error>) {
+    pub(crate) fn refused(&self, pool: &str, verdict: Verdict, said: &dyn fmt::Display) {
         if let Some(more) = self.acquires.pass(Instant::now()) {
-            tracing::info!(target: "pool::acquire", pool, "error.type" = error.verdict().code(), more, "{error}");
+            tracing::info!(target: "pool::acquire", pool, "error.type" = verdict.code(), more, "{said}");
         }
     }
 
