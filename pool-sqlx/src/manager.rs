@@ -48,6 +48,8 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) track: Track,
     /// Its statement was told to end since the last time that it was clean.
     interrupted: bool,
+    /// That could not be, for the server had no room for a connection to say it.
+    crowded: bool,
     /// How many statements were dropped in the middle.
     dropped: u32,
     pub(crate) limits: Limits,
@@ -122,6 +124,11 @@ impl<DB: Backend> Sqlx<DB> {
         self.closing.subscribe()
     }
 
+    /// The pool has got other settings.
+    pub(crate) fn reconfigured(&self, settings: &pool_core::Settings) {
+        self.control.set_reset_timeout(settings.reset_timeout);
+    }
+
     /// Ends what lives beside the pool.
     pub(crate) fn close_aside(&self) {
         self.closing.send_replace(true);
@@ -183,6 +190,7 @@ impl<DB: Backend> Sqlx<DB> {
             state,
             track: Track::default(),
             interrupted: false,
+            crowded: false,
             dropped: 0,
             limits,
             settings: Arc::clone(&self.settings),
@@ -194,7 +202,7 @@ impl<DB: Backend> Sqlx<DB> {
     /// cancellation is alive.
     async fn give_up(&self, link: &mut Link<DB>) -> sqlx::Error {
         // Less than the pool gives us, for of its own limit it learns nothing.
-        let limit = self.settings.pool.reset_timeout / 5 * 4;
+        let limit = self.control.reset_timeout() / 5 * 4;
         let is_ours_to_cancel = self.settings.pooler == Pooler::Direct && self.tally.place().host.is_some();
         match tokio::time::timeout(limit, self.interrupt(link)).await {
             Ok(Err(error)) => error,
@@ -216,7 +224,7 @@ impl<DB: Backend> Sqlx<DB> {
         let unseen = link.track.is_unknown();
         let mut interrupt = link.track.is_running() || (unseen && DB::is_busy(&mut link.raw));
         // A quarter of our time: a cancel that came before its statement had begun on a busy server is worth another.
-        let patience = self.settings.pool.reset_timeout / 4;
+        let patience = self.control.reset_timeout() / 4;
         loop {
             if interrupt {
                 self.interrupt(link).await?;
@@ -231,7 +239,7 @@ impl<DB: Backend> Sqlx<DB> {
             }
         }
         if unseen {
-            DB::verify(&mut link.raw).await?;
+            DB::verify(&mut link.raw, &link.state).await?;
         }
         if link.track.is_changed() {
             DB::undo(&mut link.raw, &link.state, &self.settings).await?;
@@ -251,6 +259,7 @@ impl<DB: Backend> Sqlx<DB> {
     async fn interrupt(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
         let done = DB::interrupt(&mut link.raw, &link.state, &self.control).await;
         link.interrupted = true;
+        link.crowded = done.as_ref().is_err_and(|error| Class::of(error) == Class::Overloaded);
         done
     }
 
@@ -383,6 +392,11 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         // One that was retired while it was lent comes here at once; and one whose turn to be interrupted did not come in time.
         if !link.interrupted && (link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw))) {
             let _ = self.interrupt(&mut link).await;
+        }
+        if link.crowded && DB::MISSES_CLIENTS {
+            // Sooner than anybody else it is the server that ends the statement, once the socket is gone.
+            drop(link);
+            return;
         }
         if link.track.is_running() || link.track.is_unknown() {
             // The server reads no goodbye before its statement has ended, and its session takes up room until then: so does the slot, and

@@ -327,6 +327,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     pub fn reconfigure(&self, settings: Settings) -> Result<(), Error> {
         let (before, after) = (self.core.settings().cap(), settings.cap());
         self.core.reconfigure(settings)?;
+        self.core.manager().reconfigured(&self.core.settings());
         if before != after {
             let past = Past { totals: self.core.status().totals, timings: self.core.timings() };
             self.core.manager().tally().resized(past);

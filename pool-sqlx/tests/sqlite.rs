@@ -141,6 +141,27 @@ async fn migrations_run_once_without_a_statement_timeout() {
     }
 }
 
+/// Checked against `.sqlx`, as `cargo sqlx prepare` writes it, since a build has no database.
+#[tokio::test]
+async fn queries_that_sqlx_has_checked_run_on_whatever_is_lent() {
+    struct Track {
+        id: i64,
+        title: String,
+    }
+    let pool = SqlitePool::connect(memory()).await.unwrap();
+    const ID: i64 = 1;
+    let row = sqlx::query!("select id, title from (select 1 as id, 'So What' as title) where id = ?", ID);
+    assert_eq!(row.fetch_one(&pool).await.unwrap().title, "So What");
+    let mut conn = pool.acquire().await.unwrap();
+    let track = sqlx::query_as!(Track, "select id, title from (select 1 as id, 'So What' as title) where id = ?", ID);
+    let track = track.fetch_one(&mut conn).await.unwrap();
+    assert_eq!((track.id, &*track.title), (1, "So What"));
+    let mut tx = conn.begin().await.unwrap();
+    let none = sqlx::query!("select id, title from (select 1 as id, 'So What' as title) where id = ?", ID + 1);
+    assert!(none.fetch_optional(&mut tx).await.unwrap().is_none());
+    tx.commit().await.unwrap();
+}
+
 #[sqlx::test(migrations = false)]
 async fn a_database_of_sqlx_s_own_test_is_lent_from_by_our_pool(theirs: sqlx::SqlitePool) -> Result<(), Error> {
     sqlx::query("create table t (n integer)").execute(&theirs).await?;

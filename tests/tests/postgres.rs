@@ -1002,14 +1002,24 @@ async fn statements_that_the_server_has_forgotten_trouble_one_loan_and_no_later_
         "discard all",
         "/* all of them */ deallocate all",
         "do $$ begin execute 'discard plans'; execute 'deallocate all'; end $$",
+        "raw: deallocate all",
+        "raw: discard all",
+        "select forget()",
     ] {
         let database = Postgres::shared().database().unwrap();
+        let body = "begin execute 'deallocate all'; end";
+        database.psql(&format!("create function forget() returns void language plpgsql as $$ {body} $$")).unwrap();
         let pool = PgPool::connect(settings(database.url())).await.unwrap();
         let ask = || sqlx::query_scalar::<_, i32>("select $1 + 1").bind(1).fetch_one(&pool);
         assert_eq!(ask().await.unwrap(), 2);
-        sqlx::raw_sql(forget).execute(&pool).await.unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        match forget.strip_prefix("raw: ") {
+            Some(forget) => sqlx::raw_sql(forget).execute(conn.raw()).await.unwrap(),
+            None => sqlx::raw_sql(forget).execute(&mut conn).await.unwrap(),
+        };
+        drop(conn);
         // What a function hides is not seen: the first to meet it gets the error, and nobody after.
-        let seen = !forget.starts_with("do");
+        let seen = forget != "select forget()";
         assert_eq!(ask().await.is_ok(), seen, "{forget}");
         assert_eq!((ask().await.unwrap(), pool.status().totals.opened), (2, 2), "{forget}");
     }
@@ -1065,6 +1075,47 @@ async fn a_connection_whose_statement_cannot_be_ended_is_abandoned_before_anothe
             break;
         }
         assert!(round < 200, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_to_cancel_the_server_ends_what_runs_for_a_client_that_is_gone() {
+    let cluster = Postgres::shared();
+    let database = cluster.database().unwrap();
+    let role = format!("tight_{}", database.name());
+    cluster.psql("postgres", &format!("create role {role} login connection limit 2")).unwrap();
+    let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
+    // As long as it would take if the statement were waited for.
+    let limits =
+        patient(&url).with_pool_size(2u32).with_reset_timeout(Duration::from_secs(50)).with_statement_timeout(None);
+    let pool = PgPool::connect(limits).await.unwrap();
+    let dropped = Instant::now();
+    drop_statements(&pool, 2, || database.psql(RUNNING).unwrap().parse().unwrap()).await;
+    while database.psql(RUNNING).unwrap() != "0" {
+        assert!(dropped.elapsed() < Duration::from_secs(40), "they run on");
+    }
+    sqlx::query("select 1").execute(&pool).await.expect("there is room again");
+    let _ = pool.close().await;
+    while database.backends().unwrap() > 0 {}
+    cluster.psql("postgres", &format!("drop role {role}")).unwrap();
+}
+
+#[tokio::test]
+async fn a_reset_timeout_that_is_changed_is_kept_from_then_on() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let limit = Duration::from_secs(50);
+    let limits = settings(proxy.url(&database.url())).with_statement_timeout(Duration::from_millis(500));
+    let pool = PgPool::connect(limits.with_reset_timeout(limit).with_connection_timeout(limit)).await.unwrap();
+    pool.reconfigure(pool.settings().with_reset_timeout(Duration::from_millis(300))).unwrap();
+    let dropped = Instant::now();
+    proxy.set(Mode::Silent);
+    let error = Error::from(sqlx::query("select 1").execute(&pool).await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
+    // That the server does not take the cancellation either is known within the new limit, of which the pool hears.
+    while pool.status().health != Health::Suspect {
+        assert!(dropped.elapsed() < limit / 2, "{:?}", pool.status());
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

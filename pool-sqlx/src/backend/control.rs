@@ -6,7 +6,7 @@ use sqlx::Connection;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +19,8 @@ use tokio::{
 /// a connect or two.
 pub struct Control<DB: Backend> {
     settings: Arc<DatabaseSettings>,
+    /// In nanoseconds. The pool may get another while it runs.
+    reset_timeout: AtomicU64,
     kept: Queue<Kept<DB>>,
     waiting: Mutex<Vec<Waiting>>,
     /// Somebody was told that the address leads to several servers.
@@ -63,7 +65,24 @@ struct Waiting {
 impl<DB: Backend> Control<DB> {
     pub(crate) fn new(settings: Arc<DatabaseSettings>, options: Options<DB>) -> Self {
         let kept = Queue::new(Kept { options, reached: None });
-        Self { settings, kept, waiting: Mutex::default(), astray: AtomicBool::default() }
+        let control = Self {
+            reset_timeout: AtomicU64::new(0),
+            settings,
+            kept,
+            waiting: Mutex::default(),
+            astray: AtomicBool::default(),
+        };
+        control.set_reset_timeout(control.settings.pool.reset_timeout);
+        control
+    }
+
+    /// How long a connection may take to be made clean.
+    pub(crate) fn reset_timeout(&self) -> Duration {
+        Duration::from_nanos(self.reset_timeout.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_reset_timeout(&self, limit: Duration) {
+        self.reset_timeout.store(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// What a connect of the pool was made with, in case that nobody gives a password when the next turn wants one.
@@ -172,9 +191,9 @@ impl<DB: Backend> Turn<'_, DB> {
     /// What to connect with, once for all who wait: with the password of this moment, or with the last that was known if there is none
     /// within half of `reset_timeout`.
     async fn options(&mut self) -> &Options<DB> {
-        let settings = &self.place.control.settings;
-        if let Some(before_connect) = &settings.before_connect
-            && let Ok(Ok(password)) = timeout(settings.pool.reset_timeout / 2, before_connect.password()).await
+        let control = self.place.control;
+        if let Some(before_connect) = &control.settings.before_connect
+            && let Ok(Ok(password)) = timeout(control.reset_timeout() / 2, before_connect.password()).await
             && let Some(fresh) = DB::with_password(&self.kept.options, password.expose())
         {
             self.kept.options = fresh;

@@ -154,9 +154,14 @@ pub trait Backend: Database + sealed::Sealed {
     #[doc(hidden)]
     const IS_REMOTE: bool;
 
+    /// Whether the server ends a statement by itself when its client is gone.
+    #[doc(hidden)]
+    const MISSES_CLIENTS: bool = false;
+
     /// Makes sure, after the probe, that a connection of which not everything was seen can be lent again. An error closes it.
     #[doc(hidden)]
-    fn verify(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn verify(conn: &mut Self::Connection, state: &Self::State)
+    -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Makes sure, on the same loan and after something went past us, that answers are those to our statements. An error: they are not.
     /// `false`: there is no telling yet.

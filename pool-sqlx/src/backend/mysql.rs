@@ -211,7 +211,7 @@ impl Backend for MySql {
 
     const IS_REMOTE: bool = true;
 
-    async fn verify(_: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    async fn verify(_: &mut MySqlConnection, _: &Session) -> Result<(), sqlx::Error> {
         // `autocommit`, a lock by name, a temporary table, a variable: there is no statement that takes all of them back, and sqlx does
         // not speak the protocol's own reset.
         Err(sqlx::Error::Protocol(

@@ -337,16 +337,20 @@ impl Backend for Postgres {
     /// sqlx counts no `COPY`, so [`is_busy`](Self::is_busy) does not see one.
     const IS_REMOTE: bool = true;
 
-    async fn verify(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        // A notification that comes later, for a LISTEN that nobody saw, would break the next user's connection.
-        match heeds(conn, "UNLISTEN *; ").await {
+    const MISSES_CLIENTS: bool = true;
+
+    async fn verify(conn: &mut PgConnection, session: &Session) -> Result<(), sqlx::Error> {
+        // A notification that comes later, for a LISTEN that nobody saw, would break the next user's connection. And what sqlx believes to
+        // be prepared has to be there, unless a pooler keeps it under names of its own.
+        let believed = if session.target.is_some() { conn.cached_statements_size() } else { 0 };
+        match heeds(conn, "UNLISTEN *; ", believed).await {
             Err(sqlx::Error::Database(_)) => Err(shifted()),
             answer => answer,
         }
     }
 
     async fn heeds(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        match heeds(conn, "").await {
+        match heeds(conn, "", 0).await {
             Ok(()) => Ok(true),
             // The same error is said to every statement of an aborted transaction.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25P02") => Ok(false),
@@ -462,12 +466,24 @@ impl Backend for Postgres {
 ///
 /// A `COPY` that was dropped leaves an end behind which sqlx takes for that of the next statement: from then on each answer is that of
 /// the statement before. So we ask for a word that nobody else asks for.
-async fn heeds(conn: &mut PgConnection, before: &str) -> Result<(), sqlx::Error> {
+///
+/// With `believed`, there have to be as many prepared statements, too.
+async fn heeds(conn: &mut PgConnection, before: &str, believed: usize) -> Result<(), sqlx::Error> {
     static ASKED: AtomicU64 = AtomicU64::new(0);
     let word = format!("settled {}", ASKED.fetch_add(1, Ordering::Relaxed));
-    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("{before}SELECT '{word}'")))).await?;
-    let said = |rows: &[PgRow]| Some(rows.first()?.try_get_raw(0).ok()?.as_str().ok()? == word);
-    if said(&rows) == Some(true) { Ok(()) } else { Err(shifted()) }
+    let are_there = match believed {
+        0 => "true".to_owned(),
+        some => format!("(SELECT count(*) FROM pg_prepared_statements) >= {some}"),
+    };
+    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("{before}SELECT '{word}', {are_there}")))).await?;
+    let text = |rows: &[PgRow], i| Some(rows.first()?.try_get_raw(i).ok()?.as_str().ok()?.to_owned());
+    match (text(&rows, 0), text(&rows, 1).as_deref()) {
+        (Some(said), Some("t")) if said == word => Ok(()),
+        (Some(said), Some("f")) if said == word => {
+            Err(sqlx::Error::Protocol("prepared statements were given up behind the back of sqlx".into()))
+        }
+        _ => Err(shifted()),
+    }
 }
 
 fn shifted() -> sqlx::Error {

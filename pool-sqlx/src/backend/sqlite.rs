@@ -188,7 +188,7 @@ impl Backend for Sqlite {
 
     const IS_REMOTE: bool = false;
 
-    async fn verify(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn verify(_: &mut SqliteConnection, _: &Session) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
