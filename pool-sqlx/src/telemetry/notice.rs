@@ -1,5 +1,6 @@
 //! Lines for what fails a caller, in the caller's context: an answer logs each failure that becomes one, and not everybody answers.
 
+use super::statement::signed;
 use crate::{Error, Verdict};
 use std::{
     fmt,
@@ -20,14 +21,14 @@ pub(crate) struct Notices {
 impl Notices {
     /// An acquire has ended with an error.
     pub(crate) fn refused(&self, pool: &str, verdict: Verdict, said: &dyn fmt::Display) {
-        if let Some(more) = self.acquires.pass(Instant::now()) {
+        if let Some(more) = self.acquires.pass(Instant::now()).map(signed) {
             tracing::info!(target: "pool::acquire", pool, "error.type" = verdict.code(), more, "{said}");
         }
     }
 
     /// A statement has run out of time.
     pub(crate) fn timed_out(&self, pool: &str, error: &Error) {
-        if let Some(more) = self.statements.pass(Instant::now()) {
+        if let Some(more) = self.statements.pass(Instant::now()).map(signed) {
             tracing::info!(target: "pool::statement", pool, "error.type" = "statement_timeout", more, "{error}");
         }
     }

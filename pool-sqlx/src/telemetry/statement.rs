@@ -235,7 +235,7 @@ impl Watch {
             }
         }
         if let Some(rows) = rows {
-            span.record("db.response.returned_rows", rows);
+            span.record("db.response.returned_rows", signed(rows));
         }
         if tally.recorders().any() {
             tally.recorders().record(&Ended {
@@ -301,8 +301,13 @@ fn span_of(tally: &Tally, pool: &str, shape: &Shape, text: Option<&str>) -> Span
         db.response.returned_rows = Empty,
         "error.type" = Empty,
         server.address = place.host,
-        server.port = port(tally),
+        server.port = port(tally).map(i64::from),
     )
+}
+
+/// A number as OpenTelemetry has them. What makes traces of `tracing` turns an unsigned one into a text.
+pub(super) fn signed(n: u64) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
 }
 
 /// The port, unless it is the one that everybody expects.

@@ -21,7 +21,42 @@ use tokio::sync::watch;
 /// How long something may take to arrive.
 const LIMIT: Duration = Duration::from_secs(50);
 
-pub(crate) type Attributes = BTreeMap<String, String>;
+pub(crate) type Attributes = BTreeMap<String, Value>;
+
+/// The value of an attribute, of the kind that it arrived as.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Text(String),
+    Int(i64),
+    Double(f64),
+    Other(String),
+}
+
+impl Value {
+    /// What it says, if it is a text.
+    #[track_caller]
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            other => panic!("{other:?} is no text"),
+        }
+    }
+}
+
+/// Asserts that what we send are texts, but for what the conventions have as numbers, and seconds.
+#[track_caller]
+pub(crate) fn assert_kinds(attributes: &Attributes) {
+    for (key, value) in attributes {
+        let is_ours = ["db.", "pool", "server."].iter().any(|own| key.starts_with(own));
+        let is_right = match &**key {
+            "db.response.returned_rows" | "server.port" | "more" => matches!(value, Value::Int(_)),
+            "pool.wait" => matches!(value, Value::Double(_)),
+            "error.type" | "outcome" | "problem" | "reason" | "source" => matches!(value, Value::Text(_)),
+            _ => !is_ours || matches!(value, Value::Text(_)),
+        };
+        assert!(is_right, "{key} is {value:?} in {attributes:#?}");
+    }
+}
 
 /// What was received of one metric, the latest last.
 #[derive(Clone, Debug)]
@@ -63,6 +98,8 @@ pub(crate) struct Span {
     pub(crate) parent: Vec<u8>,
     pub(crate) took: Duration,
     pub(crate) attributes: Attributes,
+    /// What was logged within it.
+    pub(crate) events: Vec<Attributes>,
 }
 
 #[derive(Clone, Debug)]
@@ -228,6 +265,7 @@ fn spans(message: ExportTraceServiceRequest) -> Vec<Span> {
         parent: span.parent_span_id,
         took: Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano),
         attributes: attributes(span.attributes),
+        events: span.events.into_iter().map(|event| attributes(event.attributes)).collect(),
     };
     scopes.flat_map(|scope| scope.spans).map(span).collect()
 }
@@ -236,7 +274,7 @@ fn logs(message: ExportLogsServiceRequest) -> Vec<Log> {
     let scopes = message.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
     let log = |log: opentelemetry_proto::tonic::logs::v1::LogRecord| Log {
         level: log.severity_text,
-        text: log.body.map(text).unwrap_or_default(),
+        text: log.body.map_or_else(String::new, |body| value(body).text().to_owned()),
         trace: log.trace_id,
         attributes: attributes(log.attributes),
     };
@@ -244,15 +282,14 @@ fn logs(message: ExportLogsServiceRequest) -> Vec<Log> {
 }
 
 fn attributes(attributes: Vec<KeyValue>) -> Attributes {
-    attributes.into_iter().map(|pair| (pair.key, pair.value.map(text).unwrap_or_default())).collect()
+    attributes.into_iter().map(|pair| (pair.key, pair.value.map_or(Value::Other(String::new()), value))).collect()
 }
 
-fn text(value: AnyValue) -> String {
+fn value(value: AnyValue) -> Value {
     match value.value {
-        Some(Any::StringValue(text)) => text,
-        Some(Any::IntValue(n)) => n.to_string(),
-        Some(Any::DoubleValue(n)) => n.to_string(),
-        Some(Any::BoolValue(is)) => is.to_string(),
-        other => format!("{other:?}"),
+        Some(Any::StringValue(text)) => Value::Text(text),
+        Some(Any::IntValue(n)) => Value::Int(n),
+        Some(Any::DoubleValue(n)) => Value::Double(n),
+        other => Value::Other(format!("{other:?}")),
     }
 }

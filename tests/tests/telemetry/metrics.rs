@@ -1,7 +1,7 @@
 //! The metrics: every row of the conventions' table, and the numbers in it.
 
 use crate::{
-    collector::{self, Collector, Kind, Metric, Point},
+    collector::{self, Collector, Kind, Metric, Point, Value, assert_kinds},
     log::Lines,
 };
 use futures_util::StreamExt;
@@ -48,7 +48,10 @@ impl Reader {
 
 fn latest(exporter: &InMemoryMetricExporter) -> Vec<Metric> {
     let found = exporter.get_finished_metrics().unwrap();
-    found.last().map(|found| collector::metrics(ExportMetricsServiceRequest::from(found))).unwrap_or_default()
+    let metrics = found.last().map(|found| collector::metrics(ExportMetricsServiceRequest::from(found)));
+    let metrics = metrics.unwrap_or_default();
+    metrics.iter().flat_map(|metric| &metric.points).for_each(|point| assert_kinds(&point.attributes));
+    metrics
 }
 
 fn points<'m>(metrics: &'m [Metric], name: &str) -> &'m [Point] {
@@ -59,7 +62,7 @@ fn points<'m>(metrics: &'m [Metric], name: &str) -> &'m [Point] {
 #[track_caller]
 fn value(metrics: &[Metric], name: &str, by: Option<(&str, &str)>) -> f64 {
     let is_meant =
-        |point: &&Point| by.is_none_or(|(key, value)| point.attributes.get(key).is_some_and(|is| is == value));
+        |point: &&Point| by.is_none_or(|(key, value)| point.attributes.get(key).is_some_and(|is| is.text() == value));
     let found: Vec<_> = points(metrics, name).iter().filter(is_meant).collect();
     let [point] = found[..] else { panic!("{name} {by:?} has {} series: {found:#?}", found.len()) };
     point.value
@@ -152,7 +155,7 @@ async fn every_row_of_the_conventions_arrives_at_a_collector() {
     let failed = points(&metrics, "db.client.operation.duration").iter();
     let failed: Vec<_> = failed.filter(|point| point.attributes.contains_key("error.type")).collect();
     let [failed] = failed[..] else { panic!("{failed:#?}") };
-    let said = |key: &str| failed.attributes.get(key).map(String::as_str);
+    let said = |key: &str| failed.attributes.get(key).map(Value::text);
     assert_eq!((said("error.type"), said("db.response.status_code")), (Some("23505"), Some("23505")));
     assert_eq!((said("db.system.name"), said("db.query.summary")), (Some("postgresql"), Some("insert tracks")));
     assert_eq!(said("db.namespace"), Some(database.name()));
@@ -170,6 +173,7 @@ async fn every_row_of_the_conventions_arrives_at_a_collector() {
             "{}",
             row.name
         );
+        metric.points.iter().for_each(|point| assert_kinds(&point.attributes));
         let keys = metric.points.iter().flat_map(|point| point.attributes.keys());
         keys.for_each(|key| assert!(row.attributes.contains(&&**key), "{} has {key}", row.name));
     }
@@ -181,7 +185,7 @@ async fn an_unusual_port_arrives_as_a_number() {
     let reader = Reader::new();
     let server = Postgres::start_with(Listen::Loopback, &[]).unwrap();
     let url = server.tcp_url("postgres").unwrap();
-    let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap();
+    let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap().parse().unwrap();
     let pool = PgPool::connect(DatabaseSettings::new(&url).unwrap().with_name("by tcp")).await.unwrap();
     otel_0_33::install(&reader.provider, &pool);
     sqlx::query("select 1").execute(&pool).await.unwrap();
@@ -189,8 +193,8 @@ async fn an_unusual_port_arrives_as_a_number() {
     for name in ["db.client.operation.duration", "db.client.response.returned_rows"] {
         let [point] = points(&metrics, name) else { panic!("{metrics:#?}") };
         assert_eq!(
-            (&*point.attributes["server.address"], &*point.attributes["server.port"]),
-            ("127.0.0.1", port),
+            (point.attributes["server.address"].text(), &point.attributes["server.port"]),
+            ("127.0.0.1", &Value::Int(port)),
             "{name}"
         );
     }
@@ -304,10 +308,12 @@ async fn what_the_pool_does_is_what_the_metrics_say() {
     assert_eq!(outcomes.map(|one| outcome(&metrics, one)), [2., 2., 1., 0., 0., 0., 0.]);
     let closed = |reason| value(&metrics, "pool.connections.closed", Some(("reason", reason)));
     assert_eq!((closed("overflow"), closed("broken")), (1., 0.));
-    let site = points(&metrics, "pool.site.use_time").iter().map(|point| &point.attributes["pool.site"]);
+    let site = points(&metrics, "pool.site.use_time").iter().map(|point| point.attributes["pool.site"].text());
     assert!(site.clone().all(|site| site.contains("metrics.rs:")), "{:?}", site.collect::<Vec<_>>());
     let name = pool.status().name;
-    assert!(points(&metrics, "db.client.connection.count").iter().all(|point| point.attributes[POOL[0]] == name));
+    assert!(
+        points(&metrics, "db.client.connection.count").iter().all(|point| point.attributes[POOL[0]].text() == name)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -369,7 +375,7 @@ async fn a_pool_that_is_gone_is_told_of_no_more_and_is_not_kept() {
 
 fn names(metrics: &[Metric]) -> Vec<String> {
     let mut names: Vec<_> =
-        points(metrics, "pool.size").iter().map(|point| point.attributes[POOL[0]].clone()).collect();
+        points(metrics, "pool.size").iter().map(|point| point.attributes[POOL[0]].text().to_owned()).collect();
     names.sort();
     names
 }
@@ -513,8 +519,9 @@ async fn a_pool_without_a_limit_has_no_maximum() {
 /// How the statements of each kind ended: `None` is well.
 fn ends(metrics: &[Metric]) -> Vec<(String, Option<String>)> {
     let durations = points(metrics, "db.client.operation.duration");
+    let text = |value: &Value| value.text().to_owned();
     let end =
-        |point: &Point| (point.attributes["db.operation.name"].clone(), point.attributes.get("error.type").cloned());
+        |point: &Point| (text(&point.attributes["db.operation.name"]), point.attributes.get("error.type").map(text));
     let mut ends: Vec<_> = durations.iter().map(end).collect();
     ends.sort();
     ends
@@ -622,13 +629,14 @@ async fn mariadb_and_sqlite_are_named_with_their_own_codes() {
     let metrics = reader.read();
     let durations = points(&metrics, "db.client.operation.duration").iter();
     let mut said: Vec<_> = durations
-        .map(|point| ["db.system.name", "db.response.status_code"].map(|key| &*point.attributes[key]))
+        .map(|point| ["db.system.name", "db.response.status_code"].map(|key| point.attributes[key].text()))
         .collect();
     said.sort_unstable();
     assert_eq!(said, [["mariadb", "1969"], ["sqlite", "1"], ["sqlite", "9"]]);
     let timeouts = points(&metrics, "pool.statement.timeouts").iter();
-    let timeouts =
-        timeouts.filter(|point| point.value > 0.).map(|point| ["source", POOL[0]].map(|key| &*point.attributes[key]));
+    let timeouts = timeouts
+        .filter(|point| point.value > 0.)
+        .map(|point| ["source", POOL[0]].map(|key| point.attributes[key].text()));
     let mut timeouts: Vec<_> = timeouts.collect();
     timeouts.sort_unstable();
     assert_eq!(timeouts, [["server", "lite"], ["server", "maria"]]);

@@ -1,6 +1,6 @@
 //! The examples, each sending to the real thing.
 
-use crate::collector::Collector;
+use crate::collector::{Collector, assert_kinds};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
@@ -40,7 +40,8 @@ async fn assert_all_came(collector: &Collector) {
     let request = collector.span(|span| span.name == "request" && span.id == statement.parent).await;
     assert_eq!(statement.trace, request.trace);
     assert_eq!(collector.log(|log| log.text == "answered").await.trace, request.trace);
-    assert_eq!(statement.attributes["db.query.text"], "select ?");
+    assert_eq!(statement.attributes["db.query.text"].text(), "select ?");
+    assert_kinds(&statement.attributes);
     let count = collector.metric(|metrics| {
         let count = metrics.iter().find(|metric| metric.name == "db.client.connection.count");
         count.map(|metric| metric.points.iter().map(|point| point.value).sum::<f64>())

@@ -1,6 +1,6 @@
 //! The traces: what a statement and a wait look like, and that a refusal's log line leads to its request.
 
-use crate::collector::Collector;
+use crate::collector::{Collector, Value, assert_kinds};
 use axum::{Router, body::Body, http::Request, routing::get};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
@@ -10,7 +10,7 @@ use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracerProvider};
 use pool_sqlx::{DatabaseSettings, Error, PgConn, PgPool, SqlitePool, pooled};
 use sqlx::Row;
 use std::time::Duration;
-use tests::Postgres;
+use tests::{Postgres, server::postgres::Listen};
 use tower::ServiceExt;
 use tracing::{Instrument, Level, info_span, subscriber::DefaultGuard};
 use tracing_subscriber::{filter::Targets, prelude::*};
@@ -48,6 +48,10 @@ impl Tracing {
         let (spans, logs) = (self.spans.clone(), self.logs.clone());
         let flushed = tokio::task::spawn_blocking(move || (spans.force_flush(), logs.force_flush())).await.unwrap();
         assert!(flushed.0.is_ok() && flushed.1.is_ok(), "{flushed:?}");
+        for span in self.collector.spans() {
+            span.events.iter().chain([&span.attributes]).for_each(assert_kinds);
+        }
+        self.collector.logs().iter().for_each(|log| assert_kinds(&log.attributes));
         &self.collector
     }
 }
@@ -76,7 +80,7 @@ async fn a_statement_is_a_span_of_its_request_and_shows_no_value() {
     let request = collector.span(|span| span.name == "request").await;
     let span = collector.span(|span| span.name == "insert users" && !span.is_error).await;
     assert_eq!((span.kind, &span.parent, &span.trace), (SpanKind::Client, &request.id, &request.trace));
-    let said = |key: &str| span.attributes.get(key).map(String::as_str);
+    let said = |key: &str| span.attributes.get(key).map(Value::text);
     for (key, value) in [
         ("db.system.name", "postgresql"),
         ("db.namespace", database.name()),
@@ -85,19 +89,36 @@ async fn a_statement_is_a_span_of_its_request_and_shows_no_value() {
         ("db.query.summary", "insert users"),
         ("db.query.text", "insert into users values (?) returning name"),
         ("db.client.connection.pool.name", "primary"),
-        ("db.response.returned_rows", "1"),
     ] {
         assert_eq!(said(key), Some(value), "{key}");
     }
+    assert_eq!(span.attributes["db.response.returned_rows"], Value::Int(1));
     assert!(said("server.address").unwrap().starts_with('/'), "a socket has no port: {span:#?}");
     assert_eq!((said("server.port"), said("error.type")), (None, None));
 
     let failed = collector.span(|span| span.name == "insert users" && span.is_error).await;
-    assert_eq!(failed.attributes["db.query.text"], "insert into users values ($1)");
-    assert_eq!((&*failed.attributes["error.type"], &*failed.attributes["db.response.status_code"]), ("23505", "23505"));
+    assert_eq!(failed.attributes["db.query.text"].text(), "insert into users values ($1)");
+    assert_eq!(
+        (failed.attributes["error.type"].text(), failed.attributes["db.response.status_code"].text()),
+        ("23505", "23505")
+    );
     for span in [request, span, failed] {
         assert!(!format!("{span:?}").contains(SECRET), "{span:#?}");
     }
+}
+
+#[tokio::test]
+async fn an_unusual_port_is_a_number_on_a_span() {
+    let tracing = Tracing::start().await;
+    let server = Postgres::start_with(Listen::Loopback, &[]).unwrap();
+    let url = server.tcp_url("postgres").unwrap();
+    let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap().parse().unwrap();
+    let pool = PgPool::connect(DatabaseSettings::new(&url).unwrap().with_name("by tcp")).await.unwrap();
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    let span = tracing.flush().await.span(|span| span.name == "select").await;
+    let said = |key: &str| span.attributes.get(key);
+    assert_eq!(said("server.port"), Some(&Value::Int(port)));
+    assert_eq!(said("server.address"), Some(&Value::Text("127.0.0.1".into())));
 }
 
 #[tokio::test]
@@ -107,7 +128,7 @@ async fn a_statement_that_nobody_waits_for_ends_its_span_as_cancelled() {
     let sleep = sqlx::query("select pg_sleep(5) from pg_class").execute(&pool);
     tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
     let span = tracing.flush().await.span(|span| span.name == "select pg_class").await;
-    assert_eq!((&*span.attributes["error.type"], span.is_error), ("cancelled", false));
+    assert_eq!((span.attributes["error.type"].text(), span.is_error), ("cancelled", false));
     assert!(span.took >= Duration::from_millis(40) && span.took < Duration::from_secs(4), "{:?}", span.took);
 }
 
@@ -136,13 +157,13 @@ async fn only_an_acquire_that_waits_or_fails_is_a_span() {
     let later = collector.span(|span| span.name == "later").await;
     let wait = collector.span(|span| span.name == "pool.acquire" && !span.is_error).await;
     assert_eq!((wait.kind, &wait.parent), (SpanKind::Internal, &later.id));
-    assert!(wait.attributes["pool.site"].contains("spans.rs:"), "{wait:#?}");
-    let seconds: f64 = wait.attributes["pool.wait"].parse().unwrap();
+    assert!(wait.attributes["pool.site"].text().contains("spans.rs:"), "{wait:#?}");
+    let Value::Double(seconds) = wait.attributes["pool.wait"] else { panic!("{wait:#?}") };
     assert!((0.05..10.0).contains(&seconds) && wait.took.as_secs_f64() <= seconds + 1.0, "{wait:#?}");
 
     let too_late = collector.span(|span| span.name == "too late").await;
     let refused = collector.span(|span| span.name == "pool.acquire" && span.parent == too_late.id).await;
-    assert_eq!((&*refused.attributes["error.type"], refused.is_error), ("exhausted", true));
+    assert_eq!((refused.attributes["error.type"].text(), refused.is_error), ("exhausted", true));
 
     // What fails at once has one, too: nothing else in the trace would tell.
     let never = collector.span(|span| span.name == "never").await;
@@ -175,4 +196,7 @@ async fn a_refusal_s_log_line_has_the_trace_of_its_request() {
     let line = collector.log(|log| log.attributes.contains_key("problem")).await;
     assert_eq!((&*line.level, &line.trace), ("WARN", &request.trace));
     assert!(line.text.contains("in use 1 of 1") && line.text.contains("spans.rs:"), "{}", line.text);
+    // The pool's own line is within the request's span, too.
+    let told = request.events.iter().find_map(|event| event.get("more"));
+    assert_eq!(told, Some(&Value::Int(0)), "{request:#?}");
 }
