@@ -29,7 +29,8 @@ impl<E> Refused for AcquireError<E> {
     }
 }
 
-/// Waits for a connection, or for a place within a function's limit, within a span `pool.acquire` once that has taken a millisecond. One that fails has a span in any case.
+/// Waits for a connection, or for a place within a function's limit, within a span `pool.acquire` once that has taken a millisecond. One
+/// that fails has a span in any case. Dropped while it waits, the span says `cancelled`.
 ///
 /// The span begins when it is clear that there is something to tell, since one cannot be dated back: its field `pool.wait` has the whole
 /// time.
@@ -64,25 +65,62 @@ async fn within_span<T, E: Refused>(
     asked: Instant,
     mut acquire: Pin<&mut impl Future<Output = Result<T, E>>>,
 ) -> Result<T, E> {
-    // Outside of a runtime there is no clock to wake us: then only a failure is told.
+    // Outside of a runtime there is no clock to wake us: then only what ends without a connection is told.
     let mut alarm = tokio::runtime::Handle::try_current().ok().map(|_| Box::pin(tokio::time::sleep(UNTOLD)));
-    let mut span = None;
+    let mut wait = Wait { pool, site, asked, span: None, is_over: false };
     let outcome = poll_fn(|cx| {
         let outcome = acquire.as_mut().poll(cx);
         if outcome.is_pending() && alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready()) {
-            (alarm, span) = (None, Some(span_of(pool, site)));
+            alarm = None;
+            wait.span();
         }
         outcome
     })
     .await;
-    match (&outcome, span) {
-        (Err(error), span) => failed(&span.unwrap_or_else(|| span_of(pool, site)), error),
-        (Ok(_), Some(span)) => {
-            span.record("pool.wait", asked.elapsed().as_secs_f64());
-        }
-        (Ok(_), None) => {}
-    }
+    wait.over(&outcome);
     outcome
+}
+
+/// A wait under way. Dropped before it is over, it was cancelled.
+struct Wait<'a> {
+    pool: &'a str,
+    site: Site,
+    asked: Instant,
+    span: Option<Span>,
+    is_over: bool,
+}
+
+impl Wait<'_> {
+    /// Its span, which begins now if it has not yet.
+    fn span(&mut self) -> &Span {
+        self.span.get_or_insert_with(|| span_of(self.pool, self.site))
+    }
+
+    fn over<T, E>(mut self, outcome: &Result<T, AcquireError<E>>) {
+        self.is_over = true;
+        match (outcome, &self.span) {
+            (Err(error), _) => failed(self.span(), error),
+            (Ok(_), Some(span)) => {
+                span.record("pool.wait", self.asked.elapsed().as_secs_f64());
+            }
+            (Ok(_), None) => {}
+        }
+    }
+}
+
+/// Nobody waits for the connection any more. As with a statement, that is no error of the trace.
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let waited = self.asked.elapsed();
+        if self.span.is_some() || waited >= UNTOLD {
+            let span = self.span();
+            span.record("pool.wait", waited.as_secs_f64());
+            span.record("error.type", "cancelled");
+        }
+    }
 }
 
 fn span_of(pool: &str, site: Site) -> Span {

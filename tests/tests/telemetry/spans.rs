@@ -175,6 +175,33 @@ async fn only_an_acquire_that_waits_or_fails_is_a_span() {
     assert!(spans.iter().all(|span| span.parent != at_once.id), "{spans:#?}");
 }
 
+#[tokio::test]
+async fn an_acquire_that_nobody_waits_for_ends_its_span_as_cancelled_and_says_how_long_it_waited() {
+    let tracing = Tracing::start().await;
+    let settings = DatabaseSettings::new("sqlite::memory:").unwrap().with_name("primary");
+    let pool = SqlitePool::connect(settings.with_pool_size(1).with_max_overflow(0)).await.unwrap();
+    let held = pool.acquire().await.unwrap();
+    let given_up = async { tokio::time::timeout(Duration::from_millis(50), pool.acquire()).await.unwrap_err() };
+    given_up.instrument(info_span!("given up")).await;
+    // Who leaves at once has not waited.
+    let at_once = async { assert!(futures_util::FutureExt::now_or_never(pool.acquire()).is_none()) };
+    at_once.instrument(info_span!("at once")).await;
+    drop(held);
+    let collector = tracing.flush().await;
+
+    let caller = collector.span(|span| span.name == "given up").await;
+    let wait = collector.span(|span| span.name == "pool.acquire" && span.parent == caller.id).await;
+    assert_eq!((wait.attributes["error.type"].text(), wait.is_error), ("cancelled", false));
+    let Value::Double(seconds) = wait.attributes["pool.wait"] else { panic!("{wait:#?}") };
+    assert!((0.05..10.0).contains(&seconds), "{wait:#?}");
+    let at_once = collector.span(|span| span.name == "at once").await;
+    let spans = collector.spans();
+    assert!(
+        spans.iter().all(|span| span.parent != at_once.id || at_once.took > Duration::from_millis(1)),
+        "{spans:#?}"
+    );
+}
+
 #[pooled(timeout = "20ms")]
 async fn users(conn: &mut PgConn) -> Result<String, Error> {
     let n: i64 = sqlx::query_scalar("select count(*) from users").fetch_one(conn).await?;
