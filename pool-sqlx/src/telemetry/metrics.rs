@@ -94,8 +94,9 @@ struct Times {
 
 /// One round of a reader through all callbacks.
 struct Cycle {
-    /// The callback that ran last. One that does not come after it begins another round.
-    last: usize,
+    /// The callback that ran last, if any has. One that does not come after it begins another round: which is the first of a round is for
+    /// the views to say, since the callback of what they drop does not run.
+    last: Option<usize>,
     news: Vec<News>,
 }
 
@@ -182,7 +183,7 @@ impl Board {
                 site: histogram(meter, &names::SITE_USE_TIME),
             },
             counters: COUNTS.iter().map(|(metric, _)| counter(metric)).collect(),
-            cycle: Mutex::new(Cycle { last: 0, news: Vec::new() }),
+            cycle: Mutex::new(Cycle { last: None, news: Vec::new() }),
             read: AtomicBool::new(false),
         }
     }
@@ -194,8 +195,14 @@ impl Board {
 
     /// Makes the observable instruments. A callback runs while its reader holds the pipeline's lock: it may record, and must not make
     /// instruments.
+    ///
+    /// Only these have callbacks, and a view may drop any of them. So a counter or a distribution has one of its own name beside it, which
+    /// never has a series: whatever the views leave, we are asked.
     fn observe(self: &Arc<Self>, meter: &Meter) {
-        for (turn, (metric, read)) in NUMBERS.into_iter().enumerate() {
+        let silent: Read<i64> = |_, _| {};
+        let others = names::METRICS.iter().filter(|metric| metric.kind != MetricKind::UpDownCounter);
+        let all = NUMBERS.into_iter().chain(others.map(|metric| (metric, silent)));
+        for (turn, (metric, read)) in all.enumerate() {
             let board = Arc::clone(self);
             meter
                 .i64_observable_up_down_counter(metric.name)
@@ -211,10 +218,10 @@ impl Board {
         self.read.store(true, Ordering::Relaxed);
         // Nothing under it can panic half-way.
         let mut cycle = self.cycle.lock().unwrap_or_else(PoisonError::into_inner);
-        if turn <= cycle.last {
+        if cycle.last.is_none_or(|last| turn <= last) {
             cycle.news = self.sources.iter().filter_map(|source| self.look(source)).collect();
         }
-        cycle.last = turn;
+        cycle.last = Some(turn);
         cycle.news.iter().for_each(|news| news.tell(read, &observe));
     }
 

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_sdk::metrics::{
-    InMemoryMetricExporter, PeriodicReader, SdkMeterProvider, Temporality,
+    Aggregation, InMemoryMetricExporter, Instrument, PeriodicReader, SdkMeterProvider, Stream, Temporality,
     in_memory_exporter::InMemoryMetricExporterBuilder,
 };
 use pool_sqlx::{
@@ -16,6 +16,7 @@ use pool_sqlx::{
     pooled,
 };
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
@@ -416,6 +417,39 @@ struct Databases {
 }
 
 struct Reports;
+
+/// One whose views drop what it does not keep.
+fn picky(keeps: impl Fn(&str) -> bool + Send + Sync + 'static) -> Reader {
+    let exporter = InMemoryMetricExporter::default();
+    let drop_others = move |instrument: &Instrument| {
+        let dropped = Stream::builder().with_aggregation(Aggregation::Drop);
+        (!keeps(instrument.name())).then(|| dropped.build().expect("it has no name to be wrong"))
+    };
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).with_view(drop_others).build();
+    Reader { provider, exporter }
+}
+
+#[tokio::test]
+async fn whatever_views_leave_is_told_at_the_first_reading_and_nobody_is_warned() {
+    let (lines, _on) = Lines::capture(Level::WARN);
+    let mut kept = Vec::new();
+    for metric in METRICS {
+        for alone in [true, false] {
+            let reader = picky(move |name| (name == metric.name) == alone);
+            let pool = SqlitePool::connect(sqlite(1, 0)).await.unwrap();
+            otel_0_33::install(&reader.provider, &pool);
+            sqlx::query("select 1").execute(&pool).await.unwrap();
+            let metrics = reader.read();
+            let read: BTreeSet<_> = metrics.iter().map(|metric| &*metric.name).collect();
+            let left = METRICS.iter().map(|any| any.name).filter(|name| (*name == metric.name) == alone);
+            assert_eq!(read, left.collect(), "{} alone: {alone}", metric.name);
+            kept.push((reader, pool));
+        }
+    }
+    tokio::time::pause();
+    tokio::time::sleep(600 * SECOND).await;
+    assert_eq!(lines.read(), Vec::<String>::new());
+}
 
 #[tokio::test]
 async fn a_struct_of_pools_is_installed_whole() {
