@@ -5,6 +5,7 @@ use crate::{
     log::Lines,
 };
 use futures_util::StreamExt;
+use logfire::config::{AdvancedOptions, MetricsOptions};
 use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_sdk::metrics::{
@@ -12,8 +13,8 @@ use opentelemetry_sdk::metrics::{
     in_memory_exporter::InMemoryMetricExporterBuilder,
 };
 use pool_sqlx::{
-    DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, Pools, SqlitePool, Watchable, otel_0_33,
-    pooled,
+    DatabaseSettings, Error, METRICS, MetricKind, MySqlPool, PgConn, PgPool, Pools, SqlitePool, Watchable, otel_0_32,
+    otel_0_33, pooled,
 };
 use std::{
     collections::BTreeSet,
@@ -713,6 +714,49 @@ async fn metrics_that_nobody_reads_are_warned_of_once() {
     ] {
         assert!(line.contains(part), "{part} is not in {line}");
     }
+}
+
+/// The provider of logfire is one of 0.32, for the whole process: a process of its own, then.
+#[test]
+fn pools_installed_for_another_version_than_the_global_provider_s_are_warned_of() {
+    const ALONE: &str = "TELEMETRY_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return installed_for_another_version();
+    }
+    let itself = "metrics::pools_installed_for_another_version_than_the_global_provider_s_are_warned_of";
+    let mut alone = crate::outlets::command(std::env::current_exe().unwrap());
+    let output = alone.args(["--exact", itself, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn installed_for_another_version() {
+    crate::choose_tls();
+    let collector = Collector::start().await;
+    let options = AdvancedOptions::default().with_base_url(&collector.url);
+    let logfire = logfire::configure().with_token("pylf_v1_local_0000000000000000000000000000").with_console(None);
+    let logfire =
+        logfire.with_metrics(Some(MetricsOptions::default())).with_advanced_options(options).finish().unwrap();
+    let (lines, _on) = Lines::capture(Level::WARN);
+    let [lost, told] = ["lost", "told"].map(|name| SqlitePool::connect_lazy(sqlite(1, 0).with_name(name)).unwrap());
+    otel_0_33::install_global(&lost);
+    otel_0_32::install_global(&told);
+    let flushed = logfire.clone();
+    tokio::task::spawn_blocking(move || flushed.force_flush()).await.unwrap().unwrap();
+    let arrived = collector.metric(|metrics| (!points(metrics, "pool.size").is_empty()).then(|| names(metrics))).await;
+    assert_eq!(arrived, ["told"]);
+
+    tokio::time::pause(); // it has run until now
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(lines.read(), Vec::<String>::new());
+    tokio::time::sleep(600 * SECOND).await;
+    let [line] = &lines.read()[..] else { panic!("{:?}", lines.read()) };
+    for part in ["nobody has read the metrics", "OpenTelemetry 0.33", "another version (features otel-0-33, otel-0-32)"]
+    {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    tokio::task::spawn_blocking(move || logfire.shutdown()).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

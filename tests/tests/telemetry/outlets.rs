@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -12,7 +13,12 @@ use tests::{Prometheus, server::http};
 
 /// The command that starts an example.
 fn example(name: &str) -> Command {
-    let mut command = Command::new(tests::example(name));
+    command(tests::example(name))
+}
+
+/// The command that starts a program, with nothing around it that configures what we do.
+pub(crate) fn command(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name == "RUST_LOG" || ["OTEL_", "LOGFIRE_", "DATABASE_", "POOL_"].iter().any(|own| name.starts_with(own)) {
