@@ -96,7 +96,7 @@ impl Wait<'_> {
         self.span.get_or_insert_with(|| span_of(self.pool, self.site))
     }
 
-    fn over<T, E>(mut self, outcome: &Result<T, AcquireError<E>>) {
+    fn over<T, E: Refused>(mut self, outcome: &Result<T, E>) {
         self.is_over = true;
         match (outcome, &self.span) {
             (Err(error), _) => failed(self.span(), error),
