@@ -24,6 +24,12 @@ use std::{
 /// sqlx's: `Error::from(error).kind()` is [`ErrorKind::StatementTimeout`](crate::ErrorKind::StatementTimeout). Only the time
 /// spent waiting for the server counts, not that of a slow reader of a stream (PostgreSQL's own limit counts both).
 ///
+/// # Cancel safety
+///
+/// After a statement that was dropped in the middle, or ran out of a time that we keep, the next one on `&mut conn` cancels it first and takes
+/// its answer away, within `reset_timeout`. On MySQL and MariaDB the connection cannot go on: what follows is refused, at once.
+/// [`raw`](Self::raw) after it is not covered.
+///
 /// # Example
 ///
 /// ```

@@ -75,6 +75,8 @@ enum Cause {
     },
     /// A savepoint was dropped while it was being made.
     TransactionGone,
+    /// A statement before it was dropped in the middle, and nothing can follow on its connection.
+    Spent,
     Database(sqlx::Error),
     Config(ConfigError),
     Settings(SettingsError),
@@ -188,7 +190,7 @@ impl Error {
             Cause::Limit { .. } => ErrorKind::Refused,
             Cause::CommitUnknown(_) => ErrorKind::CommitUnknown,
             Cause::RolledBack { conflict: true } => ErrorKind::Conflict,
-            Cause::RolledBack { conflict: false } | Cause::TransactionGone => ErrorKind::Database,
+            Cause::RolledBack { conflict: false } | Cause::TransactionGone | Cause::Spent => ErrorKind::Database,
             Cause::Database(error) => kind_of(error),
             Cause::Config(_) | Cause::Settings(_) | Cause::Pooler(_) => ErrorKind::Config,
             #[cfg(feature = "migrate")]
@@ -345,6 +347,11 @@ impl Error {
         Self::new(Cause::TransactionGone)
     }
 
+    /// The connection takes no statement any more.
+    pub(crate) fn spent() -> Self {
+        Self::new(Cause::Spent)
+    }
+
     pub(crate) fn try_acquire(pool: String, error: TryAcquireError) -> Self {
         Self::new(Cause::TryAcquire { pool, error })
     }
@@ -430,6 +437,10 @@ impl fmt::Display for Error {
                 "the transaction is over: a statement in it failed or ran out of time, a begin_nested was dropped on its way, or somebody ended \
                  it by hand; give it up and begin again",
             ),
+            Cause::Spent => line.write_str(
+                "refused: an earlier statement on this connection was dropped in the middle or ran out of time, and what is left of its answer \
+                 would be taken for this one's; drop the connection (or the transaction) and acquire another",
+            ),
             Cause::Database(error) => write!(line, "{error}"),
             Cause::Config(error) => write!(line, "{error}"),
             Cause::Settings(error) => write!(line, "{error}"),
@@ -453,7 +464,7 @@ impl StdError for Error {
             Cause::StatementTimeout { source, .. } => source.as_ref().map(|e| e as _),
             Cause::Database(error) => error.source(),
             Cause::CommitUnknown(error) => Some(error),
-            Cause::RolledBack { .. } | Cause::TransactionGone | Cause::Pooler(_) => None,
+            Cause::RolledBack { .. } | Cause::TransactionGone | Cause::Spent | Cause::Pooler(_) => None,
             Cause::Config(error) => error.source(),
             Cause::Settings(_) | Cause::Overdue { .. } | Cause::Silent { .. } | Cause::Limit { .. } => None,
             #[cfg(feature = "migrate")]

@@ -12,7 +12,7 @@ use crate::{
     watch::Tally,
 };
 use pool_core::Site;
-use sqlx::{Database, Execute, Executor, SqlStr, error::BoxDynError};
+use sqlx::{Connection, Database, Execute, Executor, SqlStr, error::BoxDynError};
 use std::{
     borrow::BorrowMut,
     future::{Future, poll_fn},
@@ -30,6 +30,8 @@ const MARGIN: Duration = Duration::from_millis(500);
 pub(crate) struct Track {
     /// A statement is under way. Still set when nobody waits for it any more: it was dropped in the middle.
     running: bool,
+    /// Its next row, or its end, is waited for. Dropped now, it may leave half a message behind; between two rows it does not.
+    midway: bool,
     /// Transactions that somebody owns, one inside the other, and whose beginning the server has acknowledged.
     owned: u32,
     /// A transaction may be open that nobody owns: a `begin`, a `commit` or a statement within a transaction of ours has no answer yet, or
@@ -49,8 +51,8 @@ pub(crate) struct Track {
     garbled: bool,
     /// The server is gone.
     lost: bool,
-    /// A statement of which it did not keep the time has no answer: it may be gone, or at work.
-    silent: bool,
+    /// A statement of which it did not keep the time has no answer within this limit: it may be gone, or at work.
+    silent: Option<Duration>,
     /// We changed a setting of the session for this loan.
     changed: bool,
 }
@@ -82,7 +84,7 @@ impl Track {
     }
 
     pub(crate) fn is_silent(&self) -> bool {
-        self.silent
+        self.silent.is_some()
     }
 
     /// The server does not answer.
@@ -132,7 +134,7 @@ impl Track {
 
     /// Whether there is something to find out before the next statement.
     fn is_unsettled(&self) -> bool {
-        self.astray || self.suspect || self.unheard
+        self.running || self.astray || self.suspect || self.unheard
     }
 
     /// A transaction begins, before the server knows. Says whether it is inside another.
@@ -175,11 +177,17 @@ impl Track {
         let unseen = self.running || !tidy;
         self.unknown |= unseen;
         self.doubtful |= unseen;
-        self.running = true;
+        (self.running, self.midway) = (true, true);
     }
 
     fn finish(&mut self) {
         self.running = false;
+    }
+
+    /// A statement that was dropped in the middle has ended, and its answer was read. What it did is not known.
+    fn stopped(&mut self) {
+        self.running = false;
+        (self.unknown, self.doubtful, self.suspect) = (true, true, self.owned > 0);
     }
 }
 
@@ -371,18 +379,22 @@ impl<DB: Backend> Link<DB> {
         self.settings.pooler == Pooler::Unprepared && self.track.owned == 0
     }
 
-    /// Makes sure that no transaction is open which nobody owns: what follows would be rolled back with it, or be left in it.
+    /// Makes sure that nothing runs which nobody waits for, and that no transaction is open which nobody owns: what follows would get the
+    /// answer of the one, and be rolled back with the other or be left in it.
     ///
     /// One round trip after a transaction, a `begin` or a `commit` was dropped on its way or failed, on the same loan; with PostgreSQL one
-    /// after sqlx's own connection was used; else nothing.
+    /// after sqlx's own connection was used; as in [`stop`](Self::stop) after a statement was dropped in the middle; else nothing.
     pub(crate) async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        self.refuse_astray()?;
+        // Boxed for the size of the futures of those who have nothing to stop.
+        if self.track.running {
+            Box::pin(self.stop()).await?;
+        }
         self.heed().await?;
         self.look().await;
+        self.refuse_astray()?;
         if !self.track.astray {
             return Ok(());
-        }
-        if self.track.owned > 0 {
-            return Err(self.track.gone().into());
         }
         self.ask(DB::probe).await?;
         self.track.settled();
@@ -390,6 +402,87 @@ impl<DB: Backend> Link<DB> {
             self.undo().await;
         }
         Ok(())
+    }
+
+    /// Refuses what follows in a transaction that takes nothing any more.
+    fn refuse_astray(&self) -> Result<(), sqlx::Error> {
+        if self.track.astray && self.track.owned > 0 { Err(self.track.gone().into()) } else { Ok(()) }
+    }
+
+    /// Ends the statement that was dropped in the middle, if there is one, and takes its answer, which is nobody's. Within `reset_timeout`.
+    ///
+    /// A stream that was left between two rows is read to its end, within the limit of a statement, where a cancellation would cost more
+    /// than it: the transaction that it is in, or the connection.
+    ///
+    /// An error: nothing can follow on this connection, or not yet.
+    pub(crate) async fn stop(&mut self) -> Result<(), sqlx::Error> {
+        if !self.track.running {
+            return Ok(());
+        }
+        if let Some(limit) = self.track.silent {
+            return Err(Error::silent("statement_timeout", limit).into());
+        }
+        if self.track.garbled || (self.track.midway && !DB::DRAINS) {
+            return Err(Error::spent().into());
+        }
+        if !self.track.midway && (self.track.owned > 0 || !DB::DRAINS) {
+            return self.read_on().await;
+        }
+        let limit = self.settings.pool.reset_timeout;
+        match tokio::time::timeout(limit, self.cancel(limit / 4)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                match Class::of(&error) {
+                    Class::Lost => self.track.lost = true,
+                    Class::Protocol => self.track.garbled = true,
+                    _ => {}
+                }
+                return Err(error);
+            }
+            Err(_) => return Err(Error::silent("reset_timeout", limit).into()),
+        }
+        self.track.stopped();
+        // The next one that is dropped is another.
+        self.interrupted = false;
+        self.dropped += 1;
+        Ok(())
+    }
+
+    /// Reads what is left of an answer.
+    async fn read_on(&mut self) -> Result<(), sqlx::Error> {
+        for _ in 0..4 {
+            let answer = self.ask(|raw| raw.ping()).await;
+            let track = &mut self.track;
+            match answer {
+                Ok(()) => {
+                    track.stopped();
+                    return Ok(());
+                }
+                // The statement's own, whose owner has left. What follows it is read with the next ping.
+                Err(_) if !(track.running || track.lost || track.garbled) => track.running = true,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::spent().into())
+    }
+
+    /// Cancels the statement under way until it has ended. Each cancellation has some time to arrive: one that came before its statement
+    /// had begun is worth another.
+    async fn cancel(&mut self, patience: Duration) -> Result<(), sqlx::Error> {
+        loop {
+            self.interrupt().await?;
+            if let Ok(drained) = tokio::time::timeout(patience, drain::<DB>(&mut self.raw)).await {
+                return drained;
+            }
+        }
+    }
+
+    /// Stops the statement that a caller left running.
+    pub(crate) async fn interrupt(&mut self) -> Result<(), sqlx::Error> {
+        let done = DB::interrupt(&mut self.raw, &self.state, &self.control).await;
+        self.interrupted = true;
+        self.crowded = done.as_ref().is_err_and(|error| Class::of(error) == Class::Overloaded);
+        done
     }
 
     /// Finds out whether the answers are still those to our statements.
@@ -485,7 +578,9 @@ impl<DB: Backend> Link<DB> {
                 match clock.wait::<DB, _>(state, poll_fn(|cx| watch.within(|| rows.as_mut().poll_next(cx)))).await {
                     Ok(Some(Ok(row))) => {
                         watch.rows(usize::from(row.is_right()));
+                        track.midway = false;
                         yield Ok(row);
+                        track.midway = true;
                     }
                     // Before the error is told: who hears of it does not ask for more.
                     Ok(Some(Err(error))) => {
@@ -622,7 +717,7 @@ impl<DB: Backend> Link<DB> {
                 track.unchanged();
             }
             Ok(Err(_)) => {}
-            Err(Silent) => track.silent = true,
+            Err(Silent) => track.silent = limits.statement_timeout,
         }
     }
 
@@ -640,6 +735,17 @@ impl<DB: Backend> Link<DB> {
         watch.done();
         Ok(())
     }
+}
+
+/// Reads on to the end of what was asked. An error of the database was said to who has left.
+async fn drain<DB: Backend>(raw: &mut DB::Connection) -> Result<(), sqlx::Error> {
+    for _ in 0..4 {
+        match raw.ping().await {
+            Err(sqlx::Error::Database(error)) if Class::of_database(&*error) != Class::Lost => {}
+            done => return done,
+        }
+    }
+    Err(sqlx::Error::Protocol("the connection did not settle after four pings".into()))
 }
 
 /// Notes what an error says of the connection, and names the one that is ours to name.
@@ -671,7 +777,7 @@ fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> s
     let status = limits.statement_timeout_status;
     let limit = clock.limit.expect("BUG: only a limit can run out");
     // The server may know nothing of this limit. What still runs is cancelled when the connection goes back.
-    track.silent |= clock.kept_by == Keeper::Server;
+    track.silent = track.silent.or((clock.kept_by == Keeper::Server).then_some(limit));
     // It may yet be made, and the caller was told that it was not: so its transaction must not be.
     track.astray |= track.owned > 0;
     let error = match clock.kept_by {

@@ -32,7 +32,7 @@ pub(crate) struct Sqlx<DB: Backend> {
     /// Keeps a memory database alive; never lent, never used.
     anchor: Mutex<Option<DB::Connection>>,
     /// Ends what nobody waits for any more.
-    control: Control<DB>,
+    control: Arc<Control<DB>>,
     /// Whether a connect has proved that statements are kept apart.
     unmixed: Arc<AtomicBool>,
     /// What is counted here, for those who watch.
@@ -47,11 +47,13 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) state: DB::State,
     pub(crate) track: Track,
     /// Its statement was told to end since the last time that it was clean.
-    interrupted: bool,
+    pub(crate) interrupted: bool,
     /// That could not be, for the server had no room for a connection to say it.
-    crowded: bool,
+    pub(crate) crowded: bool,
     /// How many statements were dropped in the middle.
-    dropped: u32,
+    pub(crate) dropped: u32,
+    /// Ends what nobody waits for any more.
+    pub(crate) control: Arc<Control<DB>>,
     pub(crate) limits: Limits,
     pub(crate) settings: Arc<DatabaseSettings>,
     pub(crate) tally: Arc<Tally>,
@@ -73,7 +75,7 @@ impl<DB: Backend> Sqlx<DB> {
         let options = DB::configure(&settings, settings.statement_timeout)?;
         let settings = Arc::new(settings);
         Ok(Self {
-            control: Control::new(Arc::clone(&settings), options.clone()),
+            control: Arc::new(Control::new(Arc::clone(&settings), options.clone())),
             tally: Arc::new(Tally::new(settings.pool.name.clone(), DB::place(&options), DB::SYSTEM)),
             options,
             settings,
@@ -192,6 +194,7 @@ impl<DB: Backend> Sqlx<DB> {
             interrupted: false,
             crowded: false,
             dropped: 0,
+            control: Arc::clone(&self.control),
             limits,
             settings: Arc::clone(&self.settings),
             tally: Arc::clone(&self.tally),
@@ -204,7 +207,7 @@ impl<DB: Backend> Sqlx<DB> {
         // Less than the pool gives us, for of its own limit it learns nothing.
         let limit = self.control.reset_timeout() / 5 * 4;
         let is_ours_to_cancel = self.settings.pooler == Pooler::Direct && self.tally.place().host.is_some();
-        match tokio::time::timeout(limit, self.interrupt(link)).await {
+        match tokio::time::timeout(limit, link.interrupt()).await {
             Ok(Err(error)) => error,
             Err(_) if is_ours_to_cancel => io::Error::new(io::ErrorKind::TimedOut, "the server does not answer").into(),
             Ok(Ok(())) | Err(_) => {
@@ -227,7 +230,7 @@ impl<DB: Backend> Sqlx<DB> {
         let patience = self.control.reset_timeout() / 4;
         loop {
             if interrupt {
-                self.interrupt(link).await?;
+                link.interrupt().await?;
             }
             let probe = DB::probe(&mut link.raw);
             if !(DB::IS_REMOTE && (unseen || interrupt)) {
@@ -253,14 +256,6 @@ impl<DB: Backend> Sqlx<DB> {
         }
         (link.track, link.interrupted) = (Track::default(), false);
         Ok(())
-    }
-
-    /// Stops the statement that a caller left running.
-    async fn interrupt(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
-        let done = DB::interrupt(&mut link.raw, &link.state, &self.control).await;
-        link.interrupted = true;
-        link.crowded = done.as_ref().is_err_and(|error| Class::of(error) == Class::Overloaded);
-        done
     }
 
     async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
@@ -391,7 +386,7 @@ impl<DB: Backend> Manager for Sqlx<DB> {
     async fn close(&self, mut link: Link<DB>) {
         // One that was retired while it was lent comes here at once; and one whose turn to be interrupted did not come in time.
         if !link.interrupted && (link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw))) {
-            let _ = self.interrupt(&mut link).await;
+            let _ = link.interrupt().await;
         }
         if link.crowded && DB::MISSES_CLIENTS {
             // Sooner than anybody else it is the server that ends the statement, once the socket is gone.

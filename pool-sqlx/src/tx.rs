@@ -23,6 +23,12 @@ use std::{
 /// happens before the connection is lent again, and of a transaction that borrowed it, before the next statement on that connection, which
 /// one round trip makes sure of.
 ///
+/// # Cancel safety
+///
+/// A statement that was dropped in the middle is cancelled before the next one, a commit or a rollback: as on [`Conn`]. The transaction then
+/// goes on only if the statement had ended before, or was a stream that was left between two rows, which is read to its end; whether the
+/// statement has changed anything is not known.
+///
 /// # Example
 ///
 /// ```
@@ -100,6 +106,10 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// by hand, past us (what he sent after that was made by itself).
     pub async fn commit(mut self) -> Result<(), Error> {
         let link = self.link();
+        if link.track.is_astray() {
+            return Err(link.track.gone());
+        }
+        link.stop().await?;
         link.heed().await?;
         link.look().await;
         if link.track.is_astray() || link.track.is_outlived_by(hidden::depth::<DB>(&link.raw)) {
@@ -127,9 +137,13 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// What the database says; the changes are not made in any case.
     pub async fn rollback(mut self) -> Result<(), Error> {
-        self.link().look().await;
-        if self.link().track.is_astray() {
-            // It has been, and the drop sees to the rest.
+        let link = self.link();
+        if !link.track.is_astray() {
+            link.stop().await?;
+            link.look().await;
+        }
+        if link.track.is_astray() {
+            // It has been, or will be: the drop sees to it.
             return Ok(());
         }
         let word = if self.outer { "ROLLBACK TO SAVEPOINT" } else { "ROLLBACK" };

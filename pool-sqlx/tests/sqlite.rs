@@ -9,7 +9,7 @@ use sqlx::{
     ConnectOptions, Executor,
     migrate::{Migration, MigrationType, Migrator},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn memory() -> DatabaseSettings {
     DatabaseSettings::new("sqlite::memory:").unwrap()
@@ -255,4 +255,25 @@ async fn what_follows_a_statement_that_ended_its_transaction_is_not_made_for_goo
     tx.commit().await.unwrap();
     let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
     assert_eq!(n, 1);
+}
+
+#[tokio::test]
+async fn a_statement_that_was_dropped_is_stopped_before_the_next_one_of_the_same_loan() {
+    const ENDLESS: &str = "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n";
+    let pool = SqlitePool::connect(memory().with_statement_timeout(Duration::from_secs(60))).await.unwrap();
+    sqlx::query("create table t (n integer)").execute(&pool).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let asked = Instant::now();
+    tokio::time::timeout(Duration::from_millis(50), conn.execute(ENDLESS)).await.unwrap_err();
+    assert_eq!(sqlx::query_scalar::<_, i64>("select 42").fetch_one(&mut conn).await.unwrap(), 42);
+    // An `insert` that is stopped ends its transaction.
+    let mut tx = conn.begin().await.unwrap();
+    tx.execute("insert into t values (1)").await.unwrap();
+    let endless = "insert into t with recursive n (i) as (select 1 union all select i + 1 from n) select i from n limit 1 offset 100000000000";
+    tokio::time::timeout(Duration::from_millis(50), tx.execute(endless)).await.unwrap_err();
+    let refused = tx.execute("insert into t values (2)").await.unwrap_err();
+    assert!(refused.to_string().contains("the transaction is over"), "{refused}");
+    tx.commit().await.unwrap_err();
+    assert_eq!(sqlx::query_scalar::<_, i64>("select count(*) from t").fetch_one(&mut conn).await.unwrap(), 0);
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 }

@@ -50,6 +50,21 @@ async fn a_shorter_limit_costs_no_round_trip_and_ends_the_statement_on_the_serve
     assert_eq!((database.psql(asleep).unwrap().as_str(), pool.status().totals.opened), ("0", 1));
 }
 
+#[pooled(statement_timeout = "300ms")]
+async fn with_a_fallback(conn: &mut PgConn) -> Result<i32, Error> {
+    let slow = sqlx::query("select pg_sleep(60)").execute(&mut *conn).await.unwrap_err();
+    assert_eq!(Error::from(slow).kind(), ErrorKind::StatementTimeout);
+    Ok(sqlx::query_scalar("select 42").fetch_one(conn).await?)
+}
+
+#[tokio::test]
+async fn what_follows_a_statement_that_ran_out_of_its_function_s_time_is_answered() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    assert_eq!(with_a_fallback(pool.clone()).await.unwrap(), 42);
+    assert_eq!(pool.status().totals.opened, 1);
+}
+
 #[pooled(statement_timeout = "20s")]
 async fn long(conn: &mut PgConn) -> Result<String, Error> {
     sqlx::query("select pg_sleep(1.2)").execute(&mut *conn).await?;

@@ -9,7 +9,12 @@ use sqlx::{
     Connection, Executor,
     migrate::{Migration, MigrationType, Migrator},
 };
-use std::time::{Duration, Instant};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
 use tests::{MariaDb, proxy::Proxy, server::mariadb::Database};
 
 fn database() -> Database<'static> {
@@ -133,6 +138,68 @@ async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
     sqlx::query("select 1").execute(&pool).await.unwrap();
     assert!(dropped.elapsed() < Duration::from_secs(7), "{:?}", dropped.elapsed());
     assert_eq!(active(&database), "0");
+}
+
+/// Polls at most so often, and then drops it.
+async fn polls<F: Future>(times: u32, future: F) -> Option<F::Output> {
+    let (mut future, mut left) = (pin!(future), times);
+    poll_fn(|cx| {
+        left = match left.checked_sub(1) {
+            Some(left) => left,
+            None => return Poll::Ready(None),
+        };
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_follows_a_statement_that_was_dropped_on_the_same_loan() {
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database).with_pool_size(2u32)).await.unwrap();
+    let (mut answered, mut refused) = (0, 0);
+    for n in 0..300_i64 {
+        let mut conn = pool.acquire().await.unwrap();
+        let times = 1 + (n * 7919 % 5) as u32;
+        match n % 3 {
+            0 => drop(polls(times, sqlx::query("select cast(? as signed)").bind(-n).execute(&mut conn)).await),
+            1 => drop(polls(times, sqlx::query("select nothing_of_that_name").execute(&mut conn)).await),
+            _ => drop(polls(times, conn.fetch_all("select 1 union select 2 union select 3")).await),
+        }
+        for echo in [n, n + 1] {
+            let answer = sqlx::query_scalar::<_, i64>("select cast(? as signed)").bind(echo).fetch_one(&mut conn);
+            match tokio::time::timeout(Duration::from_secs(20), answer).await.expect("at once") {
+                Ok(answer) => {
+                    assert_eq!(answer, echo);
+                    answered += 1;
+                }
+                Err(error) => {
+                    assert!(error.to_string().contains("acquire another"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(answered > 0 && refused > 0, "{answered} and {refused}");
+
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("insert into t values (1)").await.unwrap();
+    tokio::time::timeout(Duration::from_millis(50), tx.execute("select sleep(60)")).await.unwrap_err();
+    let error = tx.commit().await.unwrap_err();
+    assert!(error.to_string().contains("acquire another"), "{error}");
+    // Between two rows nothing is torn.
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("insert into t values (2)").await.unwrap();
+    let mut rows =
+        sqlx::query("with recursive n (i) as (select 1 union all select i + 1 from n where i < 300) select i from n")
+            .fetch(&mut tx);
+    rows.next().await.unwrap().unwrap();
+    drop(rows);
+    tx.execute("insert into t values (3)").await.unwrap();
+    tx.commit().await.unwrap();
+    drop(pool.close().await);
+    let rows = database.sql("select group_concat(n) from t").unwrap();
+    assert_eq!((rows.as_str(), active(&database).as_str()), ("2,3", "0"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -370,6 +370,49 @@ async fn a_statement_nobody_waits_for_is_gone_from_the_server_at_once() {
 }
 
 #[tokio::test]
+async fn what_follows_a_statement_that_was_dropped_on_the_same_loan_has_its_own_answer_and_waits_for_nobody() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer primary key); insert into t values (1)").unwrap();
+    let pool = PgPool::connect(patient(database.url()).with_statement_timeout(Duration::from_secs(60))).await.unwrap();
+    let answer = || sqlx::query_scalar::<_, i32>("select 42");
+    for dropped in ["insert into t select 1 from pg_sleep(0.3)", "select pg_sleep(60)"] {
+        let mut conn = pool.acquire().await.unwrap();
+        tokio::time::timeout(Duration::from_millis(100), conn.execute(dropped)).await.unwrap_err();
+        let asked = Instant::now();
+        assert_eq!(answer().fetch_one(&mut conn).await.unwrap(), 42, "{dropped}");
+        assert!(asked.elapsed() < SOON, "{dropped}: {:?}", asked.elapsed());
+        assert_eq!(database.psql(RUNNING).unwrap(), "0");
+    }
+    // A stream that was left early is one as well.
+    let mut conn = pool.acquire().await.unwrap();
+    let slow = "select repeat('x', 10000), pg_sleep(1) from generate_series(1, 60)";
+    let mut rows = sqlx::query(slow).fetch(&mut conn);
+    rows.next().await.unwrap().unwrap();
+    drop(rows);
+    let asked = Instant::now();
+    assert_eq!(answer().fetch_one(&mut conn).await.unwrap(), 42);
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    drop(conn);
+    assert_eq!(answer().fetch_one(&pool).await.unwrap(), 42);
+    assert_eq!(pool.status().totals.opened, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_take_a_cancellation_holds_nobody_up_on_the_same_loan() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let limits = settings(proxy.url(&database.url())).with_statement_timeout(Duration::from_secs(60));
+    let pool = PgPool::connect(limits.with_reset_timeout(Duration::from_millis(500))).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    proxy.set(Mode::Silent);
+    tokio::time::timeout(Duration::from_millis(50), conn.execute("select 1")).await.unwrap_err();
+    let asked = Instant::now();
+    let error = Error::from(conn.execute("select 2").await.unwrap_err());
+    assert!(error.to_string().contains("reset_timeout") && asked.elapsed() < SOON, "{error}: {:?}", asked.elapsed());
+    proxy.set(Mode::Pass);
+}
+
+#[tokio::test]
 async fn a_statement_nobody_waits_for_is_stopped_on_a_connection_that_is_to_be_replaced_too() {
     let database = Postgres::shared().database().unwrap();
     let pool = PgPool::connect(patient(database.url())).await.unwrap();

@@ -1,7 +1,7 @@
 //! Transactions on a real PostgreSQL: options, conflicts, and what a commit may answer.
 #![allow(clippy::unwrap_used)]
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, PgConn, PgPool, PgTx, TxOptions, pooled};
 use sqlx::Executor;
 use std::time::{Duration, Instant};
@@ -214,6 +214,63 @@ async fn a_savepoint_dropped_on_its_way_ends_the_transaction_around_it_and_says_
     conn.execute("insert into t values (3)").await.unwrap();
     drop(conn);
     assert_eq!(database.psql("select string_agg(n::text, ' ') from t").unwrap(), "3");
+}
+
+#[tokio::test]
+async fn a_statement_that_was_dropped_is_cancelled_before_what_follows_and_the_transaction_with_it() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer primary key)").unwrap();
+    let limits = settings(database.url()).with_reset_timeout(Duration::from_secs(8));
+    let pool = PgPool::connect(limits.with_statement_timeout(Duration::from_secs(60))).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let begun = Instant::now();
+    for end in ["commit", "rollback", "drop", "a statement and a commit"] {
+        let mut tx = conn.begin().await.unwrap();
+        tx.execute("insert into t values (1)").await.unwrap();
+        let slow = tx.execute("insert into t select 2 from pg_sleep(60)");
+        tokio::time::timeout(Duration::from_millis(100), slow).await.unwrap_err();
+        match end {
+            "commit" => drop(tx.commit().await.unwrap_err()),
+            "rollback" => tx.rollback().await.unwrap(),
+            "drop" => drop(tx),
+            _ => {
+                let refused = tx.execute("insert into t values (3)").await.unwrap_err();
+                assert!(refused.to_string().contains("current transaction is aborted"), "{refused}");
+                drop(tx.commit().await.unwrap_err());
+            }
+        }
+        assert_eq!(sqlx::query_scalar::<_, i64>("select count(*) from t").fetch_one(&mut conn).await.unwrap(), 0);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // One that had done its work when it was dropped is no reason to end the transaction.
+    let mut tx = conn.begin().await.unwrap();
+    let slow = tx.execute("insert into t select 4 from pg_sleep(0.5)");
+    tokio::time::timeout(Duration::from_millis(100), slow).await.unwrap_err();
+    let done =
+        "select count(*) from pg_stat_activity where query like '%select 4 from%' and state = 'idle in transaction'";
+    while database.psql(done).unwrap() == "0" {}
+    tx.execute("insert into t values (5)").await.unwrap();
+    tx.commit().await.unwrap();
+    drop(conn);
+    assert_eq!(database.psql("select string_agg(n::text, ' ' order by n) from t").unwrap(), "4 5");
+    assert_eq!(pool.status().totals.opened, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_left_early_is_no_end_of_its_transaction() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("insert into t values (1)").await.unwrap();
+    // Longer than a statement has that is to be cancelled.
+    let slow = "select repeat('x', 10000), pg_sleep(0.01) from generate_series(1, 100)";
+    let mut rows = sqlx::query(slow).fetch(&mut tx);
+    rows.next().await.unwrap().unwrap();
+    drop(rows);
+    tx.execute("insert into t values (2)").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(database.psql("select count(*) from t").unwrap(), "2");
 }
 
 #[tokio::test]

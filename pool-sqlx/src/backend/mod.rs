@@ -146,6 +146,10 @@ pub trait Backend: Database + sealed::Sealed {
         None
     }
 
+    /// Whether the connection can go on after a statement on it was dropped in the middle.
+    #[doc(hidden)]
+    const DRAINS: bool;
+
     /// Whether a statement that we did not see has to be stopped before the probe, which would wait for its end. No I/O.
     #[doc(hidden)]
     fn is_busy(conn: &mut Self::Connection) -> bool;

@@ -204,6 +204,8 @@ impl Backend for MySql {
         Some(&session.target)
     }
 
+    const DRAINS: bool = false;
+
     fn is_busy(_: &mut MySqlConnection) -> bool {
         // Not to be known.
         false

@@ -330,6 +330,8 @@ impl Backend for Postgres {
         session.target.as_ref()
     }
 
+    const DRAINS: bool = true;
+
     fn is_busy(conn: &mut PgConnection) -> bool {
         hidden::is_busy(conn)
     }

@@ -181,6 +181,8 @@ impl Backend for Sqlite {
         idle
     }
 
+    const DRAINS: bool = true;
+
     fn is_busy(_: &mut SqliteConnection) -> bool {
         // Not to be known, and stopping nothing costs nothing.
         true
