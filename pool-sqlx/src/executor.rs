@@ -398,7 +398,7 @@ impl<DB: Backend> Link<DB> {
         }
         self.ask(DB::probe).await?;
         self.track.settled();
-        if self.track.is_changed() {
+        if self.track.is_changed() && (DB::READ_ONLY_LINGERS || !DB::LIMITS_TRANSACTIONS) {
             self.undo().await;
         }
         Ok(())
@@ -693,6 +693,7 @@ impl<DB: Backend> Link<DB> {
             return Ok(());
         }
         self.track.changed();
+        self.limits.told = Some(limit);
         let Link { raw, state, track, limits, tally, .. } = self;
         track.start(true);
         let mut clock = Clock::new(limits);
@@ -706,15 +707,24 @@ impl<DB: Backend> Link<DB> {
         }
     }
 
-    /// Takes that back at once.
+    /// Takes back at once what a transaction has changed: what its loan was told holds again, or else the pool's own.
     pub(crate) async fn undo(&mut self) {
         let Link { raw, state, track, limits, settings, .. } = self;
         track.start(true);
+        let told = limits.told;
+        let undo = async {
+            match told {
+                Some(limit) => DB::limit(raw, state, limit).await,
+                None => DB::undo(raw, state, settings).await,
+            }
+        };
         // If it fails, the return does it again.
-        match Clock::new(limits).wait::<DB, _>(state, DB::undo(raw, state, settings)).await {
+        match Clock::new(limits).wait::<DB, _>(state, undo).await {
             Ok(Ok(())) => {
                 track.finish();
-                track.unchanged();
+                if told.is_none() {
+                    track.unchanged();
+                }
             }
             Ok(Err(_)) => {}
             Err(Silent) => track.silent = limits.statement_timeout,
@@ -975,7 +985,7 @@ mod tests {
     #[cfg(feature = "postgres")]
     fn two_seconds() -> Clock {
         let statement_timeout = Some(Duration::from_secs(2));
-        Clock::new(&Limits { statement_timeout, statement_timeout_status: 503, kept_by: Keeper::Server })
+        Clock::new(&Limits { statement_timeout, statement_timeout_status: 503, kept_by: Keeper::Server, told: None })
     }
 
     #[cfg(feature = "postgres")]

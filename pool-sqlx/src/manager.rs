@@ -65,6 +65,8 @@ pub(crate) struct Limits {
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) statement_timeout_status: u16,
     pub(crate) kept_by: Keeper,
+    /// What the session was told instead of the pool's limit, for this loan or this transaction.
+    pub(crate) told: Option<Duration>,
 }
 
 impl<DB: Backend> Sqlx<DB> {
@@ -139,7 +141,7 @@ impl<DB: Backend> Sqlx<DB> {
     fn limits(&self, state: &DB::State) -> Limits {
         let DatabaseSettings { statement_timeout, statement_timeout_status, .. } = *self.settings;
         let kept_by = DB::keeper(&self.settings, state);
-        Limits { statement_timeout, statement_timeout_status, kept_by }
+        Limits { statement_timeout, statement_timeout_status, kept_by, told: None }
     }
 
     /// A connection outside the pool and without a statement timeout, for work that may take long.

@@ -61,17 +61,19 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         Self::begin_with(conn, TxOptions::new()).await
     }
 
-    pub(crate) async fn begin_with(mut conn: C, options: TxOptions) -> Result<Self, Error> {
+    pub(crate) async fn begin_with(mut conn: C, mut options: TxOptions) -> Result<Self, Error> {
         let mut begin = Begin { limits: conn.borrow_mut().link().limits, link: conn.borrow_mut().link(), done: false };
         let link = &mut *begin.link;
         link.settle().await?;
-        let statement = link.begin_statement(options);
         if link.settings.pooler != Pooler::Direct {
+            // The server is told with each transaction: of the loan's own limit, too.
+            options.statement_timeout = options.statement_timeout.or(link.limits.statement_timeout);
             link.limits.kept_by = Keeper::Server;
         }
+        let statement = link.begin_statement(options);
         if let Some(asked) = options.statement_timeout {
             match DB::LIMITS_TRANSACTIONS {
-                true => link.limits.statement_timeout = Some(asked),
+                true => (link.limits.statement_timeout, link.limits.kept_by) = (Some(asked), Keeper::Server),
                 false => link.limit(asked, Seen::All).await?,
             }
         }
@@ -79,7 +81,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         if read_only {
             link.track.changed();
         }
-        let lingers = link.track.is_changed() && (read_only || options.statement_timeout.is_some());
+        let lingers = read_only || link.limits.told != begin.limits.told;
         // Set before the server knows, for who drops this in the middle.
         let outer = link.track.begins();
         let word = if outer { "SAVEPOINT" } else { "BEGIN" };

@@ -1,7 +1,7 @@
 //! The options of `#[pooled]` on a real PostgreSQL: what the server is told, what that costs, and what the next user finds.
 #![allow(clippy::unwrap_used)]
 
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, PgTx, pooled};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, PgTx, Pooler, TxOptions, pooled};
 use sqlx::PgConnection;
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -80,6 +80,51 @@ async fn a_longer_limit_than_the_pool_s_is_told_to_the_server_and_taken_back() {
     assert_eq!((show(&pool, "statement_timeout").await.as_str(), pool.status().totals.opened), ("1s", 1));
     let error = Error::from(sqlx::query("select pg_sleep(60)").execute(&pool).await.unwrap_err());
     assert_eq!(error.kind(), ErrorKind::StatementTimeout);
+}
+
+/// What becomes of a function's own limit within a transaction, and after one.
+#[pooled(statement_timeout = "20s")]
+async fn around(conn: &mut PgConn, kind: &'static str) -> Result<String, Error> {
+    let slow = "select pg_sleep(1.2)";
+    match kind {
+        "within" => {
+            let mut tx = conn.begin().await?;
+            sqlx::query(slow).execute(&mut tx).await?;
+            let shown = sqlx::query_scalar(SHOW).bind("statement_timeout").fetch_one(&mut tx).await?;
+            tx.commit().await?;
+            return Ok(shown);
+        }
+        "after one of another" => {
+            let options = TxOptions::new().statement_timeout(Duration::from_secs(2));
+            conn.begin_with(options).await?.commit().await?;
+        }
+        _ => drop(conn.begin().await?),
+    }
+    let mut tx = conn.begin().await?;
+    sqlx::query(slow).execute(&mut tx).await?;
+    tx.commit().await?;
+    sqlx::query(slow).execute(&mut *conn).await?;
+    Ok(sqlx::query_scalar(SHOW).bind("statement_timeout").fetch_one(conn).await?)
+}
+
+#[tokio::test]
+async fn a_function_s_limit_holds_within_a_transaction_and_after_it() {
+    let database = Postgres::shared().database().unwrap();
+    for (pooler, kinds) in [
+        (Pooler::Direct, &["within", "after one of another", "after one that was dropped"][..]),
+        // Between transactions the server knows of none, so what is shown after one is nothing.
+        (Pooler::Prepared, &["within"]),
+    ] {
+        let limits = settings(database.url()).with_statement_timeout(Duration::from_secs(1)).with_pooler(pooler);
+        let pool = PgPool::connect(limits).await.unwrap();
+        for kind in kinds {
+            assert_eq!(around(pool.clone(), kind).await.unwrap(), "20s", "{pooler:?}, {kind}");
+            if pooler == Pooler::Direct {
+                assert_eq!(show(&pool, "statement_timeout").await, "1s", "{kind}");
+            }
+        }
+        assert_eq!(pool.status().totals.opened, 1);
+    }
 }
 
 #[pooled(statement_timeout = "7s")]

@@ -310,6 +310,32 @@ async fn a_pool_without_a_limit_gives_a_function_s_limit_back_to_the_server_s_ow
 }
 
 #[tokio::test]
+async fn a_function_s_limit_is_what_it_was_after_a_transaction_with_one_of_its_own() {
+    #[pooled(statement_timeout = "77s")]
+    async fn longer(conn: &mut MySqlConn, own: Option<u64>, time: &'static str) -> Result<f64, Error> {
+        match own {
+            Some(own) => {
+                let options = TxOptions::new().statement_timeout(Duration::from_secs(own));
+                conn.begin_with(options).await?.commit().await?;
+            }
+            None => drop(conn.begin().await?),
+        }
+        Ok(sqlx::query_scalar(time).fetch_one(conn).await?)
+    }
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    let time = match is_mysql() {
+        true => "select cast(@@max_execution_time / 1000 as double)",
+        false => "select cast(@@max_statement_time as double)",
+    };
+    for own in [Some(2), Some(99), None] {
+        assert_eq!(longer(pool.clone(), own, time).await.unwrap(), 77.0, "{own:?}");
+        assert_eq!(sqlx::query_scalar::<_, f64>(time).fetch_one(&pool).await.unwrap(), 10.0, "{own:?}");
+    }
+    assert_eq!(pool.status().totals.opened, 1);
+}
+
+#[tokio::test]
 async fn the_server_ends_a_statement_of_any_kind_that_runs_too_long_and_the_connection_goes_on() {
     let database = database();
     database.sql("insert into t values (1)").unwrap();
