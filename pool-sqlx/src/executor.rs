@@ -40,7 +40,7 @@ pub(crate) struct Track {
     /// A statement of the transaction failed or went past us: it may have been aborted.
     doubtful: bool,
     /// A statement of the transaction failed, and the database may have ended it for that: to be looked at before anything else is sent.
-    suspect: bool,
+    suspect: Option<Class>,
     /// A statement of the transaction lost against another transaction.
     conflict: bool,
     /// Something went past us or may have left something open.
@@ -134,13 +134,13 @@ impl Track {
 
     /// Whether there is something to find out before the next statement.
     fn is_unsettled(&self) -> bool {
-        self.running || self.astray || self.suspect || self.unheard
+        self.running || self.astray || self.suspect.is_some() || self.unheard
     }
 
     /// A transaction begins, before the server knows. Says whether it is inside another.
     pub(crate) fn begins(&mut self) -> bool {
         if self.owned == 0 {
-            (self.doubtful, self.suspect, self.conflict) = (false, false, false);
+            (self.doubtful, self.suspect, self.conflict) = (false, None, false);
         }
         self.astray = true;
         self.owned > 0
@@ -184,10 +184,16 @@ impl Track {
         self.running = false;
     }
 
+    /// A statement failed like this.
+    fn suspects(&mut self, class: Class) {
+        self.suspect = (self.owned > 0).then_some(class);
+    }
+
     /// A statement that was dropped in the middle has ended, and its answer was read. What it did is not known.
     fn stopped(&mut self) {
         self.running = false;
-        (self.unknown, self.doubtful, self.suspect) = (true, true, self.owned > 0);
+        (self.unknown, self.doubtful) = (true, true);
+        self.suspects(Class::Cancelled);
     }
 }
 
@@ -495,15 +501,13 @@ impl<DB: Backend> Link<DB> {
 
     /// Finds out whether the database has ended our transaction because a statement in it failed.
     pub(crate) async fn look(&mut self) {
-        if !self.track.suspect {
-            return;
-        }
+        let Some(failure) = self.track.suspect else { return };
         if self.track.owned > 0 && !self.track.astray {
             // Dropped in the middle, it is not known.
             self.track.astray = true;
-            self.track.astray = DB::has_ended(&mut self.raw, self.track.conflict).await;
+            self.track.astray = self.ask(|raw| DB::has_ended(raw, failure)).await.unwrap_or(true);
         }
-        self.track.suspect = false;
+        self.track.suspect = None;
     }
 
     async fn enclose(&mut self) -> Result<(), sqlx::Error> {
@@ -762,8 +766,9 @@ async fn drain<DB: Backend>(raw: &mut DB::Connection) -> Result<(), sqlx::Error>
 fn judge(error: sqlx::Error, track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
     // An error is the end of a statement: sqlx reads on to the next one's beginning by itself.
     track.finish();
-    (track.doubtful, track.suspect) = (true, track.owned > 0);
     let class = Class::of(&error);
+    track.doubtful = true;
+    track.suspects(class);
     track.conflict |= class == Class::Conflict;
     // PostgreSQL says the same of its own limit and of a cancellation by somebody, but for the text, which is translated.
     let is_timeout = class == Class::StatementTimeout || (class == Class::Cancelled && clock.is_up());

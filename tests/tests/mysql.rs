@@ -416,6 +416,32 @@ async fn a_transaction_that_lost_a_deadlock_cannot_commit_what_is_left_of_it() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_the_server_ended_for_a_lock_s_timeout_takes_no_more() {
+    for (rolls_back, argument) in
+        [(true, "--innodb-rollback-on-timeout=ON"), (false, "--innodb-rollback-on-timeout=OFF")]
+    {
+        let server = MariaDb::start_with_files(&[argument], &[]).unwrap();
+        let database = server.database().unwrap();
+        database.sql("create table t (n int primary key, m int) engine = innodb; insert into t values (1, 0)").unwrap();
+        let limits = settings(&database).with_pool_size(2u32).with_lock_timeout(Duration::from_secs(1));
+        let pool = MySqlPool::connect(limits).await.unwrap();
+        let mut other = pool.begin().await.unwrap();
+        other.execute("update t set m = 1 where n = 1").await.unwrap();
+        let mut tx = pool.begin().await.unwrap();
+        tx.execute("insert into t values (2, 0)").await.unwrap();
+        let error = Error::from(tx.execute("update t set m = 2 where n = 1").await.unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::LockTimeout, "{error}");
+        let next = tx.execute("insert into t values (3, 0)").await;
+        let seen = "select group_concat(n order by n) from t";
+        assert_eq!((next.is_err(), database.sql(seen).unwrap().as_str()), (rolls_back, "1"), "{argument}: {next:?}");
+        let committed = tx.commit().await;
+        other.rollback().await.unwrap();
+        assert_eq!(committed.is_err(), rolls_back, "{argument}: {committed:?}");
+        assert_eq!(database.sql(seen).unwrap(), if rolls_back { "1" } else { "1,2,3" }, "{argument}");
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_goes_on_after_a_failed_statement_unless_somebody_ended_it() {
     let database = database();
     database.sql("create table k (n int primary key) engine = innodb").unwrap();

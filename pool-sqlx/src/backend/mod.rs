@@ -197,9 +197,10 @@ pub trait Backend: Database + sealed::Sealed {
         conflict: bool,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
-    /// Whether a failed statement has ended the transaction that it was in: what follows would be made for good at once.
+    /// Whether a statement that failed like this has ended the transaction that it was in: what follows would be made for good at once.
     #[doc(hidden)]
-    fn has_ended(conn: &mut Self::Connection, conflict: bool) -> impl Future<Output = bool> + Send;
+    fn has_ended(conn: &mut Self::Connection, failure: Class)
+    -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Self::undo).
     #[doc(hidden)]

@@ -226,7 +226,8 @@ impl Backend for MySql {
         match error.number() {
             1969 | 3024 => Class::StatementTimeout,
             1317 => Class::Cancelled,
-            1205 | 3572 => Class::LockTimeout,
+            // 1206: no more room for locks, which rolls everything back.
+            1205 | 1206 | 3572 => Class::LockTimeout,
             // 1020: MariaDB, a row that changed since the snapshot.
             1213 | 1020 | 3101 => Class::Conflict,
             1040 | 1203 | 1226 => Class::Overloaded,
@@ -262,18 +263,18 @@ impl Backend for MySql {
         if conflict {
             return Ok(false);
         }
-        // Somebody past us may have lost against another transaction, or have ended this one: sqlx tells by the server's answer
-        // whether a savepoint is in a transaction.
-        match hidden::begin::<MySql>(conn, None).await {
-            Ok(()) => hidden::commit::<MySql>(conn).await.map(|()| true),
-            Err(sqlx::Error::BeginFailed) => Err(Error::transaction_gone().into()),
-            Err(error) => Err(error),
-        }
+        // Somebody past us may have lost against another transaction, or have ended this one.
+        if is_in_transaction(conn).await? { Ok(true) } else { Err(Error::transaction_gone().into()) }
     }
 
-    async fn has_ended(_: &mut MySqlConnection, conflict: bool) -> bool {
-        // A deadlock has rolled everything back.
-        conflict
+    async fn has_ended(conn: &mut MySqlConnection, failure: Class) -> Result<bool, sqlx::Error> {
+        match failure {
+            // A deadlock has rolled everything back.
+            Class::Conflict => Ok(true),
+            // Everything or the statement alone, as `innodb_rollback_on_timeout` says.
+            Class::LockTimeout => is_in_transaction(conn).await.map(|is| !is),
+            _ => Ok(false),
+        }
     }
 
     const READ_ONLY_LINGERS: bool = false;
@@ -326,6 +327,15 @@ impl Backend for MySql {
     }
 
     executor_of_sqlx!(without fetch_optional);
+}
+
+/// Whether a transaction is open that sqlx counts: it tells by the server's answer whether a savepoint is in one.
+async fn is_in_transaction(conn: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    match hidden::begin::<MySql>(conn, None).await {
+        Ok(()) => hidden::commit::<MySql>(conn).await.map(|()| true),
+        Err(sqlx::Error::BeginFailed) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 impl Flavour {

@@ -437,9 +437,9 @@ impl Backend for Postgres {
         }
     }
 
-    async fn has_ended(_: &mut PgConnection, _: bool) -> bool {
+    async fn has_ended(_: &mut PgConnection, _: Class) -> Result<bool, sqlx::Error> {
         // The block is aborted: it takes nothing but its end.
-        false
+        Ok(false)
     }
 
     const READ_ONLY_LINGERS: bool = false;

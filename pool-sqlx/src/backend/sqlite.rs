@@ -231,9 +231,9 @@ impl Backend for Sqlite {
         Ok(true)
     }
 
-    async fn has_ended(conn: &mut SqliteConnection, _: bool) -> bool {
+    async fn has_ended(conn: &mut SqliteConnection, _: Class) -> Result<bool, sqlx::Error> {
         // A limit, a full disk and `ON CONFLICT ROLLBACK` end it. Then this begins one, which stays, for whoever rolls back to find.
-        conn.execute("BEGIN").await.is_ok()
+        Ok(conn.execute("BEGIN").await.is_ok())
     }
 
     const READ_ONLY_LINGERS: bool = true;
