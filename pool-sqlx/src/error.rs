@@ -347,6 +347,10 @@ impl Error {
         Self::new(Cause::TransactionGone)
     }
 
+    pub(crate) fn is_transaction_gone(&self) -> bool {
+        matches!(&*self.cause, Cause::TransactionGone)
+    }
+
     /// The connection takes no statement any more.
     pub(crate) fn spent() -> Self {
         Self::new(Cause::Spent)

@@ -170,11 +170,8 @@ impl<DB: Backend> Lend for Tx<DB> {
     async fn finish(tx: Self, success: bool) -> Result<(), Error> {
         match success {
             true => tx.commit().await,
-            false => {
-                // The function's own error is the answer. What a failed rollback leaves is cleaned before the next loan.
-                let _ = tx.rollback().await;
-                Ok(())
-            }
+            // The function's own error is the answer, unless it invites another attempt and must not.
+            false => tx.give_up().await.map(drop),
         }
     }
 }

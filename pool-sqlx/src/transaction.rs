@@ -104,7 +104,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     ///
     /// The work may run up to four times, each time in a new transaction, with growing pauses of up to half a second between, during
     /// which no connection is held; so it must have no effect outside of the database. Conflicts are noticed in statements that run on
-    /// `&mut *tx` as the transaction, not on [`Tx::raw`].
+    /// `&mut *tx` as the transaction, not on [`Tx::raw`]. Work that ended the transaction by hand is not run again.
     ///
     /// # Cancel safety
     ///
@@ -184,12 +184,8 @@ impl<DB: Backend, Key> Pool<DB, Key> {
                         (error.into(), lost)
                     }
                 },
-                Err(error) => {
-                    let lost = tx.link().track.is_conflict();
-                    // The work's error is the answer. What a failed rollback leaves is cleaned before the next loan.
-                    let _ = tx.rollback().await;
-                    (error, lost)
-                }
+                // The work's error is the answer.
+                Err(error) => (error, tx.give_up().await.unwrap_or(false)),
             };
             if !lost || attempt == options.retries {
                 return Err(outcome);

@@ -137,7 +137,8 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// # Errors
     ///
-    /// What the database says; the changes are not made in any case.
+    /// What the database says; the changes are not made, but for one case, which is an error, too: somebody has ended the transaction by hand,
+    /// past us. If he has committed, that stands, and so does what was sent after it.
     pub async fn rollback(mut self) -> Result<(), Error> {
         let link = self.link();
         if !link.track.is_astray() {
@@ -148,9 +149,30 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
             // It has been, or will be: the drop sees to it.
             return Ok(());
         }
+        let link = self.link();
+        if link.track.is_outlived_by(hidden::depth::<DB>(&link.raw)) {
+            return Err(Error::transaction_gone());
+        }
+        // No failure ends one with success, but something that went past us may have.
+        if link.track.is_doubtful() && link.track.is_unknown() {
+            let conflict = link.track.is_conflict();
+            link.ask(|raw| DB::is_committable(raw, conflict)).await?;
+        }
         let word = if self.outer { "ROLLBACK TO SAVEPOINT" } else { "ROLLBACK" };
         self.link().transact(word, hidden::rollback::<DB>).await?;
         self.closed().await
+    }
+
+    /// Rolls back for somebody who has an error of his own to tell, and says whether the transaction lost against another one.
+    ///
+    /// An error: it did, and was over before. Another attempt would do again what has been made for good.
+    pub(crate) async fn give_up(mut self) -> Result<bool, Error> {
+        let lost = self.link().track.is_conflict();
+        match self.rollback().await {
+            Err(error) if lost && error.is_transaction_gone() => Err(error),
+            // What a failed rollback leaves is cleaned before the next loan.
+            _ => Ok(lost),
+        }
     }
 
     /// Begins a transaction inside this one: a savepoint.

@@ -4,7 +4,10 @@
 use futures_util::{FutureExt, StreamExt};
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, PgConn, PgPool, PgTx, TxOptions, pooled};
 use sqlx::Executor;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
 use tests::{
     Postgres,
     proxy::{Mode, Proxy},
@@ -317,6 +320,43 @@ async fn a_transaction_that_somebody_ended_past_its_owner_does_not_commit_as_if_
     tx.execute("insert into t values (2)").await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(database.psql("select count(*) from t").unwrap(), "1");
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_committed_by_hand_is_neither_rolled_back_with_success_nor_run_again() {
+    #[pooled(retry = 3)]
+    async fn by_hand(tx: &mut PgTx, attempts: &AtomicU32) -> Result<(), Error> {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        committed_by_hand(tx).await
+    }
+    async fn committed_by_hand(tx: &mut PgTx) -> Result<(), Error> {
+        tx.execute("insert into t values (2)").await?;
+        tx.execute("commit").await?;
+        tx.execute("do $$ begin raise sqlstate '40001'; end $$").await?;
+        Ok(())
+    }
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("insert into t values (1)").await.unwrap();
+    tx.execute("commit").await.unwrap();
+    let error = tx.rollback().await.unwrap_err();
+    assert!(error.to_string().contains("the transaction is over"), "{error}");
+
+    let outcome: Result<(), Error> = pool.transaction(committed_by_hand).await;
+    outcome.unwrap_err();
+    assert_eq!(database.psql("select string_agg(n::text, ' ') from t").unwrap(), "1 2");
+    let attempts = AtomicU32::new(0);
+    let error = by_hand(pool.clone(), &attempts).await.unwrap_err();
+    assert_eq!((attempts.into_inner(), error.retry_after()), (1, None), "{error}");
+
+    // What failed or went past us without ending it is no reason.
+    for sql in ["select 1 / 0", "savepoint mine"] {
+        let mut tx = pool.begin().await.unwrap();
+        drop(tx.execute(sql).await);
+        tx.rollback().await.unwrap();
+    }
 }
 
 #[tokio::test]
