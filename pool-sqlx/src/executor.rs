@@ -117,6 +117,11 @@ impl Track {
         self.conflict
     }
 
+    /// A savepoint was rolled back to, before which that was known.
+    pub(crate) fn forgiven(&mut self, conflict: bool) {
+        self.conflict = conflict;
+    }
+
     /// Why a transaction takes no more statements and cannot commit.
     pub(crate) fn gone(&self) -> Error {
         if self.conflict { Error::rolled_back(true) } else { Error::transaction_gone() }

@@ -49,6 +49,8 @@ pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
     open: bool,
     /// Whether there was a transaction around this one.
     outer: bool,
+    /// Whether that one had lost against another before this one began.
+    conflict: bool,
     /// The connection's own limits, which come back at the end.
     limits: Limits,
     /// Whether the session is read-only beyond the transaction, until we take that back.
@@ -84,13 +86,14 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         let lingers = read_only || link.limits.told != begin.limits.told;
         // Set before the server knows, for who drops this in the middle.
         let outer = link.track.begins();
+        let conflict = link.track.is_conflict();
         let word = if outer { "SAVEPOINT" } else { "BEGIN" };
         link.transact(word, |raw| hidden::begin::<DB>(raw, statement)).await?;
         link.track.begun();
         begin.done = true;
         let limits = begin.limits;
         drop(begin);
-        Ok(Self { conn, open: true, outer, limits, lingers, database: PhantomData })
+        Ok(Self { conn, open: true, outer, conflict, limits, lingers, database: PhantomData })
     }
 
     /// Makes the changes permanent.
@@ -160,6 +163,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         }
         let word = if self.outer { "ROLLBACK TO SAVEPOINT" } else { "ROLLBACK" };
         self.link().transact(word, hidden::rollback::<DB>).await?;
+        self.forgive();
         self.closed().await
     }
 
@@ -231,9 +235,20 @@ impl<DB: Backend> Drop for Begin<'_, DB> {
     }
 }
 
+impl<DB: Backend, C: BorrowMut<Conn<DB>>> Tx<DB, C> {
+    /// A conflict that was lost since the savepoint is not the outer transaction's, once that is rolled back to.
+    fn forgive(&mut self) {
+        if self.outer && DB::FORGIVES_CONFLICTS {
+            let conflict = self.conflict;
+            self.conn.borrow_mut().link().track.forgiven(conflict);
+        }
+    }
+}
+
 impl<DB: Backend, C: BorrowMut<Conn<DB>>> Drop for Tx<DB, C> {
     fn drop(&mut self) {
         if self.open {
+            self.forgive();
             let limits = self.limits;
             let link = self.conn.borrow_mut().link();
             link.limits = limits;

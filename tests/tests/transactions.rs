@@ -178,6 +178,36 @@ async fn work_runs_again_after_a_conflict_only_and_as_often_as_asked() {
 }
 
 #[tokio::test]
+async fn a_conflict_that_a_savepoint_took_back_is_no_reason_to_run_again() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let attempts = async |end: &str| {
+        let mut times = 0;
+        let outcome: Result<(), anyhow::Error> = pool
+            .transaction(async |tx: &mut PgTx| {
+                times += 1;
+                let lose = "do $$ begin raise sqlstate '40P01'; end $$";
+                if end == "not taken back" {
+                    tx.execute(lose).await.unwrap_err();
+                } else {
+                    let mut inner = tx.begin_nested().await?;
+                    inner.execute(lose).await.unwrap_err();
+                    if end == "rolled back" {
+                        inner.rollback().await?;
+                    }
+                }
+                anyhow::bail!("not enough money")
+            })
+            .await;
+        outcome.unwrap_err();
+        times
+    };
+    assert_eq!(attempts("rolled back").await, 1);
+    assert_eq!(attempts("dropped").await, 1);
+    assert_eq!(attempts("not taken back").await, 4);
+}
+
+#[tokio::test]
 async fn a_begin_dropped_on_its_way_takes_nothing_of_the_same_loan_along() {
     let database = Postgres::shared().database().unwrap();
     database.psql("create table t (n integer)").unwrap();

@@ -202,6 +202,10 @@ pub trait Backend: Database + sealed::Sealed {
     fn has_ended(conn: &mut Self::Connection, failure: Class)
     -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
+    /// Whether a savepoint that is rolled back to takes a conflict that was lost since with it.
+    #[doc(hidden)]
+    const FORGIVES_CONFLICTS: bool;
+
     /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Self::undo).
     #[doc(hidden)]
     const READ_ONLY_LINGERS: bool;

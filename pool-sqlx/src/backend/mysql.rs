@@ -277,6 +277,7 @@ impl Backend for MySql {
         }
     }
 
+    const FORGIVES_CONFLICTS: bool = false;
     const READ_ONLY_LINGERS: bool = false;
     const KEEPS_DEADLINES: bool = false;
     const LIMITS_TRANSACTIONS: bool = false;

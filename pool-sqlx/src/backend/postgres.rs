@@ -442,6 +442,7 @@ impl Backend for Postgres {
         Ok(false)
     }
 
+    const FORGIVES_CONFLICTS: bool = true;
     const READ_ONLY_LINGERS: bool = false;
     const KEEPS_DEADLINES: bool = false;
     const LIMITS_TRANSACTIONS: bool = true;

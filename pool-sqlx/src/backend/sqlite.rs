@@ -236,6 +236,7 @@ impl Backend for Sqlite {
         Ok(conn.execute("BEGIN").await.is_ok())
     }
 
+    const FORGIVES_CONFLICTS: bool = true;
     const READ_ONLY_LINGERS: bool = true;
     const KEEPS_DEADLINES: bool = true;
     const LIMITS_TRANSACTIONS: bool = true;
