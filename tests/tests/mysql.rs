@@ -262,6 +262,8 @@ async fn what_a_session_holds_is_never_seen_by_the_next_user() {
         ("set @x = 5", "select if(@x is null, 'none', 'set')", NONE),
         ("select @x := 5", "select if(@x is null, 'none', 'set')", NONE),
         ("select 5 into @x", "select if(@x is null, 'none', 'set')", NONE),
+        ("select 5 into\n\t@x", "select if(@x is null, 'none', 'set')", NONE),
+        ("select 5 into/* five */@x", "select if(@x is null, 'none', 'set')", NONE),
         ("set session sql_mode = 'ANSI'", "select if(@@sql_mode like '%ANSI_QUOTES%', 'ansi', 'none')", NONE),
         ("select get_lock('a', 0)", locks, "0"),
         (

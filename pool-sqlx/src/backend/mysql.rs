@@ -5,7 +5,7 @@ use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
     advice::{Limit, Server, Whom},
     config::without_unread,
-    executor::{Prepared, first_words},
+    executor::{Prepared, after_comments, first_words},
     siblings::Login,
 };
 use futures_util::TryStreamExt;
@@ -310,7 +310,8 @@ impl Backend for MySql {
         let has =
             |what: &str| sql.as_bytes().windows(what.len()).any(|text| text.eq_ignore_ascii_case(what.as_bytes()));
         // A lock by name, a variable of the session, a temporary table.
-        ["get_lock", ":=", "into @"].into_iter().any(has)
+        ["get_lock", ":="].into_iter().any(has)
+            || fills_variable(sql)
             || (first_words(sql).any(|word| word.eq_ignore_ascii_case("create")) && has("temporary"))
     }
 
@@ -328,6 +329,17 @@ impl Backend for MySql {
     }
 
     executor_of_sqlx!(without fetch_optional);
+}
+
+/// Whether a result goes into a variable of the session: `into` and a single `@`, with nothing that counts between them.
+fn fills_variable(sql: &str) -> bool {
+    let is_of_a_word = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'$' || !c.is_ascii();
+    let text = sql.as_bytes();
+    text.windows(4).enumerate().any(|(at, word)| {
+        word.eq_ignore_ascii_case(b"into")
+            && !text[..at].last().is_some_and(|&before| is_of_a_word(before))
+            && after_comments(&sql[at + 4..]).strip_prefix('@').is_some_and(|name| !name.starts_with('@'))
+    })
 }
 
 /// Whether a transaction is open that sqlx counts: it tells by the server's answer whether a savepoint is in one.
@@ -402,7 +414,13 @@ mod tests {
         check("select n from files where is_temporary = 0", false);
         check("select Get_Lock('a', 1)", true);
         check("select @n := n from t", true);
-        check("select n INTO @n from t", true);
+        for into in ["INTO @n", "into  @n", "into\n@n", "into\t@n", "into@n", "into/**/@n", "into -- why\n @'n'"] {
+            check(&format!("select n {into} from t"), true);
+        }
+        check("select 'ä' as é into @n", true);
+        check("insert into users values ('a@b.example')", false);
+        check("insert into t select @@max_statement_time", false);
+        check("select n from pinto @", false);
         check("select @@max_statement_time, 'a@b.example' from t where n = ?", false);
     }
 }
