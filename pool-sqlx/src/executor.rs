@@ -361,9 +361,15 @@ impl<DB: Backend> Link<DB> {
         }
     }
 
-    /// Refuses what cannot work through a pooler, and has nothing named where names do not last.
+    /// Refuses what cannot work through a pooler, or would end a transaction past its owner, and has nothing named where names do not last.
     fn admit(&mut self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
         let pooler = self.settings.pooler;
+        let alone = matches!(query.arguments, Ok(Some(_)));
+        if self.track.owned > 0
+            && let Some(refusal) = DB::refusal(query.sql.as_str(), alone)
+        {
+            return Err(Error::pooler(refusal).into());
+        }
         if pooler == Pooler::Direct {
             for word in first_words(query.sql.as_str()) {
                 if word.eq_ignore_ascii_case("listen") {
@@ -375,7 +381,6 @@ impl<DB: Backend> Link<DB> {
             }
             return Ok(());
         }
-        let alone = matches!(query.arguments, Ok(Some(_)));
         if let Some(refusal) = pooler::refusal(pooler, query.sql.as_str(), alone, self.track.owned > 0) {
             return Err(Error::pooler(refusal).into());
         }

@@ -444,6 +444,41 @@ async fn a_transaction_that_the_server_ended_for_a_lock_s_timeout_takes_no_more(
 }
 
 #[tokio::test]
+async fn what_would_commit_a_transaction_without_a_word_is_refused_in_it() {
+    let database = database();
+    database.sql("create table y (n int) engine = innodb").unwrap();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    for sql in
+        ["create table x (n int)", "truncate table y", "alter table y add column m int", "analyze table y", "commit"]
+    {
+        let mut tx = pool.begin().await.unwrap();
+        tx.execute("insert into t values (1)").await.unwrap();
+        let refused = [tx.execute(sql).await.unwrap_err(), sqlx::query(sql).execute(&mut tx).await.unwrap_err()];
+        assert!(refused.iter().all(|error| error.to_string().contains("refused in a transaction")), "{refused:?}");
+        tx.execute("insert into t values (2)").await.unwrap();
+        tx.rollback().await.unwrap();
+        assert_eq!(database.sql("select count(*) from t").unwrap(), "0", "{sql}");
+    }
+    let mut attempts = 0;
+    let outcome: Result<(), Error> = pool
+        .transaction(async |tx: &mut MySqlTx| {
+            attempts += 1;
+            tx.execute("insert into t values (7)").await?;
+            tx.execute("create table x (n int)").await?;
+            Ok(())
+        })
+        .await;
+    assert_eq!((outcome.unwrap_err().kind(), attempts), (ErrorKind::Config, 1));
+    // Outside it is nobody's business, and what is temporary commits nothing.
+    pool.execute("alter table y add column m int").await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("insert into t values (1)").await.unwrap();
+    tx.execute("create temporary table x (n int)").await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(database.sql("select count(*) from t").unwrap(), "0");
+}
+
+#[tokio::test]
 async fn a_transaction_goes_on_after_a_failed_statement_unless_somebody_ended_it() {
     let database = database();
     database.sql("create table k (n int primary key) engine = innodb").unwrap();

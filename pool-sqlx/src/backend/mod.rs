@@ -202,6 +202,13 @@ pub trait Backend: Database + sealed::Sealed {
     fn has_ended(conn: &mut Self::Connection, failure: Class)
     -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
+    /// Why a statement cannot be sent in a transaction that has an owner: it would end it. By keyword. `alone` says that the protocol takes
+    /// the text as one statement.
+    #[doc(hidden)]
+    fn refusal(_sql: &str, _alone: bool) -> Option<String> {
+        None
+    }
+
     /// Whether a savepoint that is rolled back to takes a conflict that was lost since with it.
     #[doc(hidden)]
     const FORGIVES_CONFLICTS: bool;

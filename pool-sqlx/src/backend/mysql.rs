@@ -277,6 +277,14 @@ impl Backend for MySql {
         }
     }
 
+    fn refusal(sql: &str, alone: bool) -> Option<String> {
+        let (words, way_out) = match alone {
+            true => ends_transactions(sql),
+            false => statements(sql).find_map(ends_transactions),
+        }?;
+        Some(format!("refused in a transaction, which {words} would end, as MySQL and MariaDB have it: {way_out}"))
+    }
+
     const FORGIVES_CONFLICTS: bool = false;
     const READ_ONLY_LINGERS: bool = false;
     const KEEPS_DEADLINES: bool = false;
@@ -329,6 +337,83 @@ impl Backend for MySql {
     }
 
     executor_of_sqlx!(without fetch_optional);
+}
+
+/// The statements of a text. What a comment holds is not seen.
+fn statements(sql: &str) -> impl Iterator<Item = &str> {
+    let (mut quote, mut escaped) = (None, false);
+    sql.split(move |c: char| {
+        let is_escaped = std::mem::take(&mut escaped);
+        match quote {
+            Some(_) if is_escaped => {}
+            Some(open) if c == open => quote = None,
+            Some(open) => escaped = c == '\\' && open != '`',
+            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
+            None => return c == ';',
+        }
+        false
+    })
+}
+
+/// Whether a statement commits what was done in the transaction so far, or ends it otherwise: by which words, and what to do instead.
+fn ends_transactions(sql: &str) -> Option<(String, &'static str)> {
+    const OUTSIDE: &str = "run it on a connection, before the transaction or after it";
+    const OURS: &str = "use tx.commit(), tx.rollback() or tx.begin_nested()";
+    let mut words = after_comments(sql)
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase);
+    let mut next = || words.next().unwrap_or_default();
+    let first = next();
+    // Most statements have another first word, and are looked at no further.
+    let may_end = [
+        "alter",
+        "analyze",
+        "begin",
+        "cache",
+        "change",
+        "check",
+        "commit",
+        "create",
+        "drop",
+        "flush",
+        "grant",
+        "install",
+        "load",
+        "lock",
+        "optimize",
+        "rename",
+        "repair",
+        "reset",
+        "revoke",
+        "rollback",
+        "set",
+        "start",
+        "stop",
+        "truncate",
+        "uninstall",
+        "unlock",
+    ];
+    if !may_end.contains(&first.as_str()) {
+        return None;
+    }
+    let rest = [next(), next(), next()];
+    let [second, third, fourth] = rest.each_ref().map(String::as_str);
+    let has = |word| [second, third, fourth].contains(&word);
+    let way_out = match first.as_str() {
+        "begin" => ["", "work"].contains(&second).then_some(OURS),
+        "commit" => Some(OURS),
+        "rollback" => (!has("to")).then_some(OURS),
+        "start" if second == "transaction" => Some(OURS),
+        "create" | "drop" if second == "temporary" || (second, third, fourth) == ("or", "replace", "temporary") => None,
+        "drop" if second == "prepare" => None,
+        "analyze" | "check" => (has("table") || has("tables")).then_some(OUTSIDE),
+        "cache" | "load" => (second == "index").then_some(OUTSIDE),
+        "change" => ["master", "replication"].contains(&second).then_some(OUTSIDE),
+        "set" => (second == "password" || has("autocommit")).then_some(OUTSIDE),
+        _ => Some(OUTSIDE),
+    }?;
+    Some((format!("{first} {second}").trim_end().to_ascii_uppercase(), way_out))
 }
 
 /// Whether a result goes into a variable of the session: `into` and a single `@`, with nothing that counts between them.
@@ -403,6 +488,43 @@ mod tests {
         let shortest = Duration::from_nanos(1);
         assert_eq!(Flavour::MySql.limit(shortest), "max_execution_time = 1");
         assert_eq!(Flavour::MariaDb.limit(shortest), "max_statement_time = 0.001");
+    }
+
+    #[test]
+    fn what_ends_a_transaction_past_its_owner_is_refused_in_it() {
+        fn check(sql: &str, expected: Option<&str>) {
+            let refusal = MySql::refusal(sql, false);
+            assert_eq!(refusal.is_some(), expected.is_some(), "{sql}: {refusal:?}");
+            assert!(refusal.unwrap_or_default().contains(expected.unwrap_or_default()), "{sql}");
+        }
+        check("create table t (n int)", Some("CREATE TABLE would end"));
+        check("/* why */ Truncate t", Some("after it"));
+        check("lock tables t write", Some("LOCK TABLES"));
+        check("grant select on t to u", Some("GRANT"));
+        check("analyze local table t", Some("ANALYZE"));
+        check("analyze format=json select 1", None);
+        check("set session autocommit = 1", Some("SET SESSION"));
+        check("set @@autocommit=1", Some("SET"));
+        check("set @n = 1", None);
+        check("commit", Some("tx.commit()"));
+        check("start transaction", Some("begin_nested"));
+        check("BEGIN", Some("tx.commit()"));
+        check("begin not atomic select 1; end", None);
+        check("rollback", Some("tx.rollback()"));
+        check("rollback work to savepoint a", None);
+        check("create temporary table t (n int)", None);
+        check("create or replace temporary table t (n int)", None);
+        check("drop temporary table t", None);
+        check("load data infile 'f' into table t", None);
+        check("insert into t values (1)", None);
+        check("insert into t values (1); drop table t", Some("DROP TABLE"));
+        check(r#"insert into t values ('; drop table t', "\"; drop table t", 'it''s; drop table t')"#, None);
+        check("", None);
+        assert_eq!(
+            MySql::refusal("insert into t values (1); drop table t", true),
+            None,
+            "the server takes one statement"
+        );
     }
 
     #[test]
