@@ -638,6 +638,35 @@ async fn a_kill_that_reaches_another_server_hits_nobody_there_and_is_tried_again
     id().fetch_one(&mut stranger).await.expect("the stranger of the same number is well");
 }
 
+/// After a restart a server gives the numbers of its sessions again.
+#[tokio::test]
+async fn a_kill_that_comes_after_a_restart_hits_nobody() {
+    let id = || sqlx::query_scalar::<_, u64>("select connection_id()");
+    let mut server = MariaDb::start().unwrap();
+    server.sql("", "create database app").unwrap();
+    let url = format!("mysql://root@localhost/app?socket={}", server.directory().join("socket").display());
+    let limits = DatabaseSettings::new(&url).unwrap().with_pool_size(1u32).with_reset_timeout(Duration::from_secs(8));
+    let pool = MySqlPool::connect_lazy(limits).unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let ours = id().fetch_one(&mut conn).await.unwrap();
+    tokio::time::timeout(Duration::from_millis(50), conn.execute("select sleep(60)")).await.unwrap_err();
+    server.restart().unwrap();
+    let mut stranger = loop {
+        let mut stranger = sqlx::MySqlConnection::connect(&url).await.unwrap();
+        let theirs = id().fetch_one(&mut stranger).await.unwrap();
+        assert!(theirs <= ours, "numbers are given in order, and the server is new");
+        if theirs == ours {
+            break stranger;
+        }
+        stranger.close().await.unwrap();
+    };
+    drop(conn);
+    while pool.status().open > 0 {
+        tokio::task::yield_now().await;
+    }
+    id().fetch_one(&mut stranger).await.expect("the stranger of the same number is well");
+}
+
 #[tokio::test]
 async fn what_the_server_says_of_its_limits_becomes_advice() {
     let database = database();

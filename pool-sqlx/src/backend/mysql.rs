@@ -16,8 +16,13 @@ use sqlx::{
 };
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
-/// What a server says of itself, and no other that stands behind the same address.
-const SERVER: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir)";
+/// What a server says of itself, and no other that stands behind the same address; nor itself after a restart, when it counts its sessions
+/// from one again.
+///
+/// The last is the second in which it was started, exactly: both of its parts count from that of the statement. Of the comments MariaDB
+/// reads the first and MySQL the second.
+const SERVER: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir, UNIX_TIMESTAMP() - (SELECT variable_value FROM \
+     /*M! information_schema */ /*!50706 performance_schema */ .global_status WHERE variable_name = 'Uptime'))";
 
 /// Which server it is, and by what another connection can end this one.
 pub struct Session {

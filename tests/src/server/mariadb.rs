@@ -27,9 +27,10 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct MariaDb {
     // Before the directory: the server must have ended when its files go.
-    _process: Option<Process>,
-    _scratch: Option<Scratch>,
+    process: Option<Process>,
+    scratch: Option<Scratch>,
     directory: PathBuf,
+    arguments: Vec<String>,
     programs: Programs,
 }
 
@@ -66,26 +67,39 @@ impl MariaDb {
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data]);
         process::run(install)?;
         files.iter().try_for_each(|(name, contents)| scratch.write(Path::new("data").join(name), contents))?;
-        let mut command = process::server(&programs.server, scratch.user(), Stop::Term);
-        command.arg("--no-defaults");
-        command.arg(format!("--tmpdir={}", directory.display()));
-        command.args(["--skip-networking", "--max-connections=300"]);
-        command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-bin", &data]);
-        command.args(arguments);
-        command.arg(format!("--socket={}", directory.join("socket").display()));
-        command.arg(format!("--pid-file={}", directory.join("pid").display()));
-        let log = fs::File::create(directory.join("log")).map_err(Error::doing("create the log"))?;
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut server = Self { process: None, scratch: Some(scratch), directory, arguments, programs };
+        server.run()?;
+        Ok(server)
+    }
+
+    /// Ends the server and starts it again, in the same place.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.process = None;
+        let _ = fs::remove_file(self.directory.join("pid"));
+        self.run()
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        let at = |what: &str, file: &str| format!("--{what}={}", self.directory.join(file).display());
+        let user = self.scratch.as_ref().and_then(Scratch::user);
+        let mut command = process::server(&self.programs.server, user, Stop::Term);
+        command.arg("--no-defaults").arg(format!("--tmpdir={}", self.directory.display()));
+        command.args(["--skip-networking", "--max-connections=300", "--skip-log-bin", &at("datadir", "data")]);
+        command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]);
+        command.args(&self.arguments).args([at("socket", "socket"), at("pid-file", "pid")]);
+        let log = fs::File::create(self.directory.join("log")).map_err(Error::doing("create the log"))?;
         let copy = log.try_clone().map_err(Error::doing("share the log"))?;
         command.stdout(log).stderr(copy);
         let process = Process::start(command, Stop::Term)?;
-        let server = Self { _process: None, _scratch: None, directory, programs };
         // It writes its number once it is ready for connections.
-        let is_ready = || server.directory.join("pid").exists() && server.sql("", "select 1").is_ok();
+        let is_ready = || self.directory.join("pid").exists() && self.sql("", "select 1").is_ok();
         let ready = process::wait_until(READY_LIMIT, || process.has_ended() || is_ready());
         if ready && !process.has_ended() {
-            Ok(Self { _process: Some(process), _scratch: Some(scratch), ..server })
+            self.process = Some(process);
+            Ok(())
         } else {
-            let log = fs::read_to_string(scratch.path().join("log")).unwrap_or_default();
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             Err(Error::new(format!("MariaDB did not become ready; its log says:\n{log}")))
         }
     }
@@ -93,9 +107,10 @@ impl MariaDb {
     /// The running server in that directory. Dropping it stops nothing.
     pub fn attach(directory: &Path) -> Result<Self, Error> {
         let programs = programs().ok_or_else(|| Error::new(format!("MariaDB is not installed; {INSTALL}")))?;
-        let server = Self { _process: None, _scratch: None, directory: directory.to_owned(), programs };
+        let directory = directory.to_owned();
+        let server = Self { process: None, scratch: None, directory, arguments: Vec::new(), programs };
         server.sql("", "select 1").map_err(|error| {
-            Error::new(format!("the MariaDB in {} ({SHARED}) does not answer: {error}", directory.display()))
+            Error::new(format!("the MariaDB in {} ({SHARED}) does not answer: {error}", server.directory.display()))
         })?;
         Ok(server)
     }
