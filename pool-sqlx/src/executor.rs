@@ -444,7 +444,7 @@ impl<DB: Backend> Link<DB> {
         if !self.track.midway && (self.track.owned > 0 || !DB::DRAINS) {
             return self.read_on().await;
         }
-        let limit = self.settings.pool.reset_timeout;
+        let limit = self.control.reset_timeout();
         match tokio::time::timeout(limit, self.cancel(limit / 4)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

@@ -2,15 +2,17 @@
 
 use crate::collector::{Collector, Value, assert_kinds};
 use axum::{Router, body::Body, http::Request, routing::get};
+use futures_util::FutureExt;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracerProvider};
-use pool_sqlx::{DatabaseSettings, Error, PgConn, PgPool, SqlitePool, pooled};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, SqliteConn, SqlitePool, pooled};
 use sqlx::Row;
 use std::time::Duration;
 use tests::{Postgres, server::postgres::Listen};
+use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing::{Instrument, Level, info_span, subscriber::DefaultGuard};
 use tracing_subscriber::{filter::Targets, prelude::*};
@@ -200,6 +202,33 @@ async fn an_acquire_that_nobody_waits_for_ends_its_span_as_cancelled_and_says_ho
         spans.iter().all(|span| span.parent != at_once.id || at_once.took > Duration::from_millis(1)),
         "{spans:#?}"
     );
+}
+
+#[pooled(limit = 1, timeout = "30ms")]
+async fn one_at_a_time(_conn: &mut SqliteConn, mut done: watch::Receiver<bool>) -> Result<(), Error> {
+    done.wait_for(|done| *done).await.expect("it is told");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wait_for_a_place_within_a_limit_is_a_span_too() {
+    let tracing = Tracing::start().await;
+    let pool = SqlitePool::connect(DatabaseSettings::new("sqlite::memory:").unwrap().with_pool_size(2)).await.unwrap();
+    let (finish, done) = watch::channel(false);
+    let mut first = Box::pin(one_at_a_time(pool.clone(), done.clone()));
+    assert!((&mut first).now_or_never().is_none());
+    let second = one_at_a_time(pool.clone(), done).instrument(info_span!("second")).await;
+    assert_eq!(second.unwrap_err().kind(), ErrorKind::Refused);
+    finish.send(true).unwrap();
+    first.await.unwrap();
+    let collector = tracing.flush().await;
+
+    let second = collector.span(|span| span.name == "second").await;
+    let wait = collector.span(|span| span.name == "pool.acquire" && span.parent == second.id).await;
+    assert_eq!((wait.attributes["error.type"].text(), wait.is_error), ("refused", true));
+    assert!(wait.attributes["pool.site"].text().contains("one_at_a_time"), "{wait:#?}");
+    let Value::Double(seconds) = wait.attributes["pool.wait"] else { panic!("{wait:#?}") };
+    assert!(seconds >= 0.03, "{wait:#?}");
 }
 
 #[pooled(timeout = "20ms")]
