@@ -25,7 +25,8 @@ use std::{
 /// database's error the code, and not its words), but who holds what is nobody else's business: mount it where only you come, see the book's guide.
 ///
 /// From the moment it is made, it notes what happens, and a thread of its own looks at the numbers once a second, so that the page has the
-/// last five minutes to show whenever it is opened. Make one for a service and clone it; when the last clone is dropped, the thread ends.
+/// last five minutes to show whenever it is opened. Make one for a service and clone it. When the last clone is dropped, the thread ends and
+/// what was noted is freed; an observer that does nothing stays with each pool, so do not make pages by the thousand.
 ///
 /// # Example
 ///
@@ -120,9 +121,12 @@ struct Pool {
 impl Pool {
     fn new(watched: Watched) -> Self {
         let events = Arc::<Mutex<Events>>::default();
-        let (noted, tally) = (Arc::clone(&events), Arc::clone(watched.tally()));
+        // The pool keeps its observers for good, and this one must not keep what a dropped page has noted.
+        let (noted, tally) = (Arc::downgrade(&events), Arc::downgrade(watched.tally()));
         watched.observe(move |event: &Event| {
-            lock(&noted).note(event, SystemTime::now(), |words| tally.shown(words));
+            if let (Some(noted), Some(tally)) = (noted.upgrade(), tally.upgrade()) {
+                lock(&noted).note(event, SystemTime::now(), |words| tally.shown(words));
+            }
         });
         Self { watched, events }
     }
@@ -181,5 +185,20 @@ mod tests {
         while inner.upgrade().is_some() {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn what_a_dropped_page_has_noted_is_freed_while_the_pool_lives_on() {
+        let settings = DatabaseSettings::new("sqlite::memory:").expect("a good url");
+        let pool = SqlitePool::connect_lazy(settings).expect("good settings");
+        let page = StatusPage::of(&pool);
+        let noted = Arc::downgrade(&page.inner.pools[0].events);
+        drop(page);
+        let begun = Instant::now();
+        while noted.upgrade().is_some() {
+            assert!(begun.elapsed() < SECOND * 10, "the pool's observer keeps it");
+            thread::yield_now();
+        }
+        drop(pool);
     }
 }
