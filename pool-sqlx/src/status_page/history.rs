@@ -4,7 +4,7 @@ use super::Pool;
 use crate::{Histogram, Status, Timings};
 use std::{
     collections::VecDeque,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Time between two looks.
@@ -18,6 +18,8 @@ const MARKS: usize = 6;
 pub(super) struct History {
     /// Number of the next look.
     next: u64,
+    /// When the last look was, by the clock that refusals have.
+    last: SystemTime,
     looks: VecDeque<Look>,
     pools: Vec<PoolHistory>,
 }
@@ -33,8 +35,8 @@ pub(super) struct Look {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
     pub(super) utilisation: f64,
-    /// What 95 of 100 of those who were served in this second waited at most, or what the first in the queue has waited so far, whichever is
-    /// longer; `None` if nobody was served and nobody waits.
+    /// The longest of what 95 of 100 of those who were served in this second waited at most, what any of those had waited who were turned away
+    /// in it, and what the first in the queue has waited so far; `None` if there is nobody of these.
     pub(super) wait: Option<Duration>,
     /// Acquires that ended with an error in this second.
     pub(super) failed: u64,
@@ -59,6 +61,8 @@ struct Counts {
     acquired: u64,
     waited: u64,
     failed: u64,
+    timeouts: u64,
+    cancelled: u64,
 }
 
 /// What was added lately.
@@ -68,8 +72,26 @@ pub(super) struct Recent {
     pub(super) acquired: u64,
     pub(super) waited: u64,
     pub(super) failed: u64,
+    /// Of the failed.
+    pub(super) timeouts: u64,
+    pub(super) cancelled: u64,
     pub(super) waits: Histogram,
     pub(super) holds: Histogram,
+    /// Who waits now, and for how long the first of them.
+    pub(super) waiting: (u64, Duration),
+}
+
+impl Recent {
+    /// The time within which this share of all who asked were served; `None` if fewer were, or nobody asked.
+    ///
+    /// Who was turned away or gave up was not served within any time, so that a pool that serves few does not look like a quick one. Who
+    /// waits now counts with what the first of them has waited so far.
+    pub(super) fn served_within(&self, share: f64) -> Option<Duration> {
+        let (waiting, so_far) = self.waiting;
+        let mut waits: Vec<_> = self.waits.stand_ins().chain((waiting > 0).then_some((so_far, waiting))).collect();
+        waits.sort();
+        nth(waits, share, self.waits.count() + waiting + self.failed + self.cancelled)
+    }
 }
 
 impl History {
@@ -78,13 +100,19 @@ impl History {
             let mark = || Mark::of(&pool.watched.status(), pool.watched.timings(), now);
             PoolHistory { last: mark(), marks: VecDeque::from([mark()]) }
         };
-        Self { next: 0, looks: VecDeque::new(), pools: pools.iter().map(begin).collect() }
+        let pools = pools.iter().map(begin).collect();
+        Self { next: 0, last: SystemTime::now(), looks: VecDeque::new(), pools }
     }
 
     /// Looks at each pool.
     pub(super) fn look(&mut self, pools: &[Pool], now: Instant) {
+        let last = std::mem::replace(&mut self.last, SystemTime::now());
         let points = pools.iter().zip(&mut self.pools);
-        let points = points.map(|(pool, history)| history.look(&pool.watched.status(), pool.watched.timings(), now));
+        let points = points.map(|(Pool { watched, .. }, history)| {
+            // Who comes and goes between two looks is in no queue that they see.
+            let turned_away = watched.refusals().iter().filter(|refusal| refusal.at > last).map(|r| r.waited).max();
+            history.look(&watched.status(), watched.timings(), turned_away, now)
+        });
         let look = Look { at: now, pools: points.collect() };
         if self.looks.len() == KEPT {
             self.looks.pop_front();
@@ -117,19 +145,22 @@ impl History {
             acquired: counts.acquired.saturating_sub(then.counts.acquired),
             waited: counts.waited.saturating_sub(then.counts.waited),
             failed: counts.failed.saturating_sub(then.counts.failed),
+            timeouts: counts.timeouts.saturating_sub(then.counts.timeouts),
+            cancelled: counts.cancelled.saturating_sub(then.counts.cancelled),
             waits: timings.acquire_wait.since(&then.timings.acquire_wait),
             holds: timings.hold.since(&then.timings.hold),
+            waiting: (status.waiting.into(), status.oldest_wait.unwrap_or_default()),
         }
     }
 }
 
 impl PoolHistory {
-    fn look(&mut self, status: &Status, timings: Timings, now: Instant) -> Point {
+    fn look(&mut self, status: &Status, timings: Timings, turned_away: Option<Duration>, now: Instant) -> Point {
         let seen = Mark::of(status, timings, now);
         let served = quantile(&seen.timings.acquire_wait.since(&self.last.timings.acquire_wait), 0.95);
         let failed = seen.counts.failed.saturating_sub(self.last.counts.failed);
         self.last = seen;
-        Point { utilisation: status.utilisation(), wait: served.max(status.oldest_wait), failed }
+        Point { utilisation: status.utilisation(), wait: served.max(turned_away).max(status.oldest_wait), failed }
     }
 
     /// Keeps what was seen last as a beginning.
@@ -152,7 +183,8 @@ impl Counts {
     fn of(status: &Status) -> Self {
         let totals = &status.totals;
         let failed = totals.timeouts + totals.refused + totals.connect_failures + totals.rejected_closed;
-        Self { acquired: totals.acquired, waited: totals.waited, failed }
+        let (timeouts, cancelled) = (totals.timeouts, totals.cancelled);
+        Self { acquired: totals.acquired, waited: totals.waited, failed, timeouts, cancelled }
     }
 }
 
@@ -160,9 +192,14 @@ impl Counts {
 ///
 /// Not the upper edge of its bucket: a wait that ends at `pool_timeout` must not look longer than that.
 pub(super) fn quantile(values: &Histogram, share: f64) -> Option<Duration> {
-    let rank = (share * values.count() as f64).ceil().max(1.0) as u64;
+    nth(values.stand_ins(), share, values.count())
+}
+
+/// The same of values in order with how often each counts, of so many in all. Those that are not there are longer than any.
+fn nth(values: impl IntoIterator<Item = (Duration, u64)>, share: f64, of: u64) -> Option<Duration> {
+    let rank = (share * of as f64).ceil().max(1.0) as u64;
     let mut seen = 0;
-    values.stand_ins().find_map(|(value, n)| {
+    values.into_iter().find_map(|(value, n)| {
         seen += n;
         (seen >= rank).then_some(value)
     })
@@ -195,7 +232,9 @@ mod tests {
         let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
         pool.acquire_timeout(Duration::ZERO).await.unwrap_err();
         history.look(&pools, at(2));
-        assert_eq!(points(&history)[1], Point { utilisation: 1.0, wait: Some(Duration::ZERO), failed: 1 });
+        let Point { utilisation, wait, failed } = points(&history)[1];
+        assert_eq!((utilisation, failed), (1.0, 1));
+        assert!(wait.is_some_and(|wait| wait < Duration::from_millis(100)), "nobody has waited: {wait:?}");
 
         let waiting = pool.acquire();
         tokio::pin!(waiting);
@@ -206,6 +245,50 @@ mod tests {
 
         let recent = history.recent(0, &pool.status(), &pool.timings(), at(4));
         assert_eq!((recent.span, recent.acquired, recent.waited, recent.failed), (SECOND * 4, 2, 0, 1));
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_ends_in_an_error_between_two_looks_is_seen() {
+        let (pool, pools) = small().await;
+        let begun = Instant::now();
+        let mut history = History::new(&pools, begun);
+        let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+        history.look(&pools, begun + SECOND);
+        let limit = Duration::from_millis(50);
+        pool.acquire_timeout(limit).await.unwrap_err();
+        history.look(&pools, begun + SECOND * 2);
+        history.look(&pools, begun + SECOND * 3);
+        let waits: Vec<_> = history.since(0).map(|look| look.pools[0].wait).collect();
+        assert!(waits[0] == Some(Duration::ZERO) && waits[1] >= Some(limit) && waits[2].is_none(), "{waits:?}");
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn who_was_not_served_counts_as_never_served() {
+        let (pool, pools) = small().await;
+        let history = History::new(&pools, Instant::now());
+        let recent = || history.recent(0, &pool.status(), &pool.timings(), Instant::now());
+        assert_eq!(recent().served_within(0.95), None, "nobody asked");
+
+        for _ in 0..17 {
+            drop(pool.acquire().await.unwrap());
+        }
+        let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+        pool.acquire_timeout(Duration::ZERO).await.unwrap_err();
+        assert_eq!(recent().served_within(0.95), Some(Duration::ZERO), "19 of 20");
+
+        {
+            let mut waits = Box::pin(pool.acquire());
+            assert!(futures_util::future::poll_immediate(&mut waits).await.is_none());
+            let now = recent();
+            assert_eq!((now.waiting.0, now.served_within(0.9)), (1, Some(Duration::ZERO)));
+            // As long as it has waited so far, while the one that was turned away is longer than that.
+            assert_eq!((now.served_within(0.95), now.served_within(1.0)), (Some(now.waiting.1), None));
+        }
+        let gave_up = recent();
+        assert_eq!((gave_up.timeouts, gave_up.failed, gave_up.cancelled), (1, 1, 1));
+        assert_eq!(gave_up.served_within(0.95), None, "19 of 21");
         drop(held);
     }
 

@@ -87,8 +87,8 @@ impl StatusPage {
         (
             "content-security-policy",
             "default-src 'none'; \
-             script-src 'sha256-IYsLjIsUAzSjUZklmzq4jZIOtg/Jrfr9ORVCh+uJ9M0='; \
-             style-src 'sha256-W+s3pn0NsV73MGkRBDDyzu/BqL27N1odWyLBniw2Q6w='; \
+             script-src 'sha256-QTUNt7tF+Q9hehubWSTdbyIcZdd9ne5k5FEhPqGoEv8='; \
+             style-src 'sha256-+QXPq1g6NxDQi3nSnViAMWhOoRkuPM69RobbhfpJ/sw='; \
              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
         ),

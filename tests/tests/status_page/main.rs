@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod browser;
+mod told;
 mod tracks;
 
 use axum::{Router, routing::get};
