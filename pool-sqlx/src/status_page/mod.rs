@@ -87,8 +87,8 @@ impl StatusPage {
         (
             "content-security-policy",
             "default-src 'none'; \
-             script-src 'sha256-QTUNt7tF+Q9hehubWSTdbyIcZdd9ne5k5FEhPqGoEv8='; \
-             style-src 'sha256-+QXPq1g6NxDQi3nSnViAMWhOoRkuPM69RobbhfpJ/sw='; \
+             script-src 'sha256-UUBzKXFSKqFJNkH/WYcO+xZcg2fkZ4YsWSkethh7CsM='; \
+             style-src 'sha256-XUGqC6UtGj8leilRFi/S5Sji9Ks6Oocvxz8x5CwM46U='; \
              connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
         ),

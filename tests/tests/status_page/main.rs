@@ -242,10 +242,19 @@ async fn the_page_says_when_the_service_is_silent_and_goes_on_when_it_is_back() 
     // The connection that the tab keeps open ends with the service's runtime, so it is cut on the tab's side.
     drop(service);
     tab.call("Network.emulateNetworkConditions", offline(true));
-    tab.until("document.querySelector('#alarm').innerText.includes('The service has not answered since')");
-    let alarm = tab.text("#alarm");
-    assert!(alarm.contains("(it cannot be reached); what you see below is") && alarm.contains(" s old"), "{alarm}");
+    tab.until(
+        "document.querySelector('#alarm').innerText.startsWith('The service does not answer. Its last answer was at ')",
+    );
+    assert_eq!(tab.js("document.title"), "✕ No answer: tracks · connection pools");
+    let age = tab.text("#age");
+    assert!(age.contains("it cannot be reached. What you see below is ") && age.contains(" s old."), "{age}");
+    // Who listens hears the first once, and the second not at all: it changes each second.
     assert_eq!(tab.js("document.querySelector('#alarm').getAttribute('role')"), "alert");
+    assert_eq!(tab.js("document.querySelector('#age').closest('[role], [aria-live]')"), Value::Null);
+    tab.js("window.spoken = 0; new MutationObserver(() => spoken++).observe(document.querySelector('#alarm'), { subtree: true, childList: true, characterData: true, attributes: true })");
+    tab.js(&format!("window.before = {}", json!(age)));
+    tab.until("document.querySelector('#age').innerText != before");
+    assert_eq!(tab.js("spoken"), 0, "the alert was written anew");
     let (contrast, what) = least_contrast(&mut tab);
     assert!(contrast >= 4.5, "what is old can still be read: {what} has a contrast of {contrast}");
 
@@ -254,7 +263,11 @@ async fn the_page_says_when_the_service_is_silent_and_goes_on_when_it_is_back() 
     let page = StatusPage::of(&[pool.clone(), other.clone()][..]);
     let _service = Service::start_at(&page, address).await;
     tab.call("Network.emulateNetworkConditions", offline(false));
-    tab.until("document.querySelector('#alarm').hidden && document.querySelectorAll('article').length == 2");
+    tab.until(
+        "document.querySelector('#silence').innerText.trim() == '' && document.querySelectorAll('article').length == 2",
+    );
+    tab.until("document.title == '✓ Calm: tracks · connection pools'");
+    assert_eq!(tab.js("document.querySelector('#say').textContent"), "The service answers again.");
     tab.until("document.querySelectorAll('.curve').length == 4 || document.querySelectorAll('.curve').length == 2");
 
     // Who came to a link by keyboard stays there while its row changes.
@@ -278,14 +291,10 @@ async fn a_page_that_nobody_sees_asks_nothing_and_catches_up_when_it_is_seen() {
     let mut tab = Tab::open();
     tab.go(&service.url("/admin/pool/"));
     tab.until("document.querySelector('.curve')");
-    let be_hidden = |hidden| {
-        format!(
-            "Object.defineProperty(document, 'hidden', {{ configurable: true, value: {hidden} }}); document.dispatchEvent(new Event('visibilitychange'))"
-        )
-    };
     tab.js(&be_hidden(true));
     // What was asked before is answered.
     tab.until("asking === false");
+    assert_eq!(tab.js("document.title"), "tracks · connection pools", "a state that may be over by now");
     let (asked, before) = (tab.requests().len(), tab.js("next"));
     // Ten seconds of the tab's time, which need not be ours; after a little more it stands still.
     tab.js("setTimeout(() => document.body.dataset.waited = 'yes', 10000)");
@@ -296,6 +305,13 @@ async fn a_page_that_nobody_sees_asks_nothing_and_catches_up_when_it_is_seen() {
     tab.js(&be_hidden(false));
     until(|| tab.requests().len() > asked).await;
     assert!(tab.requests()[asked].ends_with(&format!("since={before}")), "{:?}", tab.requests());
+}
+
+/// Has the page believe that it is seen or not.
+fn be_hidden(hidden: bool) -> String {
+    format!(
+        "Object.defineProperty(document, 'hidden', {{ configurable: true, value: {hidden} }}); document.dispatchEvent(new Event('visibilitychange'))"
+    )
 }
 
 /// Every path of the document, such as `pools[].connections.open`, with the types of what is there.

@@ -1,8 +1,8 @@
 //! What the page tells of pools that are not as usual, to those who look and to those who listen.
 
-use crate::{Service, Tab, hurried, until};
+use crate::{Service, Tab, be_hidden, hurried, until};
 use pool_sqlx::{DatabaseSettings, SqlitePool, StatusPage, Watchable, Watched};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -125,5 +125,70 @@ async fn a_pool_that_keeps_none_is_told_by_its_limit() {
 
     held.extend([pool.acquire().await.unwrap()]);
     tab.until("document.querySelector('#pool-0 .state').textContent == '▲ Busy'");
+    assert_eq!(tab.complaints(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pools_that_change_at_once_are_all_said() {
+    let pools: Vec<_> = ["north", "south", "west"]
+        .map(|name| SqlitePool::connect_lazy(settings(name, 1, 0)).unwrap())
+        .into_iter()
+        .collect();
+    let watched: Vec<Watched> = pools.iter().flat_map(Watchable::watched).collect();
+    let service = Service::start(&StatusPage::of(&watched)).await;
+    let mut tab = Tab::open();
+    tab.go(&service.url("/admin/pool/"));
+    tab.until("document.querySelectorAll('article .state').length == 3");
+    assert_eq!(tab.js("document.querySelector('#say').textContent"), "", "nothing has changed");
+    // While it does not ask, so that one answer has both.
+    tab.js(&be_hidden(true));
+    tab.until("asking === false");
+    let held = [pools[0].acquire().await.unwrap(), pools[2].acquire().await.unwrap()];
+    tab.js(&be_hidden(false));
+    tab.until("document.querySelector('article .state').textContent == '▲ Busy'");
+    let busy = |name: &str| {
+        format!(
+            "{name}: Busy. 1 of 1 connection is in use, and nobody waits. From 80 % on it is time to look who holds them."
+        )
+    };
+    tab.until("document.querySelector('#say').textContent");
+    let said = "[...document.querySelectorAll('#say > *')].map(e => e.textContent)";
+    assert_eq!(tab.js(said), json!([busy("north"), busy("west")]));
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_stood_still_or_was_set_puts_no_point_upon_another() {
+    let pool = SqlitePool::connect(settings("tracks", 1, 0)).await.unwrap();
+    let service = Service::start(&StatusPage::of(&pool)).await;
+    let mut tab = Tab::open();
+    tab.go(&service.url("/admin/pool/"));
+    tab.until(&format!("{POINTS}(0).length >= 3"));
+    // The machine of the browser sleeps for an hour in which its clock stands still, and the service has many looks for it then.
+    tab.js(
+        "window.ahead = 0; window.looks = 0; window.answers = 0; window.service = fetch; fetch = async (...asked) => {
+            const answer = await service(...asked), told = await answer.json();
+            told.now_unix_seconds += ahead;
+            if (looks) {
+                told.history.seconds_ago = Array.from({ length: looks }, (_, i) => looks - 1 - i);
+                told.pools[0].history = { utilisation: Array(looks).fill(1), wait_seconds: Array(looks).fill(null), failed: Array(looks).fill(0) };
+                looks = 0;
+            }
+            answers++;
+            return { ok: true, json: async () => told };
+        }; 0",
+    );
+    let mut after = |ahead: i32, looks: u32| {
+        tab.until("asking === false");
+        tab.js(&format!("ahead = {ahead}; looks = {looks}; answers = 0"));
+        tab.until("answers > 0 && looks == 0 && asking === false");
+        let points = tab.js(&format!("{POINTS}(0).map(p => p.x)"));
+        let points: Vec<f64> = points.as_array().unwrap().iter().map(|x| Value::as_f64(x).unwrap()).collect();
+        assert!(points.is_sorted_by(|a, b| a < b), "after {ahead} s and {looks} looks: {points:?}");
+        points.len()
+    };
+    assert!((200..203).contains(&after(3600, 200)), "what was before the sleep is gone");
+    // The service's clock is set back, and what it told before is of no time that there was.
+    assert!((100..103).contains(&after(-3600, 100)), "what is later than now is gone");
     assert_eq!(tab.complaints(), [""; 0]);
 }
