@@ -12,10 +12,12 @@ use crate::{
     watch::Tally,
 };
 use pool_core::Site;
-use sqlx::{Connection, Database, Execute, Executor, SqlStr, error::BoxDynError};
+use sqlx::{AssertSqlSafe, Connection, Database, Execute, Executor, SqlSafeStr, SqlStr, error::BoxDynError};
 use std::{
     borrow::BorrowMut,
+    collections::HashSet,
     future::{Future, poll_fn},
+    hash::{DefaultHasher, Hasher},
     pin::pin,
     task::Poll,
     time::Duration,
@@ -208,6 +210,43 @@ pub struct Prepared<DB: Database> {
     arguments: Result<Option<DB::Arguments>, BoxDynError>,
     statement: Option<DB::Statement>,
     persistent: bool,
+    again: Again,
+}
+
+/// How a statement without a name gets its second try. sqlx looks a type that it does not know up between preparing the statement and
+/// running it, and by that the server loses the statement: it fails before it has done anything, and its transaction with it.
+#[derive(Debug, Default)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "there is no pooler before the others"))]
+pub(crate) enum Again {
+    /// Not at all: the error is the caller's.
+    #[default]
+    Never,
+    /// It is alone in a transaction of ours, which begins anew with this.
+    Anew(SqlStr),
+    /// It is in the caller's transaction, which goes back to a savepoint.
+    Savepoint,
+}
+
+/// Texts that have run on a connection without a name: sqlx knows the types that they need.
+#[derive(Debug, Default)]
+pub(crate) struct Familiar(HashSet<u64>);
+
+impl Familiar {
+    /// More of them are made up as they go, and will not come back.
+    const MOST: usize = 1000;
+
+    fn number(sql: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(sql.as_bytes());
+        hasher.finish()
+    }
+
+    fn learn(&mut self, text: u64) {
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        self.0.insert(text);
+    }
 }
 
 impl<DB: Backend> Prepared<DB> {
@@ -215,7 +254,27 @@ impl<DB: Backend> Prepared<DB> {
         let arguments = query.take_arguments();
         let statement = query.statement().cloned();
         let persistent = query.persistent();
-        Self { sql: query.sql(), arguments, statement, persistent }
+        Self { sql: query.sql(), arguments, statement, persistent, again: Again::Never }
+    }
+
+    /// How it is tried again, and itself once more for that.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn again(&mut self) -> Option<(Again, Self)>
+    where
+        DB::Arguments: Clone,
+    {
+        let (again, Ok(Some(arguments))) = (std::mem::take(&mut self.again), &self.arguments) else { return None };
+        if matches!(again, Again::Never) {
+            return None;
+        }
+        let copy = Self {
+            sql: self.sql.clone(),
+            arguments: Ok(Some(arguments.clone())),
+            statement: self.statement.clone(),
+            persistent: self.persistent,
+            again: Again::Never,
+        };
+        Some((again, copy))
     }
 
     /// Whether the statement leaves no transaction and no session setting behind, whatever comes of it.
@@ -255,6 +314,15 @@ fn is_tidy(sql: &str, single: bool) -> bool {
     let end = start.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(start.len());
     let word = &start[..end];
     WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)) && (single || !sql.contains(';'))
+}
+
+/// Whether the text begins with a word that may be answered with rows, whose types sqlx looks up.
+fn may_answer(sql: &str) -> bool {
+    const WORDS: [&str; 10] =
+        ["select", "insert", "update", "delete", "with", "merge", "values", "table", "fetch", "call"];
+    let start = after_comments(sql).trim_start_matches(|c: char| c == '(' || c.is_whitespace());
+    let end = start.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(start.len());
+    WORDS.iter().any(|known| known.eq_ignore_ascii_case(&start[..end]))
 }
 
 /// The first word of the text and of each part of it, comments aside.
@@ -395,6 +463,27 @@ impl<DB: Backend> Link<DB> {
         self.settings.pooler == Pooler::Unprepared && self.track.owned == 0
     }
 
+    /// How this statement is tried again if the server loses it while its types are looked up, and its text, to be learned.
+    ///
+    /// A savepoint costs two round trips, and a text that has run on this connection needs none. A transaction of ours begins anew at no
+    /// cost unless that happens.
+    fn again(&self, query: &Prepared<DB>) -> (Again, Option<u64>) {
+        if self.settings.pooler != Pooler::Unprepared || !matches!(query.arguments, Ok(Some(_))) {
+            return (Again::Never, None);
+        }
+        let sql = query.sql.as_str();
+        let text = Familiar::number(sql);
+        let again = match self.track.owned {
+            0 => self.own_begin().map_or(Again::Never, |begin| {
+                let anew = format!("ROLLBACK; {}", begin.as_str());
+                Again::Anew(AssertSqlSafe(anew).into_sql_str())
+            }),
+            _ if may_answer(sql) && !self.familiar.0.contains(&text) => Again::Savepoint,
+            _ => Again::Never,
+        };
+        (again, Some(text))
+    }
+
     /// Makes sure that nothing runs which nobody waits for, and that no transaction is open which nobody owns: what follows would get the
     /// answer of the one, and be rolled back with the other or be left in it.
     ///
@@ -520,9 +609,14 @@ impl<DB: Backend> Link<DB> {
         self.track.suspect = None;
     }
 
-    async fn enclose(&mut self) -> Result<(), sqlx::Error> {
+    /// How a transaction begins that is there for one statement.
+    fn own_begin(&self) -> Option<SqlStr> {
         let statement_timeout = self.limits.statement_timeout;
-        let statement = self.begin_statement(TxOptions { statement_timeout, ..TxOptions::new() });
+        self.begin_statement(TxOptions { statement_timeout, ..TxOptions::new() })
+    }
+
+    async fn enclose(&mut self) -> Result<(), sqlx::Error> {
+        let statement = self.own_begin();
         self.track.begins();
         self.ask(|raw| hidden::begin::<DB>(raw, statement)).await
     }
@@ -580,10 +674,12 @@ impl<DB: Backend> Link<DB> {
         })
     }
 
-    fn fetch_many_bare(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
+    fn fetch_many_bare(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
+        let (again, mut text) = self.again(&query);
+        query.again = again;
         Box::pin(async_stream::stream! {
             let mut watch = self.watch(query.sql.as_str());
-            let Link { raw, state, track, limits, tally, .. } = self;
+            let Link { raw, state, track, limits, tally, familiar, .. } = self;
             let mut clock = Clock::new(limits);
             track.start(query.is_tidy());
             let mut rows = DB::fetch_many(raw, query);
@@ -591,6 +687,9 @@ impl<DB: Backend> Link<DB> {
                 watch.asked();
                 match clock.wait::<DB, _>(state, poll_fn(|cx| watch.within(|| rows.as_mut().poll_next(cx)))).await {
                     Ok(Some(Ok(row))) => {
+                        if let Some(text) = text.take() {
+                            familiar.learn(text);
+                        }
                         watch.rows(usize::from(row.is_right()));
                         track.midway = false;
                         yield Ok(row);
@@ -638,9 +737,14 @@ impl<DB: Backend> Link<DB> {
         })
     }
 
-    async fn fetch_optional_bare(&mut self, query: Prepared<DB>) -> Result<Option<DB::Row>, sqlx::Error> {
+    async fn fetch_optional_bare(&mut self, mut query: Prepared<DB>) -> Result<Option<DB::Row>, sqlx::Error> {
+        let (again, text) = self.again(&query);
+        query.again = again;
         let mut watch = self.watch(query.sql.as_str());
         let row = self.watched(query.is_tidy(), &mut watch, |raw| DB::fetch_optional(raw, query)).await?;
+        if let Some(text) = text {
+            self.familiar.learn(text);
+        }
         watch.rows(row.iter().len());
         watch.done();
         Ok(row)

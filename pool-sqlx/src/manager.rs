@@ -4,7 +4,7 @@ use crate::{
     DatabaseSettings, Error, Pooler, Reset, TxOptions,
     backend::{Backend, Class, Control, Keeper, Options, error_type},
     dial::dial,
-    executor::Track,
+    executor::{Familiar, Track},
     siblings,
     watch::Tally,
 };
@@ -46,6 +46,7 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) raw: DB::Connection,
     pub(crate) state: DB::State,
     pub(crate) track: Track,
+    pub(crate) familiar: Familiar,
     /// Its statement was told to end since the last time that it was clean.
     pub(crate) interrupted: bool,
     /// That could not be, for the server had no room for a connection to say it.
@@ -193,6 +194,7 @@ impl<DB: Backend> Sqlx<DB> {
             raw,
             state,
             track: Track::default(),
+            familiar: Familiar::default(),
             interrupted: false,
             crowded: false,
             dropped: 0,

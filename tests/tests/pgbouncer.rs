@@ -5,7 +5,7 @@ use futures_util::{FutureExt, StreamExt};
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Pooler, pooled, sqlx};
 use sqlx::Executor;
 use std::time::{Duration, Instant};
-use tests::{PgBouncer, Postgres, server::postgres::Database};
+use tests::{PgBouncer, Postgres, proxy::Proxy, server::postgres::Database};
 
 const CLIENTS: i64 = 20;
 const QUERIES: i64 = 100;
@@ -334,4 +334,114 @@ async fn what_was_left_open_is_settled_before_the_next_statement_of_the_same_loa
         client.await.unwrap();
     }
     assert_eq!((through.count("t where n >= 10000"), through.count("d")), (240, 0));
+}
+
+/// sqlx looks types that it does not know up in the middle of a statement, which the server loses by that.
+#[tokio::test]
+async fn types_that_sqlx_has_to_look_up_work_at_the_first_try_without_prepared_statements() {
+    let through = through(&[]);
+    through
+        .database
+        .psql(
+            "create type mood as enum ('sad', 'glad');
+            create type pair as (a int, m mood);
+            create table p (id bigint primary key, m mood);
+            insert into p values (1, 'sad')",
+        )
+        .unwrap();
+    let ask = "select id, m::text as word, m from p where id = $1";
+    let texts = [
+        ask,
+        "insert into p values ($1 + 1, 'glad') returning m",
+        "select array_agg(m) from p where id >= $1",
+        "select row($1::bigint, 'sad'::mood)::text, (1, 'sad')::pair",
+        "select 'int4'::regtype, $1 + 1",
+        "select indkey, $1 + 1 from pg_index limit 1",
+    ];
+    // Each on a connection that knows nothing yet: alone, in a transaction, as one row, as a stream, twice.
+    for (n, text) in texts.into_iter().enumerate() {
+        for in_transaction in [false, true] {
+            for as_stream in [false, true] {
+                through.database.psql("delete from p where id > 1").unwrap();
+                let pool = through.pool().await;
+                let mut conn = pool.acquire().await.unwrap();
+                for _ in 0..2 {
+                    let query = sqlx::query(text).bind(1_i64);
+                    let rows = match (in_transaction, as_stream) {
+                        (false, false) => query.fetch_one(&mut conn).await.map(|row| vec![row]),
+                        (false, true) => query.fetch_all(&mut conn).await,
+                        (true, _) => {
+                            let mut tx = conn.begin().await.unwrap();
+                            let rows = match as_stream {
+                                false => query.fetch_one(&mut tx).await.map(|row| vec![row]),
+                                true => query.fetch_all(&mut tx).await,
+                            };
+                            // The transaction is as good as before.
+                            let one: i64 =
+                                sqlx::query_scalar("select $1::bigint").bind(7_i64).fetch_one(&mut tx).await.unwrap();
+                            assert_eq!(one, 7);
+                            tx.rollback().await.unwrap();
+                            rows
+                        }
+                    };
+                    assert_eq!(rows.unwrap().len(), 1, "{text}, {in_transaction}, {as_stream}");
+                    through.database.psql("delete from p where id > 1").unwrap();
+                }
+                drop(conn);
+                assert_eq!((pool.status().totals.opened, pool.status().totals.resets), (20, 0), "{n}");
+            }
+        }
+    }
+    // What it did before the savepoint stays, and what fails fails the transaction as ever.
+    let pool = through.pool().await;
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::query("insert into p values ($1, 'sad')").bind(2_i64).execute(&mut tx).await.unwrap();
+    sqlx::query(ask).bind(2_i64).fetch_one(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(through.count("p"), 2);
+    let mut tx = pool.begin().await.unwrap();
+    let twice = sqlx::query("insert into p values ($1, 'sad') returning m").bind(2_i64).fetch_one(&mut tx).await;
+    assert!(twice.unwrap_err().as_database_error().unwrap().is_unique_violation());
+    let after = sqlx::query(ask).bind(2_i64).fetch_one(&mut tx).await.unwrap_err();
+    assert_eq!(after.as_database_error().unwrap().code().as_deref(), Some("25P02"));
+    tx.rollback().await.unwrap();
+}
+
+/// The round trips that a statement took, in a transaction of its own and of ours.
+#[tokio::test]
+async fn types_that_sqlx_knows_cost_no_round_trip() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let settings = DatabaseSettings::new(proxy.url(&database.url())).unwrap().with_pooler(Pooler::Unprepared);
+    let pool = PgPool::connect(settings.with_pool_size(1u32).with_max_overflow(0u32)).await.unwrap();
+    let ask = |number: i64| sqlx::query_scalar::<_, i64>("select $1::bigint").bind(number);
+    let trips = || proxy.traffic().round_trips;
+    let before = trips();
+    assert_eq!(ask(1).fetch_one(&pool).await.unwrap(), 1);
+    assert_eq!(trips() - before, 4, "begin, prepare, run, commit");
+    let mut tx = pool.begin().await.unwrap();
+    let before = trips();
+    assert_eq!(ask(2).fetch_one(&mut tx).await.unwrap(), 2);
+    assert_eq!(trips() - before, 2, "prepare, run");
+    // A savepoint around what this connection has not run yet.
+    let new = || sqlx::query_scalar::<_, i64>("select $1::bigint + 1").bind(1_i64);
+    for expected in [4, 2] {
+        let before = trips();
+        assert_eq!(new().fetch_one(&mut tx).await.unwrap(), 2);
+        assert_eq!(trips() - before, expected);
+    }
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_direct_pool_recovers_from_a_type_that_was_looked_up_as_sqlx_does() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create type mood as enum ('sad', 'glad')").unwrap();
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_pool_size(1u32).with_max_overflow(0u32);
+    let pool = PgPool::connect(settings).await.unwrap();
+    let ask = || sqlx::query("select 'sad'::mood where $1 = 1").bind(1_i64).persistent(false);
+    let lost = Error::from(ask().fetch_one(&pool).await.unwrap_err());
+    assert_eq!(lost.kind(), ErrorKind::Database, "{lost}");
+    ask().fetch_one(&pool).await.unwrap();
+    assert_eq!(pool.status().totals.opened, 1);
 }

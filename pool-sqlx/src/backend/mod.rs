@@ -314,6 +314,9 @@ macro_rules! executor_of_sqlx {
         ) -> $crate::backend::Rows<'e, Self> {
             sqlx::Executor::fetch_many(conn, query)
         }
+        $crate::backend::executor_of_sqlx!(without fetch);
+    };
+    (without fetch) => {
         fn prepare_with<'e>(
             conn: &'e mut Self::Connection,
             sql: sqlx::SqlStr,

@@ -1,15 +1,18 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{
-    Backend, Class, Control, Keeper, Target, environment, executor_of_sqlx, hidden, pooler, tls, without_brackets,
+    Answer, Backend, Class, Control, Keeper, Rows, Target, environment, executor_of_sqlx, hidden, pooler, tls,
+    without_brackets,
 };
 use crate::{
     DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
     advice::{Limit, Server, Whom},
     config::without_unread,
     dial::dial,
+    executor::{Again, Prepared},
     siblings::Login,
 };
+use futures_util::StreamExt;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
     error::DatabaseError,
@@ -374,6 +377,7 @@ impl Backend for Postgres {
             "53300" => Class::Overloaded,
             "57P01" | "57P02" | "57P05" | "25P03" | "25P04" => Class::Lost,
             // sqlx believes in a prepared statement that the server has no more, or has with other columns, and will not learn better.
+            "26000" if is_of_no_name(error) => Class::Query,
             "26000" | "42P05" => Class::Protocol,
             "0A000" if error.routine() == Some("RevalidateCachedQuery") => Class::Protocol,
             "3D000" => Class::Denied,
@@ -462,7 +466,96 @@ impl Backend for Postgres {
         false
     }
 
-    executor_of_sqlx!();
+    fn fetch_many<'e>(conn: &'e mut PgConnection, mut query: Prepared<Postgres>) -> Rows<'e, Postgres> {
+        let Some((again, copy)) = query.again() else { return Executor::fetch_many(conn, query) };
+        Box::pin(async_stream::stream! {
+            if let Err(error) = again.prepare(conn).await {
+                yield Err(error);
+                return;
+            }
+            let mut copy = Some(copy);
+            let mut next = Some(query);
+            while let Some(query) = next.take() {
+                let mut rows = Executor::fetch_many(&mut *conn, query);
+                while let Some(row) = rows.next().await {
+                    match row {
+                        Err(error) if is_forgotten(&error) && copy.is_some() => {
+                            next = copy.take();
+                            break;
+                        }
+                        Err(error) => {
+                            yield Err(error);
+                            return;
+                        }
+                        Ok(row) => yield Ok(row),
+                    }
+                }
+                drop(rows);
+                if next.is_some()
+                    && let Err(error) = again.restart(conn).await
+                {
+                    yield Err(error);
+                    return;
+                }
+            }
+            if let Err(error) = again.finish(conn).await {
+                yield Err(error);
+            }
+        })
+    }
+
+    fn fetch_optional<'e>(conn: &'e mut PgConnection, mut query: Prepared<Postgres>) -> Answer<'e, Option<PgRow>> {
+        let Some((again, copy)) = query.again() else { return Executor::fetch_optional(conn, query) };
+        Box::pin(async move {
+            again.prepare(conn).await?;
+            let row = match Executor::fetch_optional(&mut *conn, query).await {
+                Err(error) if is_forgotten(&error) => {
+                    again.restart(conn).await?;
+                    Executor::fetch_optional(&mut *conn, copy).await?
+                }
+                row => row?,
+            };
+            again.finish(conn).await?;
+            Ok(row)
+        })
+    }
+
+    executor_of_sqlx!(without fetch);
+}
+
+impl Again {
+    async fn prepare(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Savepoint => conn.execute("SAVEPOINT pool_types").await.map(drop),
+            Self::Anew(_) | Self::Never => Ok(()),
+        }
+    }
+
+    async fn restart(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Savepoint => conn.execute("ROLLBACK TO SAVEPOINT pool_types").await.map(drop),
+            Self::Anew(begin) => conn.execute(sqlx::raw_sql(begin.clone())).await.map(drop),
+            Self::Never => Ok(()),
+        }
+    }
+
+    async fn finish(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Savepoint => conn.execute("RELEASE SAVEPOINT pool_types").await.map(drop),
+            Self::Anew(_) | Self::Never => Ok(()),
+        }
+    }
+}
+
+/// Whether the server has lost a statement without a name before it ran: sqlx has looked types up meanwhile, and knows them now.
+fn is_forgotten(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    error.is_some_and(is_of_no_name)
+}
+
+/// The text is translated, and statements with a name are looked for elsewhere.
+fn is_of_no_name(error: &PgDatabaseError) -> bool {
+    error.code() == "26000" && error.routine() == Some("exec_bind_message")
 }
 
 /// Makes sure that the answers are those to our statements. An error of the database, too, may have been said to another.
