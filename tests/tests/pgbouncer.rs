@@ -176,6 +176,66 @@ async fn what_needs_a_session_is_refused_with_the_way_out() {
     assert_eq!(pool.status().totals.resets, 0, "nothing was sent");
 }
 
+/// What would stay on the server connection, in the place of other clients' tables, is refused in transactions too.
+#[tokio::test]
+async fn nothing_temporary_is_left_to_strangers() {
+    let cluster = Postgres::shared();
+    let database = cluster.database().unwrap();
+    database.psql("create table t (n bigint); insert into t values (1)").unwrap();
+    let bouncer = PgBouncer::start(cluster, 1, &[]).unwrap();
+    let url = bouncer.url(database.name());
+    let settings = DatabaseSettings::new(&url).unwrap().with_pooler(Pooler::Unprepared);
+    let pool = PgPool::connect(settings.with_pool_size(1u32).with_max_overflow(0u32)).await.unwrap();
+    for (sql, way_out) in [
+        ("create temp table t (n bigint)", "ON COMMIT DROP"),
+        ("create local temporary table t (n bigint)", "ON COMMIT DROP"),
+        ("create or replace temp view t as select 666::bigint as n", "ON COMMIT DROP"),
+        ("select 666::bigint as n into temp t", "ON COMMIT DROP"),
+        ("declare c cursor with hold for select 1", "WITH HOLD"),
+    ] {
+        let outside = Error::from(pool.execute(sql).await.unwrap_err());
+        let mut tx = pool.begin().await.unwrap();
+        let inside = Error::from(tx.execute(sql).await.unwrap_err());
+        tx.commit().await.unwrap();
+        for error in [outside, inside] {
+            assert!(error.kind() == ErrorKind::Config && error.to_string().contains(way_out), "{sql}: {error}");
+        }
+    }
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("create temp table t (n bigint) on commit drop").await.unwrap();
+    tx.execute("insert into t values (666)").await.unwrap();
+    assert_eq!(sqlx::query_scalar::<_, i64>("select n from t").fetch_one(&mut tx).await.unwrap(), 666);
+    tx.commit().await.unwrap();
+    let look = ["-c", "select n from t", "-c", "select count(*) from pg_cursors"];
+    let stranger = cluster.run_psql(&[&["-XqAt", "-d", &url], &look[..]].concat()).unwrap();
+    assert_eq!(stranger, "1\n0");
+}
+
+#[tokio::test]
+async fn what_cannot_run_in_a_transaction_is_refused_with_the_way_out_and_not_sent() {
+    let through = through(&[]);
+    let pool = through.pool().await;
+    for sql in
+        ["vacuum t", "create index concurrently on t (word)", "create database another", "alter system reset all"]
+    {
+        let error = Error::from(pool.execute(sql).await.unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::Config, "{sql}: {error}");
+        assert!(error.to_string().contains("pool.migrate"), "{error}");
+    }
+    pool.execute("create index on t (word)").await.unwrap();
+    // Of a procedure nobody knows beforehand.
+    through
+        .database
+        .psql(
+            "create procedure quiet() language sql as 'update t set word = word where n = 0';
+            create procedure commits() language plpgsql as 'begin commit; end'",
+        )
+        .unwrap();
+    pool.execute("call quiet()").await.unwrap();
+    let error = pool.execute("call commits()").await.unwrap_err();
+    assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("2D000"));
+}
+
 #[tokio::test]
 #[should_panic(expected = "would return wrong rows with pooler = \"unprepared\"")]
 async fn sqlx_s_own_connection_is_not_handed_out() {

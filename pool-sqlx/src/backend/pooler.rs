@@ -3,7 +3,11 @@
 //! Each transaction may run on another server connection. What a session holds is therefore lost, or left to strangers; and a
 //! statement that is prepared in one round trip and run in the next may be run as somebody else's, with wrong rows and no error.
 
-use crate::{Pooler, executor::after_comments};
+use crate::{
+    Pooler,
+    executor::after_comments,
+    telemetry::{Dialect, words},
+};
 
 /// Which pooler answers at a well-known host, and how we know.
 #[cfg(feature = "postgres")]
@@ -55,14 +59,20 @@ fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static st
         "prepare" | "execute" | "deallocate" | "discard" => {
             Some("prepared statements by name belong to the session; leave them to sqlx")
         }
-        "create"
-            if !in_transaction
-                && matches!(
-                    (second.as_str(), third.as_str()),
-                    ("temp" | "temporary", _) | (_, "temp" | "temporary")
-                ) =>
+        "create" | "select" | "with" | "values" | "table" if leaves_temporary(sql, in_transaction) => Some(
+            "what is temporary belongs to the session and would stay for strangers, in the place of their own tables; use CREATE TEMP TABLE .. \
+             ON COMMIT DROP in a transaction",
+        ),
+        "declare" if has_words(sql, &["with", "hold"]) => Some(
+            "a cursor WITH HOLD would stay with a stranger; read it in the transaction, or stream the rows of the query",
+        ),
+        "vacuum" | "create" | "drop" | "alter" | "reindex"
+            if pooler == Pooler::Unprepared && !in_transaction && is_no_part_of_a_transaction(sql) =>
         {
-            Some("a temporary table belongs to the session; create it in a transaction, with ON COMMIT DROP")
+            Some(
+                "it cannot run in a transaction, and every statement runs in one of ours; run it in a migration that begins with \
+                 `-- no-transaction` (pool.migrate, past the pooler by listen_url), or over a connection to the server itself",
+            )
         }
         "rollback" if in_transaction && [second.as_str(), third.as_str()].contains(&"to") => None,
         "begin" | "start" | "commit" | "end" | "rollback" | "abort" if pooler == Pooler::Unprepared => {
@@ -80,9 +90,60 @@ fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static st
 }
 
 fn holds_a_lock(sql: &str) -> bool {
-    // Most statements have no such word, and this is the one look at their whole text.
-    let lock = "advisory_lock";
-    sql.as_bytes().windows(lock.len()).any(|window| window.eq_ignore_ascii_case(lock.as_bytes()))
+    contains(sql, "advisory_lock")
+}
+
+/// Whether something temporary is left when the transaction ends.
+fn leaves_temporary(sql: &str, in_transaction: bool) -> bool {
+    if !contains(sql, "temp") {
+        return false;
+    }
+    let words = lower_case_words(sql);
+    let is_temporary = |word: &String| matches!(word.as_str(), "temp" | "temporary" | "pg_temp");
+    if words.first().is_some_and(|first| first == "create") {
+        // `CREATE OR REPLACE LOCAL TEMP ..`, `CREATE TABLE IF NOT EXISTS pg_temp.t ..`
+        let is_filler = |word: &&String| matches!(word.as_str(), "or" | "replace" | "local" | "global");
+        let kind = words.iter().skip(1).find(|word| !is_filler(word));
+        let is_table = words.iter().take(4).any(|word| word == "table");
+        let ends = is_table && in_transaction && words.windows(3).any(|three| three == ["on", "commit", "drop"]);
+        return !ends && (kind.is_some_and(is_temporary) || words.iter().take(7).any(|word| word == "pg_temp"));
+    }
+    // `SELECT .. INTO TEMP t`, and not `WITH .. AS (INSERT INTO temp ..)`
+    (1..words.len()).any(|i| {
+        let after = words.get(i + 1).filter(|word| !matches!(word.as_str(), "local" | "global"));
+        words[i] == "into"
+            && !matches!(words[i - 1].as_str(), "insert" | "merge")
+            && after.or(words.get(i + 2)).is_some_and(is_temporary)
+    })
+}
+
+/// Whether the server takes it outside of transactions only.
+fn is_no_part_of_a_transaction(sql: &str) -> bool {
+    let words = lower_case_words(sql);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["vacuum", ..] | ["create" | "drop", "database" | "tablespace", ..] | ["alter", "system", ..] => true,
+        ["create" | "drop", "index", "concurrently", ..] | ["create", "unique", "index", "concurrently", ..] => true,
+        ["reindex", ref rest @ ..] => {
+            rest.iter().take(3).any(|word| matches!(*word, "concurrently" | "database" | "schema" | "system"))
+        }
+        ["alter", "table", ref rest @ ..] => rest.contains(&"detach") && rest.last() == Some(&"concurrently"),
+        _ => false,
+    }
+}
+
+/// Whether the text has these words, one after another, outside of quotes and comments.
+fn has_words(sql: &str, expected: &[&str]) -> bool {
+    lower_case_words(sql).windows(expected.len()).any(|words| words == expected)
+}
+
+fn lower_case_words(sql: &str) -> Vec<String> {
+    words(sql, Dialect::Postgres).map(str::to_ascii_lowercase).collect()
+}
+
+/// Whether the text has this in it, whatever the case. Most texts do not, so this comes before a closer look.
+fn contains(sql: &str, word: &str) -> bool {
+    sql.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 #[cfg(test)]
@@ -125,7 +186,7 @@ mod tests {
         check("reset all", false, Some("ALTER ROLE"));
         check("select pg_try_advisory_lock(1)", true, Some("pg_advisory_xact_lock"));
         check("select pg_advisory_xact_lock(1)", true, None);
-        check("create temp table t ()", false, Some("ON COMMIT DROP"));
+        check("create temp table t () on commit drop", false, Some("ON COMMIT DROP"));
         check("create table t ()", false, None);
         check("deallocate all", false, Some("sqlx"));
         check("select * from settings", true, None);
@@ -140,6 +201,63 @@ mod tests {
         for partial in ["rollback to a", "ROLLBACK WORK TO SAVEPOINT a", "savepoint a", "release a"] {
             assert_eq!(refusal(Pooler::Unprepared, partial, false, true), None, "{partial}");
         }
-        assert_eq!(refusal(Pooler::Unprepared, "create temp table t () on commit drop", false, true), None);
+    }
+
+    #[test]
+    fn what_is_temporary_has_to_end_with_its_transaction() {
+        fn check(sql: &str, expected: bool) {
+            for pooler in [Pooler::Prepared, Pooler::Unprepared] {
+                let refused = refusal(pooler, sql, true, true).is_some();
+                assert_eq!(refused, expected, "{sql}");
+                assert!(refusal(pooler, sql, true, false).is_some() || !expected, "{sql}");
+            }
+            assert_eq!(refusal(Pooler::Direct, sql, true, true), None);
+        }
+        check("create temp table t () on commit drop", false);
+        check("CREATE LOCAL TEMPORARY TABLE IF NOT EXISTS t (n int)\n  ON  COMMIT /* at once */ DROP", false);
+        check("create table pg_temp.t (n int) on commit drop", false);
+        check("create temp table t (n text default 'on commit drop')", true);
+        check("create temp table t () on commit delete rows", true);
+        check("create local temporary table t ()", true);
+        check("create table if not exists pg_temp.t ()", true);
+        check("create or replace temp view t as select 1", true);
+        check("create temp sequence s", true);
+        check("create function pg_temp.f() returns int language sql as 'select 1'", true);
+        check("select 1 as n into temp t", true);
+        check("select 1 as n into local temporary table t", true);
+        check("select 1 as n into pg_temp.t", true);
+        check("with x as (select 1 as n) select n into temp t from x", true);
+        check("declare c cursor with hold for select 1", true);
+        check("declare c cursor for select 1", false);
+        check("create table temperatures (n int)", false);
+        check("create table t (temp int, is_temporary bool, a int, b int, temporary int)", false);
+        check("select temp, 'into temp t' from temperatures", false);
+        check("insert into temp values (1)", false);
+        check("with x as (insert into temp values (1) returning n) select n from x", false);
+    }
+
+    #[test]
+    fn what_cannot_run_in_a_transaction_is_refused_where_every_statement_runs_in_one_of_ours() {
+        fn check(sql: &str, expected: bool) {
+            let refused = refusal(Pooler::Unprepared, sql, true, false);
+            assert_eq!(refused.is_some_and(|why| why.contains("-- no-transaction")), expected, "{sql}");
+            assert_eq!(refusal(Pooler::Prepared, sql, true, false), None, "{sql}");
+        }
+        check("vacuum (analyze) t", true);
+        check("create database app", true);
+        check("drop database if exists app", true);
+        check("create index concurrently on t (n)", true);
+        check("CREATE UNIQUE INDEX CONCURRENTLY i ON t (n)", true);
+        check("drop index concurrently i", true);
+        check("reindex (verbose) table concurrently t", true);
+        check("reindex database app", true);
+        check("alter system set work_mem = '1MB'", true);
+        check("alter table t detach partition p concurrently", true);
+        check("create index on t (n)", false);
+        check("reindex table t", false);
+        check("alter table t add column concurrently int", false);
+        check("refresh materialized view concurrently v", false);
+        check("analyze t", false);
+        check("call p()", false);
     }
 }

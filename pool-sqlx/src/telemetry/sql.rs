@@ -435,6 +435,14 @@ fn unquoted(name: &str) -> &str {
     name.strip_prefix(quotes).and_then(|name| name.strip_suffix(quotes)).unwrap_or(name)
 }
 
+/// The keywords and the names without quotes of a text, as far as it is certain what is one.
+pub(crate) fn words(sql: &str, dialect: Dialect) -> impl Iterator<Item = &str> {
+    Tokens::new(sql, dialect).map_while(|token| token).filter_map(|token| match token {
+        Token::Word(word) => Some(word),
+        _ => None,
+    })
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Token<'a> {
     /// A keyword, or a name without quotes.
