@@ -1,14 +1,14 @@
 //! LISTEN: notifications of PostgreSQL on a connection of their own, with every gap told.
 
 use crate::{
-    DatabaseSettings, Error, Pool, Pooler,
-    backend::{Backend, Options},
+    DatabaseSettings, Error, Pool,
+    backend::Options,
     backoff::pause,
     dial::{explain, reachable},
 };
 use futures_core::Stream;
 use sqlx::{
-    Postgres,
+    Connection, Postgres,
     postgres::{PgListener, PgPoolOptions},
 };
 use std::{
@@ -109,26 +109,18 @@ impl<Key> Pool<Postgres, Key> {
     ///
     /// # Errors
     ///
-    /// Behind a pooler without a `listen_url`, or if that is no url of PostgreSQL.
+    /// Behind a pooler without a `listen_url`, or if that is no url of PostgreSQL or one that is known for a pooler of transactions. That it
+    /// is one all the same is found out by each connect, and logged: then nothing is heard, a `Resync` neither.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
     pub fn listen(&self, channels: impl IntoIterator<Item = impl Into<String>>) -> Result<Listener, Error> {
-        let settings = self.manager().settings();
-        let mut direct = settings.clone();
-        if let Some(url) = &settings.listen_url {
-            (direct.url, direct.pooler) = (url.clone(), Pooler::Direct);
-        } else if settings.pooler != Pooler::Direct {
-            return Err(Error::pooler(
-                "refused: notifications belong to a session, which a pooler does not keep; set listen_url to the server itself",
-            ));
-        }
         let (sender, events) = mpsc::channel(WAITING);
         let listening = Listening {
-            options: Postgres::configure(&direct, direct.statement_timeout)?,
+            options: self.manager().aside("notifications belong to a session")?,
             channels: channels.into_iter().map(Into::into).collect(),
-            settings: direct,
+            settings: self.manager().settings().clone(),
             events: sender,
             gap: true,
         };
@@ -174,6 +166,8 @@ impl Listening {
     }
 
     async fn connect(&self, pool: &Pool<Postgres>) -> Result<PgListener, sqlx::Error> {
+        // A pool of sqlx's own tries again and again, and says only that it did: so we look first who is there, and whether it keeps sessions.
+        let _ = pool.manager().dial_aside(&self.options).await?.close().await;
         // sqlx takes notifications from a pool only. This one is nobody else's.
         let own = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let own = own.test_before_acquire(false).acquire_timeout(self.settings.pool.connection_timeout);
@@ -246,6 +240,7 @@ impl Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Backend;
 
     #[test]
     fn a_reader_that_is_too_slow_is_told_of_the_gap_when_there_is_room() {

@@ -488,7 +488,8 @@ where
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire), or which migration failed and why.
+    /// As [`acquire`](Self::acquire), or which migration failed and why. And before anything is done, if `listen_url` (or else `url`) leads to
+    /// a pooler of transactions: the lock that keeps others out would be a stranger's.
     ///
     /// # Panics
     ///

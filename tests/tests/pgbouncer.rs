@@ -1,6 +1,8 @@
 //! pool-sqlx through a real PgBouncer in transaction mode.
 #![allow(clippy::unwrap_used)]
 
+mod log;
+
 use futures_util::{FutureExt, StreamExt};
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Pooler, pooled, sqlx};
 use sqlx::Executor;
@@ -309,6 +311,10 @@ async fn a_pooler_that_swallows_start_up_options_is_refused_unless_it_was_named(
     let theirs = of_sqlx(unset.clone().with_pool_timeout(Duration::from_secs(1)));
     assert!(matches!(theirs.acquire().await, Err(sqlx::Error::PoolTimedOut)));
     of_sqlx(unset.clone().with_pooler(Pooler::Direct)).acquire().await.unwrap();
+    // It was found out without leaving a setting to strangers.
+    let url = through.bouncer.url(through.database.name());
+    let show = ["-XqAt", "-d", &url, "-c", "show client_connection_check_interval"];
+    assert_eq!(Postgres::shared().run_psql(&show).unwrap(), "0");
     // Named wrongly, its limits are kept by the client.
     let direct = unset.with_pooler(Pooler::Direct).with_statement_timeout(Duration::from_secs(1));
     let pool = PgPool::connect(direct).await.unwrap();

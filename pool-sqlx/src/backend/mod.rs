@@ -22,7 +22,7 @@ mod tls;
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 use crate::ConfigError;
-use crate::{DatabaseSettings, Error, Place, Reset, TxOptions, advice::Server, executor::Prepared};
+use crate::{DatabaseSettings, Error, Place, Reset, Secret, TxOptions, advice::Server, executor::Prepared};
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
@@ -89,6 +89,18 @@ pub trait Backend: Database + sealed::Sealed {
         settings: &DatabaseSettings,
         options: &Options<Self>,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Whether our start-up options have reached the server, on a connection without a statement timeout.
+    #[doc(hidden)]
+    fn is_marked(_: &mut Self::Connection) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
+        std::future::ready(Ok(true))
+    }
+
+    /// Why a url is taken for that of a pooler of transactions.
+    #[doc(hidden)]
+    fn guess(_: &Secret) -> Option<&'static str> {
+        None
+    }
 
     /// The options with another password. `None`: there are no passwords.
     #[doc(hidden)]

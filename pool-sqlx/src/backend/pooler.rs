@@ -25,6 +25,15 @@ pub(crate) fn guess(url: &crate::Secret) -> Option<(Pooler, &'static str)> {
     }
 }
 
+/// Whether a well-known host pools sessions at this port: they are kept, although start-up options are not.
+#[cfg(any(feature = "migrate", feature = "postgres"))]
+pub(crate) fn pools_sessions(url: &crate::Secret) -> bool {
+    sqlx_core::Url::parse(url.expose()).is_ok_and(|url| {
+        url.host_str().is_some_and(|host| host.ends_with(".pooler.supabase.com"))
+            && matches!(url.port(), None | Some(5432))
+    })
+}
+
 /// Why a statement cannot be sent through a pooler, and what to do instead. By keyword: what functions hide is not seen.
 ///
 /// `alone` says that the protocol takes the text as one statement.
@@ -161,7 +170,10 @@ mod tests {
         check("postgres://app@ep-cool-rain-123-pooler.eu-central-1.aws.neon.tech/app", Some(Pooler::Prepared));
         check("postgres://app@ep-cool-rain-123.eu-central-1.aws.neon.tech/app", None);
         check("postgres://app@aws-0-eu-west-1.pooler.supabase.com:6543/app", Some(Pooler::Unprepared));
-        check("postgres://app@aws-0-eu-west-1.pooler.supabase.com:5432/app", None);
+        let sessions = "postgres://app@aws-0-eu-west-1.pooler.supabase.com:5432/app";
+        check(sessions, None);
+        assert!(pools_sessions(&Secret::new(sessions)));
+        assert!(!pools_sessions(&Secret::new("postgres://app@aws-0-eu-west-1.pooler.supabase.com:6543/app")));
         check("postgres://app@db.postgres.database.azure.com:6432/app", Some(Pooler::Unprepared));
         check("postgres://app@my-pooler.internal/app", None);
         check("postgres:///app?host=/run/pg", None);

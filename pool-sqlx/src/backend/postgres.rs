@@ -5,7 +5,7 @@ use super::{
     without_brackets,
 };
 use crate::{
-    DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
+    DatabaseSettings, Error, Place, Pooler, Reset, Secret, TxOptions,
     advice::{Limit, Server, Whom},
     config::without_unread,
     dial::dial,
@@ -29,9 +29,13 @@ use std::{
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Ends what runs for a client that is gone, where the server can tell (PostgreSQL 14, Linux) and nobody has set it otherwise.
-/// `RESET ALL` undoes it.
-const NOTICE_LOST_CLIENTS: &str = "CASE WHEN current_setting('client_connection_check_interval', true) = '0' \
-    AND version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '1s', false) END";
+/// `RESET ALL` undoes it. With a condition, for behind a pooler it would stay with strangers.
+fn notice_lost_clients(condition: &str) -> String {
+    format!(
+        "CASE WHEN {condition} AND current_setting('client_connection_check_interval', true) = '0' \
+         AND version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '1s', false) END"
+    )
+}
 
 /// What a server says of itself, and no other that stands behind the same address.
 const SERVER: &str = "extract(epoch from pg_postmaster_start_time())::text";
@@ -121,18 +125,18 @@ impl Backend for Postgres {
             return Ok(Session::default());
         }
         // sqlx is told this number at start-up and keeps it to itself. The simple protocol takes one round trip.
-        let ask = format!(
-            "SELECT pg_backend_pid(), (extract(epoch from current_setting('statement_timeout')::interval) * 1000)::bigint, \
-             current_setting('{}', true) = '{}', {SERVER}, {NOTICE_LOST_CLIENTS}",
-            MARK.0, MARK.1
-        );
-        let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
-        let (pid, limit, marked): (i32, i64, Option<bool>) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let target = Target { server: row.try_get(3)?, number: u64::from(pid.unsigned_abs()) };
-        let swallowed = match settings.statement_timeout {
-            Some(asked) => milliseconds(asked) != limit,
-            None => marked != Some(true),
+        let arrived = match settings.statement_timeout {
+            Some(asked) => {
+                let limit = "extract(epoch from current_setting('statement_timeout')::interval) * 1000";
+                format!("({limit})::bigint = {}", milliseconds(asked))
+            }
+            None => is_marked(),
         };
+        let notice = notice_lost_clients(&arrived);
+        let ask = format!("SELECT pg_backend_pid(), {arrived}, {SERVER}, {notice}");
+        let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
+        let (pid, swallowed): (i32, bool) = (row.try_get(0)?, !row.try_get::<bool, _>(1)?);
+        let target = Target { server: row.try_get(2)?, number: u64::from(pid.unsigned_abs()) };
         // What does not pass start-up options on stands between us and the server, whose numbers are then not ours.
         Ok(Session { target: Some(target).filter(|_| !swallowed), swallowed })
     }
@@ -223,15 +227,21 @@ impl Backend for Postgres {
         // So would the server itself, which is harmless. It takes start-up options, where a pooler refuses or swallows them.
         match dial::<Postgres>(&options.clone().options([MARK])).await {
             Ok(mut direct) => {
-                let ask = format!("SELECT current_setting('{}', true) = '{}'", MARK.0, MARK.1);
-                let marked =
-                    direct.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?.try_get::<Option<bool>, _>(0)?;
+                let marked = Self::is_marked(&mut direct).await?;
                 direct.close().await?;
-                Ok(marked != Some(true))
+                Ok(!marked)
             }
             Err(error) if matches!(Class::of(&error), Class::Overloaded | Class::StartingUp) => Err(error),
             Err(_) => Ok(true),
         }
+    }
+
+    async fn is_marked(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {}", is_marked())))).await?.try_get(0)
+    }
+
+    fn guess(url: &Secret) -> Option<&'static str> {
+        pooler::guess(url).map(|(_, reason)| reason)
     }
 
     fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {
@@ -275,7 +285,8 @@ impl Backend for Postgres {
         Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
     }
 
-    async fn restore(conn: &mut PgConnection, _: &Session, reset: Reset) -> Result<(), sqlx::Error> {
+    async fn restore(conn: &mut PgConnection, session: &Session, reset: Reset) -> Result<(), sqlx::Error> {
+        let notice = || notice_lost_clients(if session.swallowed { "false" } else { "true" });
         match reset {
             Reset::Rollback => Ok(()),
             // Leaves the prepared statements alone. `DISCARD ALL` alone would make each of them fail for ever.
@@ -283,12 +294,12 @@ impl Backend for Postgres {
                 // `RESET ALL` leaves the role alone.
                 let clean = "RESET SESSION AUTHORIZATION; RESET ROLE; \
                     SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; SELECT";
-                conn.execute(AssertSqlSafe(format!("{clean} {NOTICE_LOST_CLIENTS}"))).await.map(drop)
+                conn.execute(AssertSqlSafe(format!("{clean} {}", notice()))).await.map(drop)
             }
             Reset::Full => {
                 conn.clear_cached_statements().await?;
                 conn.execute("DISCARD ALL").await?;
-                conn.execute(AssertSqlSafe(format!("SELECT {NOTICE_LOST_CLIENTS}"))).await.map(drop)
+                conn.execute(AssertSqlSafe(format!("SELECT {}", notice()))).await.map(drop)
             }
         }
     }
@@ -591,6 +602,11 @@ const TLS: tls::Parameters = tls::Parameters {
     authority: &["sslrootcert", "ssl-root-cert", "ssl-ca"],
     own: &["sslcert", "ssl-cert", "sslkey", "ssl-key"],
 };
+
+/// Whether the [`MARK`] has arrived, in SQL.
+fn is_marked() -> String {
+    format!("coalesce(current_setting('{}', true) = '{}', false)", MARK.0, MARK.1)
+}
 
 /// Whether sqlx reads a parameter of the url. It would log any other with its value.
 fn is_read(parameter: &str) -> bool {
