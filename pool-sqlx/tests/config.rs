@@ -651,10 +651,15 @@ fn a_limit_has_one_place_which_is_not_the_url() {
          it out, and set lock_timeout instead",
     ];
     jail(file, &[url], |_| assert_eq!(faults(&primary().expect_err("a fault")), expected));
-    // One that is set as well is no reason to look away, and neither is a pooler.
-    for more in [("DATABASE_STATEMENT_TIMEOUT", "2s"), ("DATABASE_POOLER", "prepared")] {
-        jail(file, &[url, more], |_| assert_eq!(faults(&primary().expect_err("a fault")), expected));
-    }
+    // One that is set as well is no reason to look away.
+    let set = ("DATABASE_STATEMENT_TIMEOUT", "2s");
+    jail(file, &[url, set], |_| assert_eq!(faults(&primary().expect_err("a fault")), expected));
+    // Neither is a pooler, which would lose the others, too.
+    let lost = "DATABASE_URL: the options give search_path, which a pooler ignores or refuses: take them out, and use ALTER ROLE .. SET \
+                search_path, or SET LOCAL in a transaction";
+    jail(file, &[url, ("DATABASE_POOLER", "prepared")], |_| {
+        assert_eq!(faults(&primary().expect_err("a fault")), [expected[0], expected[1], lost]);
+    });
     let settings = DatabaseSettings::new(url.1).expect("a url");
     let error = PgPool::connect_lazy(settings).expect_err("checked when a pool is made, too").to_string();
     assert!(error.contains("set statement_timeout instead") && !error.contains("hunter2"), "{error}");
@@ -712,6 +717,15 @@ fn the_variables_of_libpq_are_told_of_where_sqlx_would_pass_over_them() {
         &["PGOPTIONS: the options give lock_timeout", "set lock_timeout instead"],
     );
     check("", ("PGOPTIONS", "-c search_path=a -c timezone=CET"), &[]);
+    let behind = |options: &str| {
+        jail("", &[("PGOPTIONS", options)], |_| {
+            let settings = DatabaseSettings::new("postgres://app@db/app").expect("a url");
+            let pool = PgPool::connect_lazy(settings.with_pooler(pool_sqlx::Pooler::Unprepared));
+            let shown = pool.expect_err(options).to_string();
+            assert!(shown.contains("PGOPTIONS: the options give search_path, which a pooler ignores"), "{shown}");
+        });
+    };
+    behind("-c search_path=a");
     // sqlx alone would take it for `prefer`.
     check("", ("PGSSLMODE", "verify_full"), &["PGSSLMODE: found \"verify_full\"", "verify-full"]);
     check("?sslmode=disable", ("PGSSLMODE", "verify_full"), &[]);

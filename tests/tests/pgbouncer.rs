@@ -4,6 +4,7 @@
 mod log;
 
 use futures_util::{FutureExt, StreamExt};
+use log::Log;
 use pool_sqlx::{DatabaseSettings, Error, ErrorKind, PgConn, PgPool, Pooler, pooled, sqlx};
 use sqlx::Executor;
 use std::time::{Duration, Instant};
@@ -510,4 +511,40 @@ async fn a_direct_pool_recovers_from_a_type_that_was_looked_up_as_sqlx_does() {
     assert_eq!(lost.kind(), ErrorKind::Database, "{lost}");
     ask().fetch_one(&pool).await.unwrap();
     assert_eq!(pool.status().totals.opened, 1);
+}
+
+/// The session would be another one than was asked for, and answer with the rows of another schema.
+#[tokio::test]
+async fn start_up_options_that_a_pooler_would_lose_are_refused() {
+    for pooler in [Pooler::Prepared, Pooler::Unprepared] {
+        for options in ["options=-c%20search_path%3Dtenant", "options[search_path]=tenant"] {
+            let settings = DatabaseSettings::new(format!("postgres://app@db/app?{options}")).unwrap();
+            let error = PgPool::connect_lazy(settings.clone().with_pooler(pooler)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains("ALTER ROLE .. SET search_path"), "{error}");
+            PgPool::connect_lazy(settings).unwrap();
+        }
+    }
+    // Guessed, it loses them as well. What the proxy before it reads is none of them.
+    let neon = |options: &str| {
+        let url = format!("postgres://app@ep-cool-rain-123-pooler.eu-central-1.aws.neon.tech/app?{options}");
+        PgPool::connect_lazy(DatabaseSettings::new(url).unwrap())
+    };
+    assert!(neon("options=-c%20search_path%3Dtenant").unwrap_err().to_string().contains("SET LOCAL"));
+    neon("options=endpoint%3Dep-cool-rain-123").unwrap();
+}
+
+#[tokio::test]
+async fn a_guess_is_logged_with_its_reason() {
+    let log = Log::begin();
+    let url = "postgres://app@ep-cool-rain-123-pooler.eu-central-1.aws.neon.tech/app";
+    let pool = PgPool::connect_lazy(DatabaseSettings::new(url).unwrap()).unwrap();
+    let said = "pooler = Prepared, for a -pooler. host of neon.tech is a PgBouncer that keeps prepared statements; set pooler to say \
+                otherwise";
+    log.says(said).await;
+    drop((pool, log));
+    let log = Log::begin();
+    let settings = DatabaseSettings::new(url).unwrap().with_pooler(Pooler::Unprepared);
+    PgPool::connect_lazy(settings).unwrap();
+    assert!(!log.text().contains("set pooler to say otherwise"), "{}", log.text());
 }

@@ -2,8 +2,8 @@
 //! setting of ours would lose against it, both without a word.
 
 use crate::{
-    ConfigError, DatabaseSettings,
-    config::{limits_in, names_in},
+    ConfigError, DatabaseSettings, Pooler,
+    config::{limits_in, lost_in, names_in},
 };
 use sqlx::postgres::PgSslMode;
 use sqlx_core::Url;
@@ -30,6 +30,11 @@ pub(super) fn check(settings: &DatabaseSettings, options: Option<&str>) -> Resul
     };
     for (setting, problem) in variable("PGOPTIONS").iter().flat_map(|options| limits_in(options)) {
         fault("PGOPTIONS", setting, problem);
+    }
+    if settings.pooler != Pooler::Direct
+        && let Some(problem) = variable("PGOPTIONS").and_then(|options| lost_in(&options))
+    {
+        fault("PGOPTIONS", "url", problem);
     }
     // sqlx would take it for `prefer`, which is less than whatever was meant.
     if let Some(mode) = variable("PGSSLMODE").filter(|mode| mode.parse::<PgSslMode>().is_err())

@@ -27,7 +27,7 @@ use pool_core::{MaxOverflow, Nested, Settings};
 
 pub use fault::{ConfigError, ConfigFault};
 #[cfg(feature = "postgres")]
-pub(crate) use options::{limits_in, names_in};
+pub(crate) use options::{limits_in, lost_in, names_in};
 pub(crate) use read::strangers;
 pub use reference::{Setting, SettingKind, reference};
 pub use secret::Secret;
@@ -274,6 +274,11 @@ impl DatabaseSettings {
         }
         if self.statement_cache == Some(0) && self.url.expose().starts_with("postgres") {
             faults.push(self.fault("statement_cache", options::no_cache("statement_cache = 0")));
+        }
+        if self.pooler != Pooler::Direct
+            && let Some(problem) = options::lost_in(&options::of(&self.url))
+        {
+            faults.push(self.fault("url", problem));
         }
         if self.pooler != Pooler::Direct && self.reset != Reset::Rollback {
             faults.push(self.fault(

@@ -23,6 +23,34 @@ pub(crate) fn limits_in(options: &str) -> impl Iterator<Item = (&'static str, St
     })
 }
 
+/// What is lost of options behind a pooler, and what to do about it. `None` where nothing is: what a proxy reads itself, as Neon's
+/// `endpoint=..`, is no setting.
+pub(crate) fn lost_in(options: &str) -> Option<String> {
+    // The limits are refused anyway, with a better place for each.
+    let is_limit = |name: &String| LIMITS.iter().any(|(limit, _)| name == limit);
+    let names: Vec<String> = names_in(options).into_iter().filter(|name| !is_limit(name)).collect();
+    let name = names.first()?;
+    Some(format!(
+        "the options give {}, which a pooler ignores or refuses: take them out, and use ALTER ROLE .. SET {name}, or SET LOCAL in a \
+         transaction",
+        names.join(", ")
+    ))
+}
+
+/// The options of a url of PostgreSQL, however they are written.
+pub(super) fn of(url: &Secret) -> String {
+    let Ok(url) = Url::parse(url.expose()) else { return String::new() };
+    let mut options = String::new();
+    for (key, value) in url.query_pairs().filter(|_| url.scheme().starts_with("postgres")) {
+        match key.strip_prefix("options[").and_then(|name| name.strip_suffix(']')) {
+            Some(name) => options += &format!(" --{name}="),
+            None if key == "options" => options += &format!(" {value}"),
+            None => {}
+        }
+    }
+    options
+}
+
 /// The names that options set, as the server reads them: `-c name=value`, `-cname=value` and `--name=value`.
 pub(crate) fn names_in(options: &str) -> Vec<String> {
     let mut names = Vec::new();
@@ -58,22 +86,13 @@ fn words(options: &str) -> Vec<String> {
 
 /// What is wrong with the parameters of a url of PostgreSQL beside these settings.
 pub(super) fn problems(url: &Secret, statement_cache: Option<usize>) -> Vec<String> {
+    let mut problems: Vec<String> = limits_in(&of(url)).map(|(_, problem)| problem).collect();
     let Ok(url) = Url::parse(url.expose()) else { return Vec::new() };
     if !url.scheme().starts_with("postgres") {
         return Vec::new();
     }
-    let mut options = String::new();
-    let mut capacity = None;
-    for (key, value) in url.query_pairs() {
-        match key.strip_prefix("options[").and_then(|name| name.strip_suffix(']')) {
-            Some(name) => options += &format!(" --{name}="),
-            None if key == "options" => options += &format!(" {value}"),
-            None if key == "statement-cache-capacity" => capacity = Some(value),
-            None => {}
-        }
-    }
-    let mut problems: Vec<String> = limits_in(&options).map(|(_, problem)| problem).collect();
-    match capacity.map(|capacity| capacity.parse()) {
+    let capacity = url.query_pairs().filter(|(key, _)| key == "statement-cache-capacity").last();
+    match capacity.map(|(_, capacity)| capacity.parse()) {
         Some(Ok(0)) if statement_cache.is_none() => problems.push(no_cache("statement-cache-capacity = 0 in the url")),
         Some(Err(_)) => problems.push("statement-cache-capacity in the url is no whole number such as 100".to_owned()),
         _ => {}
@@ -125,6 +144,18 @@ mod tests {
         check("options=-c+search_path%3Da&application_name=statement_timeout", &[]);
         check("options=-c+client_connection_check_interval%3D5s", &[]);
         assert_eq!(problems(&Secret::new("mysql://app@db/app?options=-c+statement_timeout%3D2s"), None), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_pooler_would_lose_is_named_without_its_value() {
+        let lost = |query: &str| lost_in(&of(&Secret::new(format!("postgres://app@db/app?{query}"))));
+        for query in
+            ["options=-c%20search_path%3Ds3cret", "options[search_path]=s3cret", "options=--search-path=s3cret"]
+        {
+            let lost = lost(query).expect(query);
+            assert!(lost.contains("ALTER ROLE .. SET search_path") && !lost.contains("s3cret"), "{lost}");
+        }
+        assert_eq!((lost("options=endpoint%3Dep-cool-rain-123"), lost("application_name=-c")), (None, None));
     }
 
     #[test]
