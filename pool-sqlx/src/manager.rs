@@ -11,15 +11,8 @@ use crate::{
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, SqlStr, pool::PoolConnectionMetadata};
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-use tokio::sync::{Mutex, watch};
+use std::{io, sync::Arc, time::Duration};
+use tokio::sync::{Mutex, OnceCell, watch};
 
 /// How many statements may be dropped in the middle before their connection is replaced. One that was dropped while it was prepared may
 /// have left its name on the server, where it takes memory, and sqlx, which does not know of it, never closes it.
@@ -33,8 +26,8 @@ pub(crate) struct Sqlx<DB: Backend> {
     anchor: Mutex<Option<DB::Connection>>,
     /// Ends what nobody waits for any more.
     control: Arc<Control<DB>>,
-    /// Whether a connect has proved that statements are kept apart.
-    unmixed: Arc<AtomicBool>,
+    /// A connect has proved that statements are kept apart. One at a time tries, for it may take a second connection, and the others wait.
+    unmixed: Arc<OnceCell<()>>,
     /// What is counted here, for those who watch.
     tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
@@ -312,7 +305,7 @@ async fn refuse_mixing<DB: Backend>(
     state: &DB::State,
     settings: &DatabaseSettings,
     options: &Options<DB>,
-    unmixed: &AtomicBool,
+    unmixed: &OnceCell<()>,
     tally: &Tally,
 ) -> Result<(), sqlx::Error> {
     let name = &settings.pool.name;
@@ -333,7 +326,7 @@ async fn refuse_mixing<DB: Backend>(
             );
         }
     }
-    if !unmixed.load(Ordering::Relaxed) {
+    let prove = async {
         if DB::mixes_statements(raw, settings, options).await? {
             return Err(refused(
                 "refused: with pooler = \"prepared\" what stands before the server passes our names of prepared statements on as they \
@@ -341,8 +334,9 @@ async fn refuse_mixing<DB: Backend>(
                  pooler = \"unprepared\"",
             ));
         }
-        unmixed.store(true, Ordering::Relaxed);
-    }
+        Ok(())
+    };
+    unmixed.get_or_try_init(|| prove).await?;
     Ok(())
 }
 

@@ -548,3 +548,15 @@ async fn a_guess_is_logged_with_its_reason() {
     PgPool::connect_lazy(settings).unwrap();
     assert!(!log.text().contains("set pooler to say otherwise"), "{}", log.text());
 }
+
+/// One connection beside the pool's looks whether it is the server itself that answers, and all connects wait for its word.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connect_at_a_time_looks_whether_statements_are_kept_apart() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let settings = DatabaseSettings::new(proxy.url(&database.url())).unwrap().with_pooler(Pooler::Prepared);
+    let pool = PgPool::connect_lazy(settings.with_pool_size(4u32).with_max_overflow(0u32)).unwrap();
+    let held = futures_util::future::join_all((0..4).map(|_| pool.acquire())).await;
+    assert!(held.iter().all(Result::is_ok));
+    assert_eq!(proxy.traffic().accepted, pool.status().totals.opened + 1);
+}
