@@ -100,9 +100,12 @@ impl<DB: Backend> Conn<DB> {
     /// by one round trip, for a `COPY` that was dropped here would leave the answers shifted: then that statement fails, and so do those
     /// after it. With SQLite `statement_timeout` does not hold for what runs here, as there is no server to keep it.
     ///
-    /// With `pooler = "prepared"` nothing is refused here that cannot work behind a pooler: a `SET`, a `LISTEN` or an advisory lock of the
-    /// session stays on whichever server connection ran it, for strangers to meet. Use `SET LOCAL` and `pg_advisory_xact_lock` in a
-    /// transaction.
+    /// No clock of ours runs here: only the server keeps `statement_timeout`, and nothing ends the wait for one that has gone silent.
+    ///
+    /// With `pooler = "prepared"` the server knows of no limit either, outside of a transaction that [`begin`](Self::begin) began. And
+    /// nothing is refused here that cannot work behind a pooler: a `SET`, a `LISTEN` or an advisory lock of the session stays on whichever
+    /// server connection ran it, for strangers to meet. Use `SET LOCAL` and `pg_advisory_xact_lock` in a transaction. `.persistent(false)`
+    /// returns wrong rows here: a statement without a name is prepared in one round trip and run in the next, perhaps by another server.
     ///
     /// # Panics
     ///

@@ -365,6 +365,9 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// server to keep it, `statement_timeout` does not hold there. A pooler that this pool refuses at its first connect is refused there
     /// too: sqlx tries until `pool_timeout` is up and says only that it was.
     ///
+    /// With `pooler = "prepared"` no limit holds there at all: the server is told of none, and nobody watches; give the role one
+    /// (`ALTER ROLE .. SET statement_timeout`). And `.persistent(false)` returns wrong rows there, as on [`Conn::raw`].
+    ///
     /// # Errors
     ///
     /// With `pooler = "unprepared"`, where sqlx's own statements would return wrong rows.
