@@ -90,7 +90,7 @@ pub trait Backend: Database + sealed::Sealed {
         options: &Options<Self>,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
-    /// Whether our start-up options have reached the server, on a connection without a statement timeout.
+    /// Whether our start-up options have reached the server.
     #[doc(hidden)]
     fn is_marked(_: &mut Self::Connection) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
         std::future::ready(Ok(true))
