@@ -650,6 +650,9 @@ async fn a_kill_that_comes_after_a_restart_hits_nobody() {
     let mut conn = pool.acquire().await.unwrap();
     let ours = id().fetch_one(&mut conn).await.unwrap();
     tokio::time::timeout(Duration::from_millis(50), conn.execute("select sleep(60)")).await.unwrap_err();
+    // It says when it was started to the second.
+    let uptime = "show global status where variable_name = 'Uptime' and value > 1";
+    while server.sql("", uptime).unwrap().is_empty() {}
     server.restart().unwrap();
     let mut stranger = loop {
         let mut stranger = sqlx::MySqlConnection::connect(&url).await.unwrap();
