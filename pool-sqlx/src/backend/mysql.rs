@@ -369,43 +369,10 @@ fn ends_transactions(sql: &str) -> Option<(String, &'static str)> {
         .filter(|word| !word.is_empty())
         .map(str::to_ascii_lowercase);
     let mut next = || words.next().unwrap_or_default();
-    let first = next();
-    // Most statements have another first word, and are looked at no further.
-    let may_end = [
-        "alter",
-        "analyze",
-        "begin",
-        "cache",
-        "change",
-        "check",
-        "commit",
-        "create",
-        "drop",
-        "flush",
-        "grant",
-        "install",
-        "load",
-        "lock",
-        "optimize",
-        "rename",
-        "repair",
-        "reset",
-        "revoke",
-        "rollback",
-        "set",
-        "start",
-        "stop",
-        "truncate",
-        "uninstall",
-        "unlock",
-    ];
-    if !may_end.contains(&first.as_str()) {
-        return None;
-    }
-    let rest = [next(), next(), next()];
-    let [second, third, fourth] = rest.each_ref().map(String::as_str);
+    let four = [next(), next(), next(), next()];
+    let [first, second, third, fourth] = four.each_ref().map(String::as_str);
     let has = |word| [second, third, fourth].contains(&word);
-    let way_out = match first.as_str() {
+    let way_out = match first {
         "begin" => ["", "work"].contains(&second).then_some(OURS),
         "commit" => Some(OURS),
         "rollback" => (!has("to")).then_some(OURS),
@@ -416,7 +383,9 @@ fn ends_transactions(sql: &str) -> Option<(String, &'static str)> {
         "cache" | "load" => (second == "index").then_some(OUTSIDE),
         "change" => ["master", "replication"].contains(&second).then_some(OUTSIDE),
         "set" => (second == "password" || has("autocommit")).then_some(OUTSIDE),
-        _ => Some(OUTSIDE),
+        "alter" | "create" | "drop" | "flush" | "grant" | "install" | "lock" | "optimize" | "rename" | "repair"
+        | "reset" | "revoke" | "start" | "stop" | "truncate" | "uninstall" | "unlock" => Some(OUTSIDE),
+        _ => None,
     }?;
     Some((format!("{first} {second}").trim_end().to_ascii_uppercase(), way_out))
 }
