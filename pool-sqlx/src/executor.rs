@@ -572,10 +572,13 @@ impl<DB: Backend> Link<DB> {
     }
 
     /// Cancels the statement under way until it has ended. Each cancellation has some time to arrive: one that came before its statement
-    /// had begun is worth another.
+    /// had begun is worth another, and so is one for which the server had no room; the statement may end by itself meanwhile.
     async fn cancel(&mut self, patience: Duration) -> Result<(), sqlx::Error> {
         loop {
-            self.interrupt().await?;
+            match self.interrupt().await {
+                Err(error) if !self.crowded => return Err(error),
+                _ => {}
+            }
             if let Ok(drained) = tokio::time::timeout(patience, drain::<DB>(&mut self.raw)).await {
                 return drained;
             }

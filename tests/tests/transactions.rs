@@ -275,6 +275,19 @@ async fn a_statement_that_was_dropped_is_cancelled_before_what_follows_and_the_t
         assert_eq!(sqlx::query_scalar::<_, i64>("select count(*) from t").fetch_one(&mut conn).await.unwrap(), 0);
     }
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // What a savepoint takes back is no end of the transaction around it.
+    let mut tx = conn.begin().await.unwrap();
+    for end in ["rollback", "drop"] {
+        let mut inner = tx.begin_nested().await.unwrap();
+        let slow = inner.execute("insert into t select 2 from pg_sleep(60)");
+        tokio::time::timeout(Duration::from_millis(100), slow).await.unwrap_err();
+        match end {
+            "rollback" => inner.rollback().await.unwrap(),
+            _ => drop(inner),
+        }
+    }
+    tx.execute("insert into t values (3)").await.unwrap();
+    tx.commit().await.unwrap();
     // One that had done its work when it was dropped is no reason to end the transaction.
     let mut tx = conn.begin().await.unwrap();
     let slow = tx.execute("insert into t select 4 from pg_sleep(0.5)");
@@ -285,7 +298,7 @@ async fn a_statement_that_was_dropped_is_cancelled_before_what_follows_and_the_t
     tx.execute("insert into t values (5)").await.unwrap();
     tx.commit().await.unwrap();
     drop(conn);
-    assert_eq!(database.psql("select string_agg(n::text, ' ' order by n) from t").unwrap(), "4 5");
+    assert_eq!(database.psql("select string_agg(n::text, ' ' order by n) from t").unwrap(), "3 4 5");
     assert_eq!(pool.status().totals.opened, 1);
 }
 
