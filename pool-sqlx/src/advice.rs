@@ -269,7 +269,7 @@ fn untested_and_never_replaced(facts: &Facts<'_>) -> Option<Advice> {
 }
 
 fn is_serverless(facts: &Facts<'_>) -> bool {
-    let url = sqlx_core::Url::parse(facts.database.url.expose());
+    let url = url::Url::parse(facts.database.url.expose());
     url.is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with(".neon.tech")))
 }
 

@@ -145,7 +145,7 @@ impl Listening {
         let mut failures = 0;
         let forever = async {
             loop {
-                let limit = self.settings.pool.connection_timeout;
+                let limit = pool.settings().connection_timeout;
                 let lost = match timeout(limit, self.connect(&pool)).await {
                     Ok(Ok(listener)) => self.serve(listener, &pool, &mut failures).await,
                     Ok(Err(error)) => format!("cannot connect: {error}"),
@@ -171,7 +171,7 @@ impl Listening {
         let _ = pool.manager().dial_aside(&self.options).await?.close().await;
         // sqlx takes notifications from a pool only. This one is nobody else's.
         let own = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
-        let own = own.test_before_acquire(false).acquire_timeout(self.settings.pool.connection_timeout);
+        let own = own.test_before_acquire(false).acquire_timeout(pool.settings().connection_timeout);
         let options = reachable::<Postgres>(pool.manager().fresh(&self.options).await?).await?;
         let mut listener = PgListener::connect_with(&own.connect_lazy_with(options)).await.map_err(explain)?;
         listener.ignore_pool_close_event(true);

@@ -666,7 +666,7 @@ async fn the_server_notices_a_client_that_is_gone_whatever_is_reset() {
         for _ in 0..2 {
             let shown = sqlx::query_scalar("select current_setting('client_connection_check_interval')");
             let shown: String = shown.fetch_one(&pool).await.unwrap();
-            assert_eq!(shown, "1s", "{reset:?}");
+            assert_eq!(shown, "500ms", "{reset:?}");
         }
         assert_eq!(pool.status().totals.opened, 1);
     }

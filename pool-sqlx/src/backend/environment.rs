@@ -5,8 +5,8 @@ use crate::{
     ConfigError, DatabaseSettings, Pooler,
     config::{limits_in, lost_in, names_in},
 };
+use ::url::Url;
 use sqlx::postgres::PgSslMode;
-use sqlx_core::Url;
 
 /// What is given at start-up by itself, which beats what stands in the options.
 const BESIDE: [(&str, &str); 5] = [

@@ -12,7 +12,7 @@ use crate::{
 /// Which pooler answers at a well-known host, and how we know.
 #[cfg(feature = "postgres")]
 pub(crate) fn guess(url: &crate::Secret) -> Option<(Pooler, &'static str)> {
-    let url = sqlx_core::Url::parse(url.expose()).ok()?;
+    let url = url::Url::parse(url.expose()).ok()?;
     let (host, port) = (url.host_str()?, url.port().unwrap_or(5432));
     if host.contains("-pooler.") && host.ends_with(".neon.tech") {
         Some((Pooler::Prepared, "a -pooler. host of neon.tech is a PgBouncer that keeps prepared statements"))
@@ -28,7 +28,7 @@ pub(crate) fn guess(url: &crate::Secret) -> Option<(Pooler, &'static str)> {
 /// Whether a well-known host pools sessions at this port: they are kept, although start-up options are not.
 #[cfg(any(feature = "migrate", feature = "postgres"))]
 pub(crate) fn pools_sessions(url: &crate::Secret) -> bool {
-    sqlx_core::Url::parse(url.expose()).is_ok_and(|url| {
+    url::Url::parse(url.expose()).is_ok_and(|url| {
         url.host_str().is_some_and(|host| host.ends_with(".pooler.supabase.com"))
             && matches!(url.port(), None | Some(5432))
     })

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 fn notice_lost_clients(condition: &str) -> String {
     format!(
         "CASE WHEN {condition} AND current_setting('client_connection_check_interval', true) = '0' \
-         AND version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '1s', false) END"
+         AND version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '500ms', false) END"
     )
 }
 

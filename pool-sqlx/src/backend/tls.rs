@@ -2,7 +2,7 @@
 
 use super::hidden;
 use crate::{ConfigError, DatabaseSettings};
-use sqlx_core::Url;
+use ::url::Url;
 use std::fs::File;
 
 /// How much of it is asked for.

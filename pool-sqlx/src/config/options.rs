@@ -1,6 +1,6 @@
 //! PostgreSQL's start-up options (`options=-c statement_timeout=2s` of a url, `PGOPTIONS`), where they say what a setting says, too.
 
-use sqlx_core::Url;
+use ::url::Url;
 
 use super::Secret;
 

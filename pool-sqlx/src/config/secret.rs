@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sqlx_core::{Url, url::Position};
+use ::url::{Position, Url};
 
 /// A database url that no output shows whole.
 ///

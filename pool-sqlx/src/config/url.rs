@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sqlx_core::Url;
+use ::url::Url;
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use super::{Secret, reference::did_you_mean};
