@@ -434,12 +434,13 @@ async fn a_transaction_that_the_server_ended_for_a_lock_s_timeout_takes_no_more(
         let error = Error::from(tx.execute("update t set m = 2 where n = 1").await.unwrap_err());
         assert_eq!(error.kind(), ErrorKind::LockTimeout, "{error}");
         let next = tx.execute("insert into t values (3, 0)").await;
-        let seen = "select group_concat(n order by n) from t";
-        assert_eq!((next.is_err(), database.sql(seen).unwrap().as_str()), (rolls_back, "1"), "{argument}: {next:?}");
+        let seen = || database.sql("select group_concat(n order by n) from t").unwrap();
+        let before = seen();
         let committed = tx.commit().await;
         other.rollback().await.unwrap();
-        assert_eq!(committed.is_err(), rolls_back, "{argument}: {committed:?}");
-        assert_eq!(database.sql(seen).unwrap(), if rolls_back { "1" } else { "1,2,3" }, "{argument}");
+        let outcome = (next.is_err(), &*before, committed.is_err(), &*seen());
+        let expected = (rolls_back, "1", rolls_back, if rolls_back { "1" } else { "1,2,3" });
+        assert_eq!(outcome, expected, "{argument}: {next:?}, {committed:?}");
     }
 }
 
