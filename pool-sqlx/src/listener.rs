@@ -50,9 +50,9 @@ pub enum ListenEvent {
 /// Listens to channels, for as long as it is held; reconnects by itself. Ends when the pool is closed.
 ///
 /// It has a connection of its own, beside the pool's slots, to `listen_url` or else `url`; before that another one, closed at once, finds
-/// out whether it leads to a server. Each connect has `connection_timeout`, a
-/// heartbeat goes out every 5 s and is given 5 s, and between failed connects there are pauses from 100 ms up to a minute.
-/// When it is lost, or a heartbeat fails, the pool tests one of its idle connections too, so that it knows of a lost database before its users do.
+/// out whether it leads to a server. Each connect has `connection_timeout`, a heartbeat goes out every 5 s and is given 5 s, and between
+/// failed connects there are pauses from 100 ms up to a minute. When it is lost, or a heartbeat fails, the pool tests one of its idle
+/// connections too, so that it knows of a lost database before its users do.
 ///
 /// # Example
 ///

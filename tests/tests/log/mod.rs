@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 use tracing_subscriber::filter::LevelFilter;
@@ -13,11 +13,16 @@ pub(crate) struct Log {
     _until: tracing::subscriber::DefaultGuard,
 }
 
+/// If there is only one subscriber, tracing asks the one of whichever thread comes by a line first whether anybody wants it, and remembers
+/// the answer: a test without a log would say no for those that have one.
+static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing_subscriber::registry().into());
+
 #[derive(Clone, Default)]
 struct Text(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(crate) fn begin() -> Self {
+        LazyLock::force(&SECOND);
         let text = Text::default();
         let writer = text.clone();
         let subscriber = tracing_subscriber::fmt()
