@@ -16,13 +16,13 @@ use sqlx::{
 };
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
-/// What a server says of itself, and no other that stands behind the same address; nor itself after a restart, when it counts its sessions
-/// from one again.
-///
-/// The last is the second in which it was started, exactly: both of its parts count from that of the statement. Of the comments MariaDB
-/// reads the first and MySQL the second.
-const SERVER: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir, UNIX_TIMESTAMP() - (SELECT variable_value FROM \
-     /*M! information_schema */ /*!50706 performance_schema */ .global_status WHERE variable_name = 'Uptime'))";
+/// What a server says of itself, and no other that stands behind the same address.
+const SERVER: &str = "@@hostname, @@port, @@server_id, @@datadir";
+
+/// When it was started, for after a restart it counts its sessions from one again. Exactly to the second: both parts count from that of the
+/// statement. Of the comments MariaDB reads the first and MySQL the second.
+const STARTED: &str = "UNIX_TIMESTAMP() - (SELECT variable_value FROM \
+     /*M! information_schema */ /*!50706 performance_schema */ .global_status WHERE variable_name = 'Uptime')";
 
 /// Which server it is, and by what another connection can end this one.
 pub struct Session {
@@ -97,8 +97,7 @@ impl Backend for MySql {
 
     async fn on_connect(conn: &mut MySqlConnection, settings: &DatabaseSettings) -> Result<Session, sqlx::Error> {
         // sqlx is told both at the handshake and keeps them to itself.
-        let ask = format!("SELECT CONNECTION_ID(), VERSION(), {SERVER}");
-        let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
+        let row = ask(conn, "CONNECTION_ID(), VERSION()").await?;
         let version: String = row.try_get(1)?;
         let flavour = if version.contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
         let session = Session { target: Target { number: row.try_get(0)?, server: row.try_get(2)? }, flavour };
@@ -116,11 +115,9 @@ impl Backend for MySql {
     }
 
     async fn limits_of(conn: &mut MySqlConnection) -> Result<Option<Server>, sqlx::Error> {
-        let ask = format!(
-            "SELECT CAST(@@max_connections AS SIGNED), CAST(@@max_user_connections AS SIGNED), CAST(@@wait_timeout AS SIGNED), \
-             {SERVER}, CURRENT_USER()"
-        );
-        let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(ask))).await?;
+        let limits = "CAST(@@max_connections AS SIGNED), CAST(@@max_user_connections AS SIGNED), CAST(@@wait_timeout AS SIGNED), \
+                      CURRENT_USER()";
+        let row = ask(conn, limits).await?;
         let (all, user, idle): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         // 0 is no limit. Who else is connected is shown to privileged users only.
         let limits =
@@ -132,7 +129,7 @@ impl Backend for MySql {
             limits: limits.filter_map(limit).collect(),
             instances: 1,
             idle_limit: idle.map(|limit| (limit, "wait_timeout")),
-            login: Login { server: row.try_get(3)?, user: row.try_get(4)?, ..Login::default() },
+            login: Login { server: row.try_get(4)?, user: row.try_get(3)?, ..Login::default() },
             named: Vec::new(),
         }))
     }
@@ -189,7 +186,7 @@ impl Backend for MySql {
     }
 
     async fn server(conn: &mut MySqlConnection) -> Result<String, sqlx::Error> {
-        conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?.try_get(0)
+        ask(conn, "1").await?.try_get(1)
     }
 
     async fn end(conn: &mut MySqlConnection, sessions: &[u64]) -> Result<(), sqlx::Error> {
@@ -342,6 +339,16 @@ impl Backend for MySql {
     }
 
     executor_of_sqlx!(without fetch_optional);
+}
+
+/// Asks the server for this, and last for what it says of itself.
+async fn ask(conn: &mut MySqlConnection, what: &str) -> Result<MySqlRow, sqlx::Error> {
+    let ask = |itself| sqlx::raw_sql(AssertSqlSafe(format!("SELECT {what}, CONCAT_WS(' ', {itself})")));
+    match conn.fetch_one(ask(format!("{SERVER}, {STARTED}"))).await {
+        // What only speaks the protocol may not know its age.
+        Err(sqlx::Error::Database(_)) => conn.fetch_one(ask(SERVER.to_owned())).await,
+        answer => answer,
+    }
 }
 
 /// The statements of a text. What a comment holds is not seen.
