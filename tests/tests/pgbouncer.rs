@@ -299,15 +299,20 @@ async fn prepared_mode_is_refused_where_the_pooler_does_not_keep_statements_apar
     assert_eq!(Postgres::shared().run_psql(&left).unwrap(), "0");
 }
 
+/// That the limit is the pool's proves nothing.
+#[tokio::test]
+async fn a_pooler_that_swallows_start_up_options_is_refused_although_the_database_has_the_same_limit() {
+    let through = through(&[("ignore_startup_parameters", "options,extra_float_digits")]);
+    let name = through.database.name();
+    through.database.psql(&format!("alter database {name} set statement_timeout = '10s'")).unwrap();
+    let unset = DatabaseSettings::new(through.bouncer.url(name)).unwrap();
+    is_refused(unset.with_statement_timeout(Duration::from_secs(10)), "set pooler = \"unprepared\"").await;
+}
+
 #[tokio::test]
 async fn a_pooler_that_swallows_start_up_options_is_refused_unless_it_was_named() {
     let through = through(&[("ignore_startup_parameters", "options,extra_float_digits")]);
     let unset = DatabaseSettings::new(through.bouncer.url(through.database.name())).unwrap();
-    // That the limit is the same proves nothing.
-    let alter = format!("alter database {} set statement_timeout", through.database.name());
-    through.database.psql(&format!("{alter} = '10s'")).unwrap();
-    is_refused(unset.clone(), "set pooler = \"unprepared\"").await;
-    through.database.psql(&format!("{alter} = default")).unwrap();
     for settings in [unset.clone(), unset.clone().with_statement_timeout(None)] {
         is_refused(settings, "set pooler = \"unprepared\"").await;
     }
