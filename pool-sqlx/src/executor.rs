@@ -45,6 +45,8 @@ pub(crate) struct Track {
     suspect: Option<Class>,
     /// A statement of the transaction lost against another transaction.
     conflict: bool,
+    /// sqlx's own connection was used in the transaction, where anything may have been done to it.
+    bypassed: bool,
     /// Something went past us or may have left something open.
     unknown: bool,
     /// Something went past us that may have left an answer behind, which would be taken for the next statement's.
@@ -101,7 +103,7 @@ impl Track {
 
     /// From here on anything may happen unseen.
     pub(crate) fn unknown(&mut self) {
-        (self.unknown, self.doubtful, self.unheard) = (true, true, true);
+        (self.unknown, self.doubtful, self.unheard, self.bypassed) = (true, true, true, true);
     }
 
     /// The change has been undone.
@@ -122,6 +124,11 @@ impl Track {
     /// A savepoint was rolled back to, before which that was known.
     pub(crate) fn forgiven(&mut self, conflict: bool) {
         self.conflict = conflict;
+    }
+
+    /// Whether sqlx's own connection was used in the transaction.
+    pub(crate) fn is_bypassed(&self) -> bool {
+        self.bypassed
     }
 
     /// Why a transaction takes no more statements and cannot commit.
@@ -147,7 +154,7 @@ impl Track {
     /// A transaction begins, before the server knows. Says whether it is inside another.
     pub(crate) fn begins(&mut self) -> bool {
         if self.owned == 0 {
-            (self.doubtful, self.suspect, self.conflict) = (false, None, false);
+            (self.doubtful, self.suspect, self.conflict, self.bypassed) = (false, None, false, false);
         }
         self.astray = true;
         self.owned > 0
@@ -527,7 +534,7 @@ impl<DB: Backend> Link<DB> {
         if let Some(limit) = self.track.silent {
             return Err(Error::silent("statement_timeout", limit).into());
         }
-        if self.track.garbled || (self.track.midway && !DB::DRAINS) {
+        if self.track.garbled || self.cancelling || (self.track.midway && !DB::DRAINS) {
             return Err(Error::spent().into());
         }
         if !self.track.midway && (self.track.owned > 0 || !DB::DRAINS) {
@@ -587,9 +594,12 @@ impl<DB: Backend> Link<DB> {
 
     /// Stops the statement that a caller left running.
     pub(crate) async fn interrupt(&mut self) -> Result<(), sqlx::Error> {
+        // Given up in the middle, it may yet arrive, and hit whatever runs then.
+        self.cancelling = true;
         let done = DB::interrupt(&mut self.raw, &self.state, &self.control).await;
         self.interrupted = true;
         self.crowded = done.as_ref().is_err_and(|error| Class::of(error) == Class::Overloaded);
+        self.cancelling = done.is_err() && !self.crowded;
         done
     }
 

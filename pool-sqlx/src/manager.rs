@@ -44,6 +44,8 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) interrupted: bool,
     /// That could not be, for the server had no room for a connection to say it.
     pub(crate) crowded: bool,
+    /// A cancellation may be under way that nobody waits for any more.
+    pub(crate) cancelling: bool,
     /// How many statements were dropped in the middle.
     pub(crate) dropped: u32,
     /// Ends what nobody waits for any more.
@@ -223,6 +225,7 @@ impl<DB: Backend> Sqlx<DB> {
             familiar: Familiar::default(),
             interrupted: false,
             crowded: false,
+            cancelling: false,
             dropped: 0,
             control: Arc::clone(&self.control),
             limits,
@@ -250,6 +253,11 @@ impl<DB: Backend> Sqlx<DB> {
     async fn clean(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
         if link.track.is_garbled() {
             return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
+        }
+        if link.cancelling {
+            return Err(sqlx::Error::Protocol(
+                "a cancel was given up on its way and may still arrive: the connection is closed".into(),
+            ));
         }
         if link.track.is_silent() {
             return Err(self.give_up(link).await);
@@ -284,7 +292,7 @@ impl<DB: Backend> Sqlx<DB> {
                 "{MOST_DROPPED} statements were dropped in the middle and may have left names on the server: the connection is closed"
             )));
         }
-        (link.track, link.interrupted) = (Track::default(), false);
+        (link.track, link.interrupted, link.crowded) = (Track::default(), false, false);
         Ok(())
     }
 
@@ -421,7 +429,11 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         }
         if link.crowded && DB::MISSES_CLIENTS {
             // Sooner than anybody else it is the server that ends the statement, once the socket is gone.
-            drop(link);
+            let Link { raw, state, .. } = link;
+            drop(raw);
+            if let Some(session) = DB::target(&state) {
+                self.control.departed(session).await;
+            }
             return;
         }
         if link.track.is_running() || link.track.is_unknown() {

@@ -149,8 +149,8 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
             link.look().await;
         }
         if link.track.is_astray() {
-            // It has been, or will be: the drop sees to it.
-            return Ok(());
+            // It has been, or will be: the drop sees to it. Unless somebody, past us, had made the changes permanent before.
+            return if link.track.is_bypassed() { Err(Error::transaction_gone()) } else { Ok(()) };
         }
         let link = self.link();
         if link.track.is_outlived_by(hidden::depth::<DB>(&link.raw)) {

@@ -177,6 +177,8 @@ async fn what_a_session_holds_is_seen_by_the_next_user_or_costs_the_connection_a
     for (left_behind, look) in [
         ("pragma foreign_keys = off", "select foreign_keys = 0 from pragma_foreign_keys"),
         ("pragma ignore_check_constraints(1)", "select ignore_check_constraints from pragma_ignore_check_constraints"),
+        ("pragma case_sensitive_like = on", "select 'a' not like 'A'"),
+        ("pragma short_column_names = off", "select short_column_names = 0 from pragma_short_column_names"),
         ("create temp table mine (n)", "select count(*) from sqlite_temp_schema"),
         ("attach ':memory:' as other", "select count(*) from pragma_database_list where name = 'other'"),
         // Nothing at all.
@@ -196,6 +198,24 @@ async fn what_a_session_holds_is_seen_by_the_next_user_or_costs_the_connection_a
             assert_eq!((seen, pool.status().totals.opened), expected, "{left_behind}, {reset:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_rollback_says_when_the_changes_had_been_made_by_hand() {
+    let file = File::new();
+    let pool = SqlitePool::connect(file.settings()).await.unwrap();
+    sqlx::query("create table t (n integer)").execute(&pool).await.unwrap();
+    for fails in [false, true] {
+        let mut tx = pool.begin().await.unwrap();
+        sqlx::query("insert into t values (1)").execute(&mut tx).await.unwrap();
+        tx.raw().execute("commit").await.unwrap();
+        if fails {
+            sqlx::query("select nothing").execute(&mut tx).await.unwrap_err();
+        }
+        tx.rollback().await.map(|()| format!("fails: {fails}")).unwrap_err();
+    }
+    let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+    assert_eq!(n, 2);
 }
 
 #[tokio::test]

@@ -202,6 +202,22 @@ async fn nothing_follows_a_statement_that_was_dropped_on_the_same_loan() {
     assert_eq!((rows.as_str(), active(&database).as_str()), ("2,3", "0"));
 }
 
+#[tokio::test]
+async fn work_that_was_committed_by_hand_is_not_run_again_whatever_it_lost_then() {
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    let mut runs = 0;
+    let lost = pool.transaction(async |tx: &mut MySqlTx| {
+        runs += 1;
+        sqlx::query("insert into t values (?)").bind(runs).execute(&mut *tx).await?;
+        tx.raw().execute("commit").await?;
+        sqlx::query("signal sqlstate '40001' set mysql_errno = 1213, message_text = 'x'").execute(&mut *tx).await?;
+        Ok::<_, Error>(())
+    });
+    lost.await.unwrap_err();
+    assert_eq!((runs, &*database.sql("select count(*) from t").unwrap()), (1, "1"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_that_take_their_time_to_end_take_up_room_until_they_have() {
     const CAP: i64 = 6;

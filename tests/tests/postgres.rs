@@ -1122,6 +1122,43 @@ async fn a_connection_whose_statement_cannot_be_ended_is_abandoned_before_anothe
 }
 
 #[tokio::test]
+async fn a_cancel_that_was_given_up_on_its_way_hits_nobody_who_comes_later() {
+    let database = Postgres::shared().database().unwrap();
+    let proxy = Proxy::start(&database.url()).unwrap();
+    let limits = settings(proxy.url(&database.url())).with_reset_timeout(Duration::from_millis(300));
+    let pool = PgPool::connect(limits).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let sleep = sqlx::query("select pg_sleep(1.5)").execute(&mut conn);
+    tokio::time::timeout(Duration::from_millis(50), sleep).await.unwrap_err();
+    // From here on nobody knows when the cancellation arrives.
+    proxy.set(Mode::Hold);
+    let error = Error::from(sqlx::query("select 1").execute(&mut conn).await.unwrap_err());
+    assert!(error.to_string().contains("reset_timeout"), "{error}");
+    let asleep = "select count(*) from pg_stat_activity where query = 'select pg_sleep(1.5)' and state = 'active'
+        and datname = current_database()";
+    while database.psql(asleep).unwrap() != "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // All is well with this connection, but for that.
+    drop(conn);
+    proxy.set(Mode::Pass);
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert_eq!(pool.status().totals.opened, 2);
+}
+
+#[tokio::test]
+async fn what_comes_first_in_a_transaction_comes_first_after_raw_too() {
+    let database = Postgres::shared().database().unwrap();
+    let pool = PgPool::connect(settings(database.url())).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.raw().execute("set local role pg_monitor").await.unwrap();
+    sqlx::raw_sql("set transaction isolation level serializable").execute(&mut tx).await.unwrap();
+    let level: String = sqlx::query_scalar("show transaction_isolation").fetch_one(&mut tx).await.unwrap();
+    assert_eq!(level, "serializable");
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
 async fn where_there_is_no_room_to_cancel_the_server_ends_what_runs_for_a_client_that_is_gone() {
     let cluster = Postgres::shared();
     let database = cluster.database().unwrap();
@@ -1140,6 +1177,7 @@ async fn where_there_is_no_room_to_cancel_the_server_ends_what_runs_for_a_client
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     sqlx::query("select 1").execute(&pool).await.expect("there is room again");
+    assert_eq!(pool.status().abandoned, 0, "the slots were kept until the sessions had gone");
     let _ = pool.close().await;
     while database.backends().unwrap() > 0 {}
     cluster.psql("postgres", &format!("drop role {role}")).unwrap();

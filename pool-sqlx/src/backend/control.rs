@@ -1,6 +1,6 @@
 //! The one connection at a time that may be opened beside the pool's, to end what nobody waits for any more.
 
-use super::{Backend, Options};
+use super::{Backend, Class, Options};
 use crate::{DatabaseSettings, dial::dial};
 use sqlx::Connection;
 use std::{
@@ -119,11 +119,16 @@ impl<DB: Backend> Control<DB> {
                 doubtful: false,
                 hit: Vec::new(),
             };
-            // Where no server is to be found, there is no session either.
-            let Ok(mut reached) = turn.reach().await else { return };
-            let is_there = reached.server == session.server
-                && DB::is_there(&mut reached.conn, session.number).await.unwrap_or(false);
-            turn.leave(reached).await;
+            let is_there = match turn.reach().await {
+                Ok(mut reached) => {
+                    let is_there = reached.server == session.server
+                        && DB::is_there(&mut reached.conn, session.number).await.unwrap_or(false);
+                    turn.leave(reached).await;
+                    is_there
+                }
+                // There is no room to ask, perhaps for its sake. Where no server is to be found, there is no session either.
+                Err(error) => Class::of(&error) == Class::Overloaded,
+            };
             drop(turn);
             if !is_there {
                 return;

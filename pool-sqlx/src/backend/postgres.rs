@@ -350,16 +350,22 @@ impl Backend for Postgres {
     async fn verify(conn: &mut PgConnection, session: &Session) -> Result<(), sqlx::Error> {
         // A notification that comes later, for a LISTEN that nobody saw, would break the next user's connection. And what sqlx believes to
         // be prepared has to be there, unless a pooler keeps it under names of its own.
-        let believed = if session.target.is_some() { conn.cached_statements_size() } else { 0 };
-        match heeds(conn, "UNLISTEN *; ", believed).await {
+        let are_there = match session.target.is_some().then(|| conn.cached_statements_size()) {
+            None | Some(0) => "true".to_owned(),
+            Some(believed) => format!("(SELECT count(*) FROM pg_prepared_statements) >= {believed}"),
+        };
+        match heeds(conn, |word| format!("UNLISTEN *; SELECT '{word}', {are_there}")).await {
+            Ok(row) if row.try_get_raw(1)?.as_str().is_ok_and(|are_there| are_there == "t") => Ok(()),
+            Ok(_) => Err(sqlx::Error::Protocol("prepared statements were given up behind the back of sqlx".into())),
             Err(sqlx::Error::Database(_)) => Err(shifted()),
-            answer => answer,
+            Err(error) => Err(error),
         }
     }
 
     async fn heeds(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        match heeds(conn, "", 0).await {
-            Ok(()) => Ok(true),
+        // Without a query: before its first one, a transaction can still be told how to run.
+        match heeds(conn, |word| format!("SET LOCAL pool_sqlx.word = '{word}'; SHOW pool_sqlx.word")).await {
+            Ok(_) => Ok(true),
             // The same error is said to every statement of an aborted transaction.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25P02") => Ok(false),
             Err(sqlx::Error::Database(_)) => Err(shifted()),
@@ -565,24 +571,12 @@ fn is_of_no_name(error: &PgDatabaseError) -> bool {
 ///
 /// A `COPY` that was dropped leaves an end behind which sqlx takes for that of the next statement: from then on each answer is that of
 /// the statement before. So we ask for a word that nobody else asks for.
-///
-/// With `believed`, there have to be as many prepared statements, too.
-async fn heeds(conn: &mut PgConnection, before: &str, believed: usize) -> Result<(), sqlx::Error> {
+async fn heeds(conn: &mut PgConnection, ask: impl FnOnce(&str) -> String) -> Result<PgRow, sqlx::Error> {
     static ASKED: AtomicU64 = AtomicU64::new(0);
     let word = format!("settled {}", ASKED.fetch_add(1, Ordering::Relaxed));
-    let are_there = match believed {
-        0 => "true".to_owned(),
-        some => format!("(SELECT count(*) FROM pg_prepared_statements) >= {some}"),
-    };
-    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("{before}SELECT '{word}', {are_there}")))).await?;
-    let text = |rows: &[PgRow], i| Some(rows.first()?.try_get_raw(i).ok()?.as_str().ok()?.to_owned());
-    match (text(&rows, 0), text(&rows, 1).as_deref()) {
-        (Some(said), Some("t")) if said == word => Ok(()),
-        (Some(said), Some("f")) if said == word => {
-            Err(sqlx::Error::Protocol("prepared statements were given up behind the back of sqlx".into()))
-        }
-        _ => Err(shifted()),
-    }
+    let mut rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(ask(&word)))).await?;
+    let said = rows.first().and_then(|row| row.try_get_raw(0).ok()?.as_str().ok());
+    if said == Some(&*word) { Ok(rows.swap_remove(0)) } else { Err(shifted()) }
 }
 
 fn shifted() -> sqlx::Error {

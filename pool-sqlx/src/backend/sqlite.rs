@@ -24,7 +24,9 @@ const STEPS: i32 = 1000;
 const HELD: &str = "SELECT (SELECT foreign_keys FROM pragma_foreign_keys) || (SELECT defer_foreign_keys FROM pragma_defer_foreign_keys) \
     || (SELECT ignore_check_constraints FROM pragma_ignore_check_constraints) || (SELECT query_only FROM pragma_query_only) \
     || (SELECT recursive_triggers FROM pragma_recursive_triggers) || (SELECT writable_schema FROM pragma_writable_schema) \
-    || (SELECT reverse_unordered_selects FROM pragma_reverse_unordered_selects) \
+    || (SELECT reverse_unordered_selects FROM pragma_reverse_unordered_selects) || ('a' LIKE 'A') \
+    || (SELECT full_column_names FROM pragma_full_column_names) || (SELECT short_column_names FROM pragma_short_column_names) \
+    || (SELECT trusted_schema FROM pragma_trusted_schema) || (SELECT locking_mode FROM pragma_locking_mode) \
     || ' ' || (SELECT count(*) FROM sqlite_temp_master) \
     || coalesce((SELECT group_concat(name || ' ' || file) FROM pragma_database_list WHERE name NOT IN ('main', 'temp')), '')";
 
