@@ -5,8 +5,7 @@
 
 use crate::{
     Pooler,
-    executor::after_comments,
-    telemetry::{Dialect, words},
+    telemetry::{Dialect, statements, words},
 };
 
 /// Which pooler answers at a well-known host, and how we know.
@@ -44,7 +43,7 @@ pub(crate) fn refusal(pooler: Pooler, sql: &str, alone: bool, in_transaction: bo
     let advice = if alone {
         advice(pooler, sql, in_transaction)
     } else {
-        sql.split(';').find_map(|part| advice(pooler, part, in_transaction))
+        statements(sql, Dialect::Postgres).find_map(|part| advice(pooler, part, in_transaction))
     }?;
     let mode = match pooler {
         Pooler::Prepared => "prepared",
@@ -54,8 +53,7 @@ pub(crate) fn refusal(pooler: Pooler, sql: &str, alone: bool, in_transaction: bo
 }
 
 fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static str> {
-    let mut words =
-        after_comments(sql).split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+    let mut words = words_that_run(sql);
     let mut next = || words.next().map(str::to_ascii_lowercase).unwrap_or_default();
     let (first, second, third) = (next(), next(), next());
     match first.as_str() {
@@ -99,7 +97,12 @@ fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static st
 }
 
 fn holds_a_lock(sql: &str) -> bool {
-    contains(sql, "advisory_lock")
+    const LOCK: &str = "advisory_lock";
+    let mut words = words(sql, Dialect::Postgres);
+    // What `DO` runs stands in quotes.
+    contains(sql, LOCK)
+        && (words.clone().next().is_some_and(|first| first.eq_ignore_ascii_case("do"))
+            || words.any(|word| contains(word, LOCK)))
 }
 
 /// Whether something temporary is left when the transaction ends.
@@ -108,22 +111,65 @@ fn leaves_temporary(sql: &str, in_transaction: bool) -> bool {
         return false;
     }
     let words = lower_case_words(sql);
-    let is_temporary = |word: &String| matches!(word.as_str(), "temp" | "temporary" | "pg_temp");
-    if words.first().is_some_and(|first| first == "create") {
-        // `CREATE OR REPLACE LOCAL TEMP ..`, `CREATE TABLE IF NOT EXISTS pg_temp.t ..`
-        let is_filler = |word: &&String| matches!(word.as_str(), "or" | "replace" | "local" | "global");
-        let kind = words.iter().skip(1).find(|word| !is_filler(word));
-        let is_table = words.iter().take(4).any(|word| word == "table");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let ["create", ref rest @ ..] = words[..] {
+        // `CREATE OR REPLACE LOCAL TEMP ..`, `CREATE TABLE IF NOT EXISTS pg_temp.t ..`, and not `CREATE TABLE t AS SELECT .. FROM pg_temp.t`
+        let is_table = rest.iter().take(3).any(|word| *word == "table");
         let ends = is_table && in_transaction && words.windows(3).any(|three| three == ["on", "commit", "drop"]);
-        return !ends && (kind.is_some_and(is_temporary) || words.iter().take(7).any(|word| word == "pg_temp"));
+        return !ends
+            && (begins_with(rest, &["or", "replace", "local", "global"], &TEMPORARY)
+                || begins_with(rest, &BEFORE_A_NAME, &SCHEMA));
     }
     // `SELECT .. INTO TEMP t`, and not `WITH .. AS (INSERT INTO temp ..)`
     (1..words.len()).any(|i| {
-        let after = words.get(i + 1).filter(|word| !matches!(word.as_str(), "local" | "global"));
+        let rest = &words[i + 1..];
         words[i] == "into"
-            && !matches!(words[i - 1].as_str(), "insert" | "merge")
-            && after.or(words.get(i + 2)).is_some_and(is_temporary)
+            && !["insert", "merge"].contains(&words[i - 1])
+            && (begins_with(rest, &["local", "global"], &TEMPORARY) || begins_with(rest, &["table"], &SCHEMA))
     })
+}
+
+const TEMPORARY: [&str; 2] = ["temp", "temporary"];
+
+/// The schema of what is temporary.
+const SCHEMA: [&str; 2] = ["pg_temp", "\"pg_temp\""];
+
+/// What may stand between `CREATE` and a name that has a schema.
+const BEFORE_A_NAME: [&str; 29] = [
+    "or",
+    "replace",
+    "unlogged",
+    "foreign",
+    "recursive",
+    "materialized",
+    "table",
+    "view",
+    "sequence",
+    "function",
+    "procedure",
+    "aggregate",
+    "type",
+    "domain",
+    "operator",
+    "class",
+    "family",
+    "statistics",
+    "collation",
+    "default",
+    "conversion",
+    "text",
+    "search",
+    "configuration",
+    "dictionary",
+    "parser",
+    "if",
+    "not",
+    "exists",
+];
+
+/// Whether one of these comes first, fillers aside.
+fn begins_with(words: &[&str], fillers: &[&str], expected: &[&str]) -> bool {
+    words.iter().find(|word| !fillers.contains(word)).is_some_and(|word| expected.contains(word))
 }
 
 /// Whether the server takes it outside of transactions only.
@@ -133,8 +179,12 @@ fn is_no_part_of_a_transaction(sql: &str) -> bool {
     match words[..] {
         ["vacuum", ..] | ["create" | "drop", "database" | "tablespace", ..] | ["alter", "system", ..] => true,
         ["create" | "drop", "index", "concurrently", ..] | ["create", "unique", "index", "concurrently", ..] => true,
+        // `REINDEX (VERBOSE) TABLE CONCURRENTLY t`
         ["reindex", ref rest @ ..] => {
-            rest.iter().take(3).any(|word| matches!(*word, "concurrently" | "database" | "schema" | "system"))
+            let is_kind = |word: &&str| ["index", "table", "schema", "database", "system"].contains(word);
+            let kind = rest.iter().position(is_kind).unwrap_or_default();
+            rest.get(kind).is_some_and(|kind| ["schema", "database", "system"].contains(kind))
+                || rest.iter().take(kind + 2).any(|word| *word == "concurrently")
         }
         ["alter", "table", ref rest @ ..] => rest.contains(&"detach") && rest.last() == Some(&"concurrently"),
         _ => false,
@@ -146,8 +196,24 @@ fn has_words(sql: &str, expected: &[&str]) -> bool {
     lower_case_words(sql).windows(expected.len()).any(|words| words == expected)
 }
 
+/// The words that run, in lower case; what is in quotes is as it is.
 fn lower_case_words(sql: &str) -> Vec<String> {
-    words(sql, Dialect::Postgres).map(str::to_ascii_lowercase).collect()
+    let lower = |word: &str| if word.starts_with('"') { word.to_owned() } else { word.to_ascii_lowercase() };
+    words_that_run(sql).map(lower).collect()
+}
+
+/// The words of a statement, or of the one that `EXPLAIN ANALYZE` runs.
+fn words_that_run(sql: &str) -> impl Iterator<Item = &str> {
+    // None of them is an option of `EXPLAIN`.
+    const EXPLAINED: [&str; 12] = [
+        "select", "with", "values", "table", "insert", "update", "delete", "merge", "create", "declare", "execute",
+        "refresh",
+    ];
+    let is_one_of = |word: &str, known: &[&str]| known.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let mut options = words(sql, Dialect::Postgres).take_while(move |word| !is_one_of(word, &EXPLAINED));
+    let runs = options.next().is_some_and(|first| is_one_of(first, &["explain"]))
+        && options.any(|word| is_one_of(word, &["analyze", "analyse"]));
+    words(sql, Dialect::Postgres).skip_while(move |word| runs && !is_one_of(word, &EXPLAINED))
 }
 
 /// Whether the text has this in it, whatever the case. Most texts do not, so this comes before a closer look.
@@ -193,11 +259,21 @@ mod tests {
         check("set search_path = a", false, Some("SET LOCAL"));
         check("select 1; set search_path = a", false, Some("SET LOCAL"));
         check("select '; set search_path = a'", true, None);
+        check("select '; set search_path = a', '\\'; reset all", false, Some("ALTER ROLE"));
+        check("select '; set search_path = a'", false, None);
+        check("select 1; -- don't; reset all\n select 2", false, None);
+        check("select 1; -- don't\n reset all", false, Some("ALTER ROLE"));
+        check("set /* here */ local search_path = a", false, None);
         check("SET LOCAL search_path = a", false, None);
         check("set transaction read only", false, None);
         check("reset all", false, Some("ALTER ROLE"));
         check("select pg_try_advisory_lock(1)", true, Some("pg_advisory_xact_lock"));
         check("select pg_advisory_xact_lock(1)", true, None);
+        check("select 'pg_advisory_lock' as name", true, None);
+        check("select 1 -- no pg_advisory_lock", true, None);
+        check("explain (analyze) select \"pg_advisory_lock\"(1)", true, Some("pg_advisory_xact_lock"));
+        check("do $$ begin perform pg_advisory_lock(1); end $$", false, Some("pg_advisory_xact_lock"));
+        check("do $$ begin perform 1; end $$", false, None);
         check("create temp table t () on commit drop", false, Some("ON COMMIT DROP"));
         check("create table t ()", false, None);
         check("deallocate all", false, Some("sqlx"));
@@ -238,12 +314,31 @@ mod tests {
         check("select 1 as n into temp t", true);
         check("select 1 as n into local temporary table t", true);
         check("select 1 as n into pg_temp.t", true);
+        check("select 1 as n into table pg_temp.t", true);
+        check("select 1 as n into \"pg_temp\".t", true);
+        check("create table \"pg_temp\".t (n int)", true);
+        check("create table \"pg_temp\".t (n int) on commit drop", false);
+        check("create materialized view if not exists PG_TEMP.t as select 1", true);
+        check("explain analyze create temp table t as select 1", true);
+        check("explain analyze create temp table t on commit drop as select 1", false);
+        check("EXPLAIN (ANALYZE, buffers off) select 1 as n into temp t", true);
+        check("explain analyze verbose with x as (select 1 as n) select n into temp t from x", true);
+        check("explain create temp table t as select 1", false);
+        check("explain analyze select temp from t", false);
         check("with x as (select 1 as n) select n into temp t from x", true);
         check("declare c cursor with hold for select 1", true);
         check("declare c cursor for select 1", false);
         check("create table temperatures (n int)", false);
         check("create table t (temp int, is_temporary bool, a int, b int, temporary int)", false);
         check("select temp, 'into temp t' from temperatures", false);
+        check("create index on pg_temp.t (n)", false);
+        check("create table x as select * from pg_temp.t", false);
+        check("create trigger a before insert on pg_temp.t for each row execute function f()", false);
+        check("create table temp (n int)", false);
+        check("create table \"PG_TEMP\".t (n int)", false);
+        check("select 1 as n into table temp", false);
+        check("select 1 as n into \"temp\"", false);
+        check("select 1 as \"into\", temp from t", false);
         check("insert into temp values (1)", false);
         check("with x as (insert into temp values (1) returning n) select n from x", false);
     }
@@ -262,7 +357,15 @@ mod tests {
         check("CREATE UNIQUE INDEX CONCURRENTLY i ON t (n)", true);
         check("drop index concurrently i", true);
         check("reindex (verbose) table concurrently t", true);
+        check("reindex (concurrently, verbose) table t", true);
+        check("reindex index concurrently system", true);
         check("reindex database app", true);
+        check("reindex schema public", true);
+        check("REINDEX SYSTEM app", true);
+        check("reindex table system", false);
+        check("reindex table public.system", false);
+        check("reindex table public.concurrently", false);
+        check("create index \"concurrently\" on t (n)", false);
         check("alter system set work_mem = '1MB'", true);
         check("alter table t detach partition p concurrently", true);
         check("create index on t (n)", false);

@@ -435,11 +435,25 @@ fn unquoted(name: &str) -> &str {
     name.strip_prefix(quotes).and_then(|name| name.strip_suffix(quotes)).unwrap_or(name)
 }
 
-/// The keywords and the names without quotes of a text, as far as it is certain what is one.
-pub(crate) fn words(sql: &str, dialect: Dialect) -> impl Iterator<Item = &str> {
-    Tokens::new(sql, dialect).map_while(|token| token).filter_map(|token| match token {
-        Token::Word(word) => Some(word),
+/// The keywords and names of a text, as a server runs it. A name in quotes has them, so that it is no keyword.
+pub(crate) fn words(sql: &str, dialect: Dialect) -> impl Iterator<Item = &str> + Clone {
+    Tokens::as_run(sql, dialect).map_while(|token| token).filter_map(|token| match token {
+        Token::Word(word) | Token::Quoted(word) => Some(word),
         _ => None,
+    })
+}
+
+/// The statements of a text, as a server tells them apart.
+pub(crate) fn statements(sql: &str, dialect: Dialect) -> impl Iterator<Item = &str> {
+    let mut tokens = Tokens::as_run(sql, dialect);
+    std::iter::from_fn(move || {
+        let text = tokens.rest;
+        while let Some(Some(token)) = tokens.next() {
+            if token == Token::Sign(";") {
+                return Some(&text[..text.len() - tokens.rest.len() - 1]);
+            }
+        }
+        Some(text).filter(|text| !text.is_empty())
     })
 }
 
@@ -478,15 +492,35 @@ enum Backslash {
     Either,
 }
 
+/// What is made of a text that not every server reads alike.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Nothing, lest a value is shown.
+    Certain,
+    /// What a server of today makes of it by default. What only some servers run is taken to be run.
+    AsRun,
+}
+
 /// The parts of a text. `None` among them: from here on it is not certain what is a value.
+#[derive(Clone)]
 struct Tokens<'a> {
     rest: &'a str,
     dialect: Dialect,
+    reading: Reading,
 }
 
 impl<'a> Tokens<'a> {
     fn new(sql: &'a str, dialect: Dialect) -> Self {
-        Self { rest: sql, dialect }
+        Self { rest: sql, dialect, reading: Reading::Certain }
+    }
+
+    fn as_run(sql: &'a str, dialect: Dialect) -> Self {
+        Self { rest: sql, dialect, reading: Reading::AsRun }
+    }
+
+    /// Whether it is read as MySQL or MariaDB would run it.
+    fn is_run_by_mysql(&self) -> bool {
+        (self.dialect, self.reading) == (Dialect::MySql, Reading::AsRun)
     }
 
     fn take(&mut self, length: usize) -> &'a str {
@@ -521,7 +555,11 @@ impl<'a> Tokens<'a> {
 
     /// What backslashes mean unless a prefix says so.
     fn backslash(&self) -> Backslash {
-        if self.dialect == Dialect::Sqlite { Backslash::Plain } else { Backslash::Either }
+        match (self.dialect, self.reading) {
+            (Dialect::Sqlite, _) | (Dialect::Postgres, Reading::AsRun) => Backslash::Plain,
+            (Dialect::MySql, Reading::AsRun) => Backslash::Escape,
+            (_, Reading::Certain) => Backslash::Either,
+        }
     }
 
     fn string(&mut self, backslash: Backslash) -> Option<Token<'a>> {
@@ -549,8 +587,15 @@ impl<'a> Tokens<'a> {
 
     fn block_comment(&mut self) -> Option<Token<'a>> {
         // MySQL runs what is in some of them.
-        if self.dialect == Dialect::MySql && ["/*!", "/*M!"].iter().any(|code| self.rest.starts_with(code)) {
-            return None;
+        let code = ["/*!", "/*M!"].into_iter().find(|code| self.rest.starts_with(code));
+        if let Some(code) = code.filter(|_| self.dialect == Dialect::MySql) {
+            if self.reading == Reading::Certain {
+                return None;
+            }
+            // For servers from this version on, in five digits or six.
+            let version = self.rest[code.len()..].bytes().take(6).take_while(u8::is_ascii_digit).count();
+            self.take(code.len() + version);
+            return Some(Token::Space);
         }
         let (mut depth, mut at) = (0, 0);
         loop {
@@ -571,8 +616,8 @@ impl<'a> Tokens<'a> {
 
     /// `$$text$$`, `$tag$text$tag$`, `$1`, `$name`.
     fn dollar(&mut self) -> Option<Token<'a>> {
-        // MySQL has these around the text of a function.
-        if self.dialect == Dialect::MySql && self.rest.starts_with("$$") {
+        // MySQL has these around the text of a function, and MariaDB in names.
+        if self.dialect == Dialect::MySql && self.reading == Reading::Certain && self.rest.starts_with("$$") {
             return None;
         }
         let name = self.rest[1..].find(|c: char| !in_a_name(c)).map(|end| end + 1);
@@ -595,7 +640,7 @@ impl<'a> Tokens<'a> {
 
     fn double_quoted(&mut self) -> Option<Token<'a>> {
         if self.dialect == Dialect::MySql {
-            return self.string(Backslash::Either);
+            return self.string(self.backslash());
         }
         let length = self.quoted('"', Backslash::Plain)?;
         Some(Token::Quoted(self.take(length)))
@@ -643,6 +688,13 @@ impl<'a> Iterator for Tokens<'a> {
             }
             ('#', _) if self.dialect == Dialect::MySql => Some(self.line_comment()),
             ('/', Some('*')) => self.block_comment(),
+            // The end of a comment that was run.
+            ('*', Some('/')) if self.is_run_by_mysql() => {
+                self.take(2);
+                Some(Token::Space)
+            }
+            // The server's own variable, whose name is a word. With one of them it is the session's.
+            ('@', Some('@')) if self.is_run_by_mysql() => Some(Token::Sign(self.take(2))),
             ('\'', _) => self.string(self.backslash()),
             ('"', _) => self.double_quoted(),
             ('`', _) if self.dialect != Dialect::Postgres => {
