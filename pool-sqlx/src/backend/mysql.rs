@@ -7,6 +7,7 @@ use crate::{
     config::without_unread,
     executor::{Prepared, after_comments, first_words},
     siblings::Login,
+    telemetry::{Dialect, statements, words},
 };
 use futures_util::TryStreamExt;
 use sqlx::{
@@ -282,7 +283,7 @@ impl Backend for MySql {
     fn refusal(sql: &str, alone: bool) -> Option<String> {
         let (words, way_out) = match alone {
             true => ends_transactions(sql),
-            false => statements(sql).find_map(ends_transactions),
+            false => statements(sql, Dialect::MySql).find_map(ends_transactions),
         }?;
         Some(format!("refused in a transaction, which {words} would end, as MySQL and MariaDB have it: {way_out}"))
     }
@@ -351,33 +352,45 @@ async fn ask(conn: &mut MySqlConnection, what: &str) -> Result<MySqlRow, sqlx::E
     }
 }
 
-/// The statements of a text. What a comment holds is not seen.
-fn statements(sql: &str) -> impl Iterator<Item = &str> {
-    let (mut quote, mut escaped) = (None, false);
-    sql.split(move |c: char| {
-        let is_escaped = std::mem::take(&mut escaped);
-        match quote {
-            Some(_) if is_escaped => {}
-            Some(open) if c == open => quote = None,
-            Some(open) => escaped = c == '\\' && open != '`',
-            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
-            None => return c == ';',
-        }
-        false
-    })
-}
-
 /// Whether a statement commits what was done in the transaction so far, or ends it otherwise: by which words, and what to do instead.
 fn ends_transactions(sql: &str) -> Option<(String, &'static str)> {
     const OUTSIDE: &str = "run it on a connection, before the transaction or after it";
     const OURS: &str = "use tx.commit(), tx.rollback() or tx.begin_nested()";
-    let mut words = after_comments(sql)
-        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .filter(|word| !word.is_empty())
-        .map(str::to_ascii_lowercase);
-    let mut next = || words.next().unwrap_or_default();
-    let four = [next(), next(), next(), next()];
-    let [first, second, third, fourth] = four.each_ref().map(String::as_str);
+    // What such a statement begins with. Every statement of a transaction comes by here, and most begin with another word.
+    const FIRST: [&str; 26] = [
+        "alter",
+        "analyze",
+        "begin",
+        "cache",
+        "change",
+        "check",
+        "commit",
+        "create",
+        "drop",
+        "flush",
+        "grant",
+        "install",
+        "load",
+        "lock",
+        "optimize",
+        "rename",
+        "repair",
+        "reset",
+        "revoke",
+        "rollback",
+        "set",
+        "start",
+        "stop",
+        "truncate",
+        "uninstall",
+        "unlock",
+    ];
+    let mut words = words(sql, Dialect::MySql);
+    let first = words.next()?;
+    let first = FIRST.into_iter().find(|known| known.eq_ignore_ascii_case(first))?;
+    let mut next = || words.next().map(str::to_ascii_lowercase).unwrap_or_default();
+    let three = [next(), next(), next()];
+    let [second, third, fourth] = three.each_ref().map(String::as_str);
     let has = |word| [second, third, fourth].contains(&word);
     let way_out = match first {
         "begin" => ["", "work"].contains(&second).then_some(OURS),
@@ -389,10 +402,8 @@ fn ends_transactions(sql: &str) -> Option<(String, &'static str)> {
         "analyze" | "check" => (has("table") || has("tables")).then_some(OUTSIDE),
         "cache" | "load" => (second == "index").then_some(OUTSIDE),
         "change" => ["master", "replication"].contains(&second).then_some(OUTSIDE),
-        "set" => (second == "password" || has("autocommit")).then_some(OUTSIDE),
-        "alter" | "create" | "drop" | "flush" | "grant" | "install" | "lock" | "optimize" | "rename" | "repair"
-        | "reset" | "revoke" | "start" | "stop" | "truncate" | "uninstall" | "unlock" => Some(OUTSIDE),
-        _ => None,
+        "set" => (second == "password" || has("autocommit") || has("`autocommit`")).then_some(OUTSIDE),
+        _ => Some(OUTSIDE),
     }?;
     Some((format!("{first} {second}").trim_end().to_ascii_uppercase(), way_out))
 }
@@ -486,21 +497,51 @@ mod tests {
         check("analyze format=json select 1", None);
         check("set session autocommit = 1", Some("SET SESSION"));
         check("set @@autocommit=1", Some("SET"));
+        check("set @@session.autocommit=1", Some("SET"));
+        check("set `autocommit` = 1", Some("SET"));
+        check("set @n = 1, @m = 'a', autocommit = 1", Some("SET"));
         check("set @n = 1", None);
+        check("set @autocommit = 1", None);
+        check("set @n = 'autocommit'", None);
         check("commit", Some("tx.commit()"));
         check("start transaction", Some("begin_nested"));
         check("BEGIN", Some("tx.commit()"));
         check("begin not atomic select 1; end", None);
         check("rollback", Some("tx.rollback()"));
         check("rollback work to savepoint a", None);
+        check("rollback /* all of it */ work to savepoint a", None);
+        check("rollback /* to */", Some("tx.rollback()"));
         check("create temporary table t (n int)", None);
         check("create or replace temporary table t (n int)", None);
+        check("create /* mine */ temporary table t (n int)", None);
         check("drop temporary table t", None);
+        check("drop /*!40005 temporary */ table t", None);
+        check("drop prepare p", None);
+        check("check table t", Some("CHECK TABLE"));
+        check("cache index t in c", Some("CACHE INDEX"));
+        check("change master to master_port = 1", Some("CHANGE MASTER"));
         check("load data infile 'f' into table t", None);
         check("insert into t values (1)", None);
         check("insert into t values (1); drop table t", Some("DROP TABLE"));
         check(r#"insert into t values ('; drop table t', "\"; drop table t", 'it''s; drop table t')"#, None);
+        check(r"insert into t values ('it\'s'); commit", Some("COMMIT"));
+        check(r"insert into t values ('it\'s; commit')", None);
+        check("insert into `a;commit` values (1)", None);
+        check("insert into t values (1); -- then; drop nothing\n insert into t values (2)", None);
+        check("insert into t values (1); # then; drop nothing\n insert into t values (2)", None);
+        check("-- don't wait\ninsert into t values (1); commit", Some("COMMIT"));
+        check("insert into t values (1) /* don't wait */; commit", Some("COMMIT"));
+        check("select 5--1; commit", Some("COMMIT"));
+        check("select 1 /* ; commit */", None);
+        check("/*!50000 create table t (n int) */", Some("CREATE TABLE"));
+        check("/*!80000 create*/ table t (n int)", Some("CREATE TABLE"));
+        check("/*M! commit */", Some("COMMIT"));
+        check("select 1; /*M!100100commit */", Some("COMMIT"));
+        check("select /*!50000 2 */* 3; commit", Some("COMMIT"));
+        check("select /*!50000 high_priority */ n from t", None);
+        check("select n as a$$ from t; commit; select n as $$ from t", Some("COMMIT"));
         check("", None);
+        check(";; ;", None);
         assert_eq!(
             MySql::refusal("insert into t values (1); drop table t", true),
             None,
