@@ -1025,4 +1025,15 @@ mod tests {
         check("select * from a into outfile 'f'", "select a", Some("select"), Some("a"));
         check("vacuum into \"file\"", "vacuum", Some("vacuum"), None);
     }
+
+    #[test]
+    fn a_text_that_is_never_closed_is_one_statement() {
+        for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Sqlite] {
+            for open in ["'b; c", "\"b; c", "/* b; c"] {
+                let sql = format!("a; {open}");
+                let parts: Vec<_> = statements(&sql, dialect).take(9).collect();
+                assert_eq!(parts, ["a", &format!(" {open}")], "{dialect:?}");
+            }
+        }
+    }
 }
