@@ -247,6 +247,7 @@ impl<C> Slots<C> {
     }
 
     /// Compares the counts with the phases.
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut counts = [0; PHASES];
         for slot in &self.slots {

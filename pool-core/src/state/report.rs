@@ -127,6 +127,7 @@ impl<C, E> State<C, E> {
     }
 
     /// The invariants of the design, checked. The first that does not hold is described.
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self, now: Ns) -> Result<(), String> {
         self.slots.check()?;
         let fail = |what: String| Err(what);

@@ -90,6 +90,16 @@ impl<DB: Backend> Control<DB> {
         if let Ok(mut kept) = self.kept.try_lock() {
             kept.options.clone_from(options);
         }
+        self.tidy();
+    }
+
+    /// Closes the control connection if nobody waits to use it. To be called by whoever has held the lock or left the queue, after that.
+    fn tidy(&self) {
+        if self.with(|waiting| waiting.is_empty())
+            && let Ok(mut kept) = self.kept.try_lock()
+        {
+            kept.reached = None;
+        }
     }
 
     /// Ends the statement of a session.
@@ -271,14 +281,9 @@ struct Place<'c, DB: Backend> {
 
 impl<DB: Backend> Drop for Place<'_, DB> {
     fn drop(&mut self) {
-        let is_last = self.control.with(|waiting| {
-            waiting.retain(|one| one.session != *self.session);
-            waiting.is_empty()
-        });
+        self.control.with(|waiting| waiting.retain(|one| one.session != *self.session));
         // Who has the turn drops a place after it.
-        if is_last && let Ok(mut kept) = self.control.kept.try_lock() {
-            kept.reached = None;
-        }
+        self.control.tidy();
     }
 }
 
