@@ -203,6 +203,24 @@ async fn nothing_follows_a_statement_that_was_dropped_on_the_same_loan() {
 }
 
 #[tokio::test]
+async fn a_statement_whose_owner_panics_is_gone_from_the_server_and_so_is_his_transaction() {
+    let database = database();
+    let pool = MySqlPool::connect(settings(&database)).await.unwrap();
+    let owner = pool.clone();
+    let panicked = tokio::spawn(async move {
+        let mut tx = owner.begin().await.unwrap();
+        sqlx::query("insert into t values (1)").execute(&mut tx).await.unwrap();
+        let mut sleep = std::pin::pin!(sqlx::query("select sleep(60)").execute(&mut tx));
+        // It is dropped by the panic.
+        let slept = tokio::time::timeout(Duration::from_millis(50), &mut sleep).await.expect("on purpose");
+        slept.unwrap();
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+    assert_eq!((n, pool.status().totals.opened, &*active(&database)), (0, 2, "0"));
+}
+
+#[tokio::test]
 async fn work_that_was_committed_by_hand_is_not_run_again_whatever_it_lost_then() {
     let database = database();
     let pool = MySqlPool::connect(settings(&database)).await.unwrap();

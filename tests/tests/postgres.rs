@@ -1122,6 +1122,27 @@ async fn a_connection_whose_statement_cannot_be_ended_is_abandoned_before_anothe
 }
 
 #[tokio::test]
+async fn a_statement_whose_owner_panics_is_gone_from_the_server_and_so_is_his_transaction() {
+    let database = Postgres::shared().database().unwrap();
+    database.psql("create table t (n integer)").unwrap();
+    let pool = PgPool::connect(patient(database.url())).await.unwrap();
+    let owner = pool.clone();
+    let panicked = tokio::spawn(async move {
+        let mut tx = owner.begin().await.unwrap();
+        sqlx::query("insert into t values (1)").execute(&mut tx).await.unwrap();
+        let mut sleep = std::pin::pin!(sqlx::query("select pg_sleep(60)").execute(&mut tx));
+        // It is dropped by the panic.
+        let slept = tokio::time::timeout(Duration::from_millis(50), &mut sleep).await.expect("on purpose");
+        slept.unwrap();
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    let left = Instant::now();
+    let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+    assert!(left.elapsed() < SOON, "{:?}", left.elapsed());
+    assert_eq!((n, pool.status().totals.opened, &*database.psql(RUNNING).unwrap()), (0, 1, "0"));
+}
+
+#[tokio::test]
 async fn a_cancel_that_was_given_up_on_its_way_hits_nobody_who_comes_later() {
     let database = Postgres::shared().database().unwrap();
     let proxy = Proxy::start(&database.url()).unwrap();

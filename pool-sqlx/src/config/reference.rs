@@ -79,7 +79,7 @@ const SETTINGS: &[Setting] = settings! {
     min_idle: Count, "0", "idle connections kept ready, within `pool_size`";
     overflow_linger: Duration, "0", "how long a returned connection above `pool_size` may stay idle before it is closed";
     max_uses: CountOrNone, "none", "times a connection may be lent before it is replaced";
-    reset_timeout: Duration, "1s", "longest time to clean a returned connection, and to close one";
+    reset_timeout: Duration, "1s", "longest time to clean a returned connection, to close one, and to end a dropped statement before the next one of its loan";
     max_waiting: CountOrNone, "none", "callers that may wait at once; the next is refused";
     slow_acquire: Duration, "1s", "an acquire slower than this is logged";
     leak_after: DurationOrNone, "60s", "a connection held longer than this is reported with the place that borrowed it";

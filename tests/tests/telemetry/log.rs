@@ -107,3 +107,37 @@ async fn what_fails_a_caller_is_told_where_it_happens_and_no_more_than_one_in_a_
     }
     assert!(lines.read().iter().all(|line| !line.contains("hunter2")), "{:#?}", lines.read());
 }
+
+#[tokio::test]
+async fn a_leak_and_a_database_that_is_lost_and_found_are_lines() {
+    let (lines, _on) = Lines::capture(Level::INFO);
+    let database = Postgres::shared().database().unwrap();
+    let settings = DatabaseSettings::new(database.url()).unwrap().with_name("told").with_pre_ping_after(Duration::ZERO);
+    let settings = settings.with_pool_size(1).with_max_overflow(0).with_leak_after(Duration::from_millis(20));
+    let pool = PgPool::connect(settings).await.unwrap();
+    let told = async |what: &str| {
+        let begun = Instant::now();
+        loop {
+            let found = lines.read().into_iter().find(|line| line.contains(what));
+            match found {
+                Some(line) => return line,
+                None => assert!(begun.elapsed() < Duration::from_secs(60), "{what}: {:#?}", lines.read()),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let held = pool.acquire().await.unwrap();
+    let leak = told("has held a connection for").await;
+    for part in [" WARN pool: ", "log.rs:", "pool=\"told\""] {
+        assert!(leak.contains(part), "{part} is not in {leak}");
+    }
+    drop(held);
+    told("gave back the connection reported as leaking").await;
+
+    let others = "pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    database.psql(&format!("select pg_terminate_backend(pid) from {others}")).unwrap();
+    while database.backends().unwrap() > 0 {}
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    assert!(told("a connection was found dead").await.contains(" WARN pool: "));
+    assert!(told("the database answers again").await.contains(" INFO pool: "));
+}
