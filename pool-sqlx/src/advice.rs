@@ -517,6 +517,21 @@ mod tests {
             .expect("SQLite is there")
     }
 
+    /// A pool with these settings that is alone, and of whose server nothing is known.
+    fn facts<'a>(database: &'a DatabaseSettings, status: &'a Status, timings: &'a Timings) -> Facts<'a> {
+        Facts {
+            database,
+            settings: &database.pool,
+            server: None,
+            siblings: &[],
+            swallowed: false,
+            past: None,
+            status,
+            timings,
+            sites: &[],
+        }
+    }
+
     /// The advice that these settings, this server and this past give, each by its setting and its finding.
     async fn given(database: DatabaseSettings, server: Option<Server>, past: impl FnOnce(&mut Status)) -> Vec<String> {
         given_beside(&[], database, server, past).await
@@ -532,17 +547,7 @@ mod tests {
         let watched = &pool.watched()[0];
         let (mut status, timings, sites) = (watched.status(), watched.timings(), watched.sites());
         past(&mut status);
-        let facts = Facts {
-            database: &database,
-            settings: &database.pool,
-            server: server.as_ref(),
-            siblings,
-            swallowed: false,
-            past: None,
-            status: &status,
-            timings: &timings,
-            sites: &sites,
-        };
+        let facts = Facts { server: server.as_ref(), siblings, sites: &sites, ..facts(&database, &status, &timings) };
         advice(&facts).iter().map(|a| format!("{} {}: {}", a.weight.as_str(), a.setting, a.finding)).collect()
     }
 
@@ -739,17 +744,7 @@ mod tests {
             status.totals.connect_errors = refused;
             let mut past = Past { totals: Totals::default(), timings: nothing.clone() };
             past.totals.connect_errors = before;
-            let facts = Facts {
-                database: &database,
-                settings: &database.pool,
-                server: None,
-                siblings: &[],
-                swallowed: false,
-                past: Some(&past),
-                status: &status,
-                timings: &timings,
-                sites: &[],
-            };
+            let facts = Facts { past: Some(&past), ..facts(&database, &status, &timings) };
             advice(&facts).into_iter().map(|advice| advice.setting).collect::<Vec<_>>()
         };
         assert_eq!(told(0, 0), ["min_idle"]);
@@ -864,17 +859,7 @@ mod tests {
             let (database, timings, mut status) =
                 (postgres("postgres://app@db/app"), watched.timings(), watched.status());
             (status.totals.acquired, status.totals.waited, status.totals.found_full) = (1000, 900, 900);
-            let facts = Facts {
-                database: &database,
-                settings: &database.pool,
-                server: None,
-                siblings: &[],
-                swallowed: false,
-                past: None,
-                status: &status,
-                timings: &timings,
-                sites: &watched.sites(),
-            };
+            let facts = Facts { sites: &watched.sites(), ..facts(&database, &status, &timings) };
             advice(&facts).remove(0).reason
         };
         assert_eq!(told(), "there are more requests than connections");
@@ -913,17 +898,8 @@ mod tests {
         let pool = idle_pool().await;
         let watched = &pool.watched()[0];
         let database = postgres("postgres://app@db/app");
-        let facts = Facts {
-            database: &database,
-            settings: &database.pool,
-            server: None,
-            siblings: &[],
-            swallowed: true,
-            past: None,
-            status: &watched.status(),
-            timings: &watched.timings(),
-            sites: &[],
-        };
+        let (status, timings) = (watched.status(), watched.timings());
+        let facts = Facts { swallowed: true, ..facts(&database, &status, &timings) };
         let [swallowed] = &advice(&facts)[..] else { panic!("{:?}", advice(&facts)) };
         assert_eq!(swallowed.finding, "the server did not take 10s");
         assert!(swallowed.cure.starts_with("keep pooler = \"direct\" if it pools sessions"), "{swallowed}");
