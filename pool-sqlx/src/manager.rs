@@ -2,7 +2,7 @@
 
 use crate::{
     DatabaseSettings, Error, Pooler, Reset, TxOptions,
-    backend::{Backend, Class, Control, Keeper, Options, error_type},
+    backend::{Backend, Class, Control, Keeper, Options, error_type, given_up},
     dial::dial,
     executor::{Familiar, Track},
     siblings,
@@ -255,9 +255,7 @@ impl<DB: Backend> Sqlx<DB> {
             return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
         }
         if link.cancelling {
-            return Err(sqlx::Error::Protocol(
-                "a cancel was given up on its way and may still arrive: the connection is closed".into(),
-            ));
+            return Err(given_up());
         }
         if link.track.is_silent() {
             return Err(self.give_up(link).await);

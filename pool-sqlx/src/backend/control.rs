@@ -181,6 +181,11 @@ impl<DB: Backend> Control<DB> {
     }
 }
 
+/// Why a session is of no use any more that somebody was about to cancel.
+pub(crate) fn given_up() -> sqlx::Error {
+    sqlx::Error::Protocol("a cancel was given up on its way and may still arrive: the connection is closed".into())
+}
+
 /// The right to have a control connection.
 ///
 /// Dropped between [`sessions`](Self::sessions) and [`done`](Self::done), it leaves those sessions in doubt.
@@ -240,9 +245,7 @@ impl<DB: Backend> Turn<'_, DB> {
             let _ = reached.conn.close().await;
         }
         if self.doubtful {
-            return Err(sqlx::Error::Protocol(
-                "a cancel was given up on its way and may still arrive: the connection is closed".into(),
-            ));
+            return Err(given_up());
         }
         if !found {
             self.place.control.astray();

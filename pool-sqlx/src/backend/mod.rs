@@ -275,7 +275,7 @@ pub trait Backend: Database + sealed::Sealed {
     fn describe<'e>(conn: &'e mut Self::Connection, sql: SqlStr) -> Answer<'e, sqlx::Describe<Self>>;
 }
 
-pub(crate) use control::{Control, Target};
+pub(crate) use control::{Control, Target, given_up};
 
 /// sqlx's connect options of a database.
 pub(crate) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
