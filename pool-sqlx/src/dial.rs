@@ -155,7 +155,7 @@ fn advice(said: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Class;
+    use crate::words::Class;
     use std::{net::Ipv4Addr, sync::Mutex};
     use tokio::{
         net::{TcpListener, TcpSocket},

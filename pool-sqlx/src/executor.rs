@@ -5,11 +5,12 @@
 
 use crate::{
     Conn, Error, Main, Pool, Pooler, Tx, TxOptions,
-    backend::{Answer, Backend, Class, Keeper, Rows, hidden, pooler},
+    backend::{Answer, Backend, Keeper, Rows, hidden, pooler},
     conn::Seen,
     manager::{Limits, Link},
     telemetry::{Watch, Within},
     watch::Tally,
+    words::Class,
 };
 use pool_core::Site;
 use sqlx::{AssertSqlSafe, Connection, Database, Execute, Executor, SqlSafeStr, SqlStr, error::BoxDynError};

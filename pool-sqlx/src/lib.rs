@@ -38,10 +38,9 @@
 
 // Vocabulary: what a pool is told, and what can go wrong.
 mod advice;
-mod backoff;
 mod config;
 mod error;
-mod shown;
+mod words;
 // sqlx: what differs between databases, and what we watch.
 mod backend;
 mod dial;
@@ -52,11 +51,11 @@ mod conn;
 #[cfg(feature = "postgres")]
 mod listener;
 mod pool;
+mod retry;
 mod siblings;
 #[cfg(feature = "status-page")]
 mod status_page;
 mod telemetry;
-mod transaction;
 mod tx;
 mod watch;
 // What others call.
@@ -67,7 +66,7 @@ mod web;
 
 pub use advice::{Advice, Weight};
 pub use backend::Backend;
-pub use config::{ConfigError, ConfigFault, DatabaseSettings, Explained, Pooler, Reset, Secret};
+pub use config::{ConfigError, ConfigFault, DatabaseSettings, Explained, Pooler, Reset};
 #[doc(hidden)]
 pub use config::{Setting, SettingKind, reference};
 pub use conn::Conn;
@@ -93,10 +92,10 @@ pub use telemetry::otel_0_32;
 pub use telemetry::otel_0_33;
 #[doc(hidden)]
 pub use telemetry::{METRICS, Metric, MetricKind};
-pub use transaction::{Isolation, TxOptions};
 pub use tx::Tx;
-pub use watch::{Place, Refusal, StatementTimeouts, Watchable, Watched};
+pub use watch::{Refusal, StatementTimeouts, Watchable, Watched};
 pub use web::Failure;
+pub use words::{Isolation, Place, Secret, TxOptions};
 
 // The macros' output names these.
 #[cfg(feature = "actix")]

@@ -3,8 +3,8 @@
 use crate::{
     DatabaseSettings, Error, Pool,
     backend::Options,
-    backoff::pause,
     dial::{explain, reachable},
+    words::backoff::pause,
 };
 use futures_core::Stream;
 use sqlx::{

@@ -2,11 +2,13 @@
 
 use crate::{
     DatabaseSettings, Error, Pooler, Reset, TxOptions,
-    backend::{Backend, Class, Control, Keeper, Options, error_type, given_up},
+    backend::{Backend, Control, Keeper, Options, given_up},
     dial::dial,
+    error::error_type,
     executor::{Familiar, Track},
     siblings,
     watch::Tally,
+    words::Class,
 };
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};

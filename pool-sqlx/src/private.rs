@@ -295,7 +295,7 @@ impl<T, E: StdError + 'static> RetryOn for Result<T, E> {
 
 /// Waits before another attempt, holding nothing.
 pub async fn back_off(attempt: u32) {
-    tokio::time::sleep(crate::backoff::after_conflict(attempt)).await;
+    tokio::time::sleep(crate::words::backoff::after_conflict(attempt)).await;
 }
 
 /// Marks the loan of a function, before its body borrows the connection.

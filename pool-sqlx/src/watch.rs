@@ -3,10 +3,11 @@
 use crate::{
     Advice, Backend, Error, Event, Holder, Observer, Pool, Settings, Site, SiteTimings, Status, Timings, Verdict,
     advice::{Facts, Past, Server, advice},
+    error::shown,
     manager::Sqlx,
-    shown::shown,
     siblings,
     telemetry::Recorders,
+    words::Place,
 };
 use pool_core::{AcquireError, WeakPool};
 use std::{
@@ -161,35 +162,6 @@ impl fmt::Debug for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.status();
         write!(f, "Watched({}: {status})", status.name)
-    }
-}
-
-/// Where a database is. Nothing in it is secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Place {
-    /// Host name or directory of the socket; `None` for a file.
-    pub host: Option<String>,
-    /// Port; `None` for a file or a socket.
-    pub port: Option<u16>,
-    /// Name of the database, or of its file.
-    pub database: Option<String>,
-}
-
-/// `db.example.com:5432/app`
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(host) = &self.host {
-            f.write_str(host)?;
-        }
-        if let Some(port) = self.port {
-            write!(f, ":{port}")?;
-        }
-        match (&self.host, &self.database) {
-            (Some(_), Some(database)) => write!(f, "/{database}"),
-            (None, Some(database)) => f.write_str(database),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -10,7 +10,6 @@ mod file;
 mod options;
 mod read;
 mod reference;
-mod secret;
 mod url;
 mod value;
 
@@ -21,7 +20,10 @@ use std::{
     time::Duration,
 };
 
-use crate::shown::redacted;
+use crate::words::{
+    Secret,
+    secret::{self, redacted},
+};
 use figment::{Figment, Profile};
 use pool_core::{MaxOverflow, Nested, Settings};
 
@@ -30,7 +32,6 @@ pub use fault::{ConfigError, ConfigFault};
 pub(crate) use options::{limits_in, lost_in, names_in};
 pub(crate) use read::strangers;
 pub use reference::{Setting, SettingKind, reference};
-pub use secret::Secret;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) use url::without_unread;
 

@@ -6,7 +6,7 @@ use super::{
     notice::Notices,
     sql::{self, Dialect, Shape},
 };
-use crate::{Backend, backend::error_type, watch::Tally};
+use crate::{Backend, error::error_type, watch::Tally};
 use std::{
     borrow::Cow,
     collections::HashSet,
@@ -331,7 +331,7 @@ impl<F: Future> Within for F {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::Place;
+    use crate::words::Place;
 
     #[test]
     fn only_an_unusual_port_is_told() {

@@ -1,6 +1,9 @@
 //! What can go wrong, in words that tell the reader what to do.
 
-use crate::{ConfigError, backend::Class};
+mod meaning;
+mod shown;
+
+use crate::{ConfigError, words::Class};
 use pool_core::{AcquireError, SettingsError, Site, TryAcquireError, Verdict};
 use sqlx::error::DatabaseError;
 use std::{
@@ -10,6 +13,9 @@ use std::{
     sync::LazyLock,
     time::Duration,
 };
+
+pub(crate) use meaning::error_type;
+pub(crate) use shown::shown;
 
 /// Anything that can go wrong with a pool, a connection or a statement.
 ///

@@ -98,7 +98,7 @@ fn speaks_of_secrets(text: &str) -> bool {
 }
 
 /// Text from a configuration, fit to be quoted in a message: a url pasted into the wrong key does not show its password.
-pub(super) fn quotable(text: &str) -> String {
+pub(crate) fn quotable(text: &str) -> String {
     if text.contains("://") {
         redact(text.trim())
     } else if text.contains('@') || (text.contains('=') && speaks_of_secrets(text)) {
@@ -109,7 +109,7 @@ pub(super) fn quotable(text: &str) -> String {
 }
 
 /// A message of a parser, which may quote the file: without the lines it shows, and with its quotations fit to be quoted.
-pub(super) fn scrub(message: &str) -> String {
+pub(crate) fn scrub(message: &str) -> String {
     let is_excerpt =
         |line: &str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
     let message = message.lines().filter(|line| !is_excerpt(line)).collect::<Vec<_>>().join(": ");
@@ -122,6 +122,34 @@ pub(super) fn scrub(message: &str) -> String {
         }
     }
     clean
+}
+
+/// The text without what stands before the `@` and after the `?` of an address in it: `https://…@host/path?…`.
+pub(crate) fn redacted(text: &str) -> String {
+    const MARK: &str = "://";
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(MARK) {
+        let (before, after) = rest.split_at(at + MARK.len());
+        shown += before;
+        // A password may have anything in it that is not a space, so the last `@` of the word ends it.
+        let end =
+            after.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`')).unwrap_or(after.len());
+        let (address, beyond) = after.split_at(end);
+        let place = match address.rsplit_once('@') {
+            Some((_, place)) => {
+                shown += "…@";
+                place
+            }
+            None => address,
+        };
+        match place.split_once('?') {
+            Some((place, _)) => shown = shown + place + "?…",
+            None => shown += place,
+        }
+        rest = beyond;
+    }
+    shown + rest
 }
 
 #[cfg(test)]
@@ -181,5 +209,15 @@ mod tests {
             scrub("invalid type: found string \"postgres://app:hunter2@db/app\", expected a map"),
             "invalid type: found string `postgres://app:***@db/app`, expected a map"
         );
+    }
+
+    #[test]
+    fn addresses_lose_who_and_what_is_asked() {
+        let check = |said, shown| assert_eq!(redacted(said), shown);
+        check("GET https://vault.example/v1?token=hunter2 failed", "GET https://vault.example/v1?… failed");
+        check("no answer from POSTGRES://app:hunter2@db/app", "no answer from POSTGRES://…@db/app");
+        check("\"mysql://app:hun/t?er@2@db:3306/app\" and https://a@b", "\"mysql://…@db:3306/app\" and https://…@b");
+        check("x://a:b@c?d x://e", "x://…@c?… x://e");
+        check("host db:5432, user a@b", "host db:5432, user a@b");
     }
 }

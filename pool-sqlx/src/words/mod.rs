@@ -1,0 +1,12 @@
+//! Plain data that every floor may use.
+
+pub(crate) mod backoff;
+mod class;
+mod endpoint;
+pub(crate) mod secret;
+mod tx_options;
+
+pub(crate) use class::Class;
+pub use endpoint::Place;
+pub use secret::Secret;
+pub use tx_options::{Isolation, TxOptions};
