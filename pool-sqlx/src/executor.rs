@@ -5,9 +5,10 @@
 
 use crate::{
     Conn, Error, Main, Pool, Pooler, Tx, TxOptions,
-    backend::{Answer, Backend, Keeper, Rows, hidden, pooler},
+    backend::{Answer, Backend, Keeper, Rows, hidden},
     conn::Seen,
     manager::{Limits, Link},
+    sql,
     telemetry::{Watch, Within},
     watch::Tally,
     words::Class,
@@ -288,7 +289,7 @@ impl<DB: Backend> Prepared<DB> {
     /// Whether the statement leaves no transaction and no session setting behind, whatever comes of it.
     fn is_tidy(&self) -> bool {
         let extended = matches!(self.arguments, Ok(Some(_)));
-        is_tidy(self.sql.as_str(), DB::SINGLE && extended) && !DB::lingers(self.sql.as_str())
+        sql::is_tidy(self.sql.as_str(), DB::SINGLE && extended) && !DB::lingers(self.sql.as_str())
     }
 }
 
@@ -307,56 +308,6 @@ impl<DB: Database> Execute<'_, DB> for Prepared<DB> {
 
     fn persistent(&self) -> bool {
         self.persistent
-    }
-}
-
-/// Whether the text begins with a word that changes data or asks for it, and is one statement: by itself (`single`), or
-/// because nothing in it separates two. What functions do inside is not seen.
-fn is_tidy(sql: &str, single: bool) -> bool {
-    const WORDS: [&str; 18] = [
-        "select", "insert", "update", "delete", "with", "merge", "replace", "values", "table", "explain", "show",
-        "create", "alter", "drop", "truncate", "comment", "analyze", "refresh",
-    ];
-    let sql = sql.trim_end().trim_end_matches(';');
-    let start = after_comments(sql).trim_start_matches(|c: char| c == '(' || c.is_whitespace());
-    let end = start.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(start.len());
-    let word = &start[..end];
-    WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)) && (single || !sql.contains(';'))
-}
-
-/// Whether the text begins with a word that may be answered with rows, whose types sqlx looks up.
-fn may_answer(sql: &str) -> bool {
-    const WORDS: [&str; 10] =
-        ["select", "insert", "update", "delete", "with", "merge", "values", "table", "fetch", "call"];
-    let start = after_comments(sql).trim_start_matches(|c: char| c == '(' || c.is_whitespace());
-    let end = start.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(start.len());
-    WORDS.iter().any(|known| known.eq_ignore_ascii_case(&start[..end]))
-}
-
-/// The first word of the text and of each part of it, comments aside.
-pub(crate) fn first_words(sql: &str) -> impl Iterator<Item = &str> {
-    sql.split(';').map(|part| {
-        let start = after_comments(part);
-        &start[..start.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(start.len())]
-    })
-}
-
-/// What follows the white space and comments at the start.
-pub(crate) fn after_comments(mut sql: &str) -> &str {
-    loop {
-        sql = sql.trim_start();
-        let rest = match sql.get(..2) {
-            Some("--") => sql.split_once('\n'),
-            // MySQL's. Nowhere else does a statement begin with it.
-            Some(two) if two.starts_with('#') => sql.split_once('\n'),
-            // A comment inside a comment ends it early: the word that follows is not known then, which is the safe side.
-            Some("/*") => sql.split_once("*/"),
-            _ => return sql,
-        };
-        match rest {
-            Some((_, rest)) => sql = rest,
-            None => return "",
-        }
     }
 }
 
@@ -447,7 +398,7 @@ impl<DB: Backend> Link<DB> {
             return Err(Error::pooler(refusal).into());
         }
         if pooler == Pooler::Direct {
-            for word in first_words(query.sql.as_str()) {
+            for word in sql::first_words(query.sql.as_str()) {
                 if word.eq_ignore_ascii_case("listen") {
                     // A notification between two statements would break the next user's connection.
                     self.track.changed();
@@ -457,7 +408,7 @@ impl<DB: Backend> Link<DB> {
             }
             return Ok(());
         }
-        if let Some(refusal) = pooler::refusal(pooler, query.sql.as_str(), alone, self.track.owned > 0) {
+        if let Some(refusal) = sql::pooled::refusal(pooler, query.sql.as_str(), alone, self.track.owned > 0) {
             return Err(Error::pooler(refusal).into());
         }
         // A statement without a name is prepared in one round trip and run in the next, which may meet another server; a name is known to
@@ -486,7 +437,7 @@ impl<DB: Backend> Link<DB> {
                 let anew = format!("ROLLBACK; {}", begin.as_str());
                 Again::Anew(AssertSqlSafe(anew).into_sql_str())
             }),
-            _ if may_answer(sql) && !self.familiar.0.contains(&text) => Again::Savepoint,
+            _ if sql::may_answer(sql) && !self.familiar.0.contains(&text) => Again::Savepoint,
             _ => Again::Never,
         };
         (again, Some(text))
@@ -1047,34 +998,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_tidy_by_its_first_word_and_by_being_alone() {
-        #[track_caller]
-        fn check(sql: &str, simple: bool, extended: bool) {
-            assert_eq!((is_tidy(sql, false), is_tidy(sql, true)), (simple, extended), "{sql}");
-        }
-        check("select 1", true, true);
-        check("  SELECT 1 ; ", true, true);
-        check("-- why\nselect 1", true, true);
-        check("/* tag */ select 1", true, true);
-        check("# tag\nselect 1", true, true);
-        check("(select 1) union (select 2)", true, true);
-        check("insert into t values (';')", false, true);
-        check("select 1; begin", false, true);
-        check("begin", false, false);
-        check("BEGIN; SELECT 1/0", false, false);
-        check("savepoint a", false, false);
-        check("set search_path = other", false, false);
-        check("listen here", false, false);
-        check("pragma foreign_keys = off", false, false);
-        check("call p()", false, false);
-        check("selection", false, false);
-        check("-- begin", false, false);
-        check("/* open", false, false);
-        check("", false, false);
-        check("é", false, false);
-    }
-
-    #[test]
     fn a_statement_after_one_that_was_dropped_does_not_clean_it() {
         let mut track = Track::default();
         track.start(true);
@@ -1106,13 +1029,6 @@ mod tests {
         track.begun();
         track.ended();
         assert!(track.is_clean());
-    }
-
-    #[test]
-    fn first_words_are_found_behind_comments_and_in_every_part() {
-        let words = |sql| first_words(sql).collect::<Vec<_>>();
-        assert_eq!(words("/* app */ LISTEN tracks"), ["LISTEN"]);
-        assert_eq!(words("select 1; -- x\n discard all;"), ["select", "discard", ""]);
     }
 
     #[cfg(feature = "postgres")]

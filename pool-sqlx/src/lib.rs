@@ -40,6 +40,7 @@
 mod advice;
 mod config;
 mod error;
+mod sql;
 mod words;
 // sqlx: what differs between databases, and what we watch.
 mod backend;

@@ -192,7 +192,7 @@ impl<DB: Backend> Sqlx<DB> {
     #[cfg(any(feature = "migrate", feature = "postgres"))]
     fn keeps_sessions(&self) -> bool {
         let is_said = self.settings.pooler == Pooler::Direct && self.settings.explicit("pooler").is_some();
-        is_said || self.settings.listen_url.as_ref().is_some_and(crate::backend::pooler::pools_sessions)
+        is_said || self.settings.listen_url.as_ref().is_some_and(crate::backend::poolers::pools_sessions)
     }
 
     /// The options for a connect that begins now.

@@ -12,7 +12,7 @@ mod control;
 mod environment;
 #[cfg(feature = "mysql")]
 mod mysql;
-pub(crate) mod pooler;
+pub(crate) mod poolers;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]

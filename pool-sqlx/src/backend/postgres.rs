@@ -1,7 +1,7 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
 use super::{
-    Answer, Backend, Class, Control, Keeper, Rows, Target, environment, executor_of_sqlx, hidden, pooler, tls,
+    Answer, Backend, Class, Control, Keeper, Rows, Target, environment, executor_of_sqlx, hidden, poolers, tls,
     without_brackets,
 };
 use crate::{
@@ -69,7 +69,7 @@ impl Backend for Postgres {
     fn adapt(settings: &mut DatabaseSettings) {
         if settings.explicit("pooler").is_none()
             && settings.pooler == Pooler::Direct
-            && let Some((guess, reason)) = pooler::guess(&settings.url)
+            && let Some((guess, reason)) = poolers::guess(&settings.url)
         {
             let name = &settings.pool.name;
             tracing::info!(target: "pool", "pool {name}: pooler = {guess:?}, for {reason}; set pooler to say otherwise");
@@ -233,7 +233,7 @@ impl Backend for Postgres {
     }
 
     fn guess(url: &Secret) -> Option<&'static str> {
-        pooler::guess(url).map(|(_, reason)| reason)
+        poolers::guess(url).map(|(_, reason)| reason)
     }
 
     fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {

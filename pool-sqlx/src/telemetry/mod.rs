@@ -7,12 +7,10 @@ mod acquire;
 mod installed;
 mod names;
 mod notice;
-mod sql;
 mod statement;
 
 pub(crate) use acquire::{Refused, waiting};
 pub use names::{METRICS, Metric, MetricKind};
-pub(crate) use sql::{Dialect, statements, words};
 pub(crate) use statement::{Recorders, Watch, Within};
 
 /// Metrics for OpenTelemetry 0.33.

@@ -1,12 +1,12 @@
 //! A statement as telemetry sees it: a span while it runs, a measurement when it has ended.
 
-use super::{
-    installed::Told,
-    names,
-    notice::Notices,
+use super::{installed::Told, names, notice::Notices};
+use crate::{
+    Backend,
+    error::error_type,
     sql::{self, Dialect, Shape},
+    watch::Tally,
 };
-use crate::{Backend, error::error_type, watch::Tally};
 use std::{
     borrow::Cow,
     collections::HashSet,

@@ -1,37 +1,13 @@
-//! What a transaction pooler before PostgreSQL changes: what is guessed of it, and what cannot work through it.
+//! What cannot work through a transaction pooler before PostgreSQL.
 //!
 //! Each transaction may run on another server connection. What a session holds is therefore lost, or left to strangers; and a
 //! statement that is prepared in one round trip and run in the next may be run as somebody else's, with wrong rows and no error.
 
-use crate::{
-    Pooler,
-    telemetry::{Dialect, statements, words},
+use super::{
+    token::Dialect,
+    words::{statements, words},
 };
-
-/// Which pooler answers at a well-known host, and how we know.
-#[cfg(feature = "postgres")]
-pub(crate) fn guess(url: &crate::Secret) -> Option<(Pooler, &'static str)> {
-    let url = url::Url::parse(url.expose()).ok()?;
-    let (host, port) = (url.host_str()?, url.port().unwrap_or(5432));
-    if host.contains("-pooler.") && host.ends_with(".neon.tech") {
-        Some((Pooler::Prepared, "a -pooler. host of neon.tech is a PgBouncer that keeps prepared statements"))
-    } else if host.ends_with(".pooler.supabase.com") && port == 6543 {
-        Some((Pooler::Unprepared, "port 6543 of pooler.supabase.com pools transactions"))
-    } else if host.ends_with(".postgres.database.azure.com") && port == 6432 {
-        Some((Pooler::Unprepared, "port 6432 of postgres.database.azure.com is a PgBouncer"))
-    } else {
-        None
-    }
-}
-
-/// Whether a well-known host pools sessions at this port: they are kept, although start-up options are not.
-#[cfg(any(feature = "migrate", feature = "postgres"))]
-pub(crate) fn pools_sessions(url: &crate::Secret) -> bool {
-    url::Url::parse(url.expose()).is_ok_and(|url| {
-        url.host_str().is_some_and(|host| host.ends_with(".pooler.supabase.com"))
-            && matches!(url.port(), None | Some(5432))
-    })
-}
+use crate::Pooler;
 
 /// Why a statement cannot be sent through a pooler, and what to do instead. By keyword: what functions hide is not seen.
 ///
@@ -224,26 +200,6 @@ fn contains(sql: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    #[cfg(feature = "postgres")]
-    use crate::Secret;
-
-    #[test]
-    #[cfg(feature = "postgres")]
-    fn poolers_are_known_by_their_host() {
-        fn check(url: &str, expected: Option<Pooler>) {
-            assert_eq!(guess(&Secret::new(url)).map(|(pooler, _)| pooler), expected, "{url}");
-        }
-        check("postgres://app@ep-cool-rain-123-pooler.eu-central-1.aws.neon.tech/app", Some(Pooler::Prepared));
-        check("postgres://app@ep-cool-rain-123.eu-central-1.aws.neon.tech/app", None);
-        check("postgres://app@aws-0-eu-west-1.pooler.supabase.com:6543/app", Some(Pooler::Unprepared));
-        let sessions = "postgres://app@aws-0-eu-west-1.pooler.supabase.com:5432/app";
-        check(sessions, None);
-        assert!(pools_sessions(&Secret::new(sessions)));
-        assert!(!pools_sessions(&Secret::new("postgres://app@aws-0-eu-west-1.pooler.supabase.com:6543/app")));
-        check("postgres://app@db.postgres.database.azure.com:6432/app", Some(Pooler::Unprepared));
-        check("postgres://app@my-pooler.internal/app", None);
-        check("postgres:///app?host=/run/pg", None);
-    }
 
     #[test]
     fn what_needs_a_session_is_refused_behind_a_pooler_only() {
