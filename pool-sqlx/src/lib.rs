@@ -36,65 +36,56 @@
 // What serves every database serves none of them then.
 #![cfg_attr(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")), allow(unused))]
 
-// Vocabulary: what a pool is told, and what can go wrong.
-mod advice;
+// Each room uses only those above it; `cargo xtask tidy` holds it.
+// Plain data.
+mod words;
+// What a pool is told, and what can go wrong.
 mod config;
 mod error;
+// What a text says.
 mod sql;
-mod words;
-// sqlx: what differs between databases, and what we watch.
+// What differs between databases.
 mod backend;
-mod dial;
-mod executor;
-mod manager;
+// One connection on loan.
+mod session;
 // What users hold.
-mod conn;
-#[cfg(feature = "postgres")]
-mod listener;
 mod pool;
-mod retry;
-mod siblings;
-#[cfg(feature = "status-page")]
-mod status_page;
-mod telemetry;
-mod tx;
-mod watch;
+// Pools seen from outside.
+mod observe;
 // What others call.
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod private;
 mod web;
 
-pub use advice::{Advice, Weight};
 pub use backend::Backend;
 pub use config::{ConfigError, ConfigFault, DatabaseSettings, Explained, Pooler, Reset};
 #[doc(hidden)]
 pub use config::{Setting, SettingKind, reference};
-pub use conn::Conn;
 pub use error::{Error, ErrorKind};
+#[cfg(feature = "status-page")]
+#[cfg_attr(docsrs, doc(cfg(feature = "status-page")))]
+pub use observe::StatusPage;
+#[cfg(feature = "otel-0-32")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-32")))]
+pub use observe::otel_0_32;
+#[cfg(feature = "otel-0-33")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-33")))]
+pub use observe::otel_0_33;
+pub use observe::{Advice, Watchable, Watched, Weight};
+#[doc(hidden)]
+pub use observe::{METRICS, Metric, MetricKind};
+pub use pool::{Conn, Pool, Tx};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub use listener::{ListenEvent, Listener};
-pub use pool::Pool;
+pub use pool::{ListenEvent, Listener};
 pub use pool_core::{
     AcquireError, CloseCounts, CloseReason, CloseReport, ConnectError, Event, Health, Histogram, Hold, Holder,
     MaxOverflow, Moment, Nested, Observer, Pause, Settings, Site, SiteTimings, Startup, Status, Step, Timings, Totals,
     Verdict,
 };
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
-#[cfg(feature = "status-page")]
-#[cfg_attr(docsrs, doc(cfg(feature = "status-page")))]
-pub use status_page::StatusPage;
-#[cfg(feature = "otel-0-32")]
-#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-32")))]
-pub use telemetry::otel_0_32;
-#[cfg(feature = "otel-0-33")]
-#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-33")))]
-pub use telemetry::otel_0_33;
-#[doc(hidden)]
-pub use telemetry::{METRICS, Metric, MetricKind};
-pub use tx::Tx;
-pub use watch::{Refusal, StatementTimeouts, Watchable, Watched};
+pub use session::{Refusal, StatementTimeouts};
 pub use web::Failure;
 pub use words::{Isolation, Place, Secret, TxOptions};
 

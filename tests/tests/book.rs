@@ -205,7 +205,7 @@ fn the_picture_of_the_core_has_every_module() {
 /// Each rule gives its advice by `warning("setting", …)` or `hint("setting", …)`; the page has a row for each of them and no other.
 #[test]
 fn the_page_of_advice_has_every_rule() {
-    let source = fs::read_to_string(in_repository("pool-sqlx/src/advice.rs")).unwrap();
+    let source = fs::read_to_string(in_repository("pool-sqlx/src/observe/advice/mod.rs")).unwrap();
     let (rules, _) = source.split_once("#[cfg(all(test").expect("tests come last");
     let mut given = Vec::new();
     for weight in ["warning", "hint"] {
@@ -221,7 +221,7 @@ fn the_page_of_advice_has_every_rule() {
     given.sort_unstable();
     shown.sort_unstable();
     assert!(given.len() >= 13, "{given:?}");
-    assert_eq!(shown, given, "the tables of book/src/guide/advice.md, and the rules of pool-sqlx/src/advice.rs");
+    assert_eq!(shown, given, "the tables of book/src/guide/advice.md, and the rules of pool-sqlx/src/observe/advice/mod.rs");
 }
 
 /// A reader pastes them.

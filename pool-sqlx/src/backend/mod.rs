@@ -3,18 +3,15 @@
 //! Everything that sqlx does not promise to keep is used from this folder and from [`hidden`] alone, so that a new sqlx
 //! that changes it fails to compile here and nowhere else.
 
-#[cfg_attr(
-    not(any(feature = "postgres", feature = "mysql")),
-    allow(dead_code, reason = "SQLite has no server to talk to on the side")
-)]
-mod control;
-#[cfg(feature = "postgres")]
-mod environment;
+pub(crate) mod dial;
+pub(crate) mod hidden;
 #[cfg(feature = "mysql")]
 mod mysql;
 pub(crate) mod poolers;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod query;
+mod server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -24,8 +21,7 @@ mod tls;
 use crate::ConfigError;
 use crate::{
     DatabaseSettings, Error, Reset, Secret,
-    advice::Server,
-    executor::Prepared,
+    session::Control,
     words::{Class, Place, TxOptions},
 };
 use either::Either;
@@ -280,7 +276,10 @@ pub trait Backend: Database + sealed::Sealed {
     fn describe<'e>(conn: &'e mut Self::Connection, sql: SqlStr) -> Answer<'e, sqlx::Describe<Self>>;
 }
 
-pub(crate) use control::{Control, Target, given_up};
+pub(crate) use query::Again;
+pub(crate) use query::Prepared;
+pub(crate) use server::{Limit, Login, Whom};
+pub(crate) use server::{Server, Target};
 
 /// sqlx's connect options of a database.
 pub(crate) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
@@ -318,7 +317,7 @@ macro_rules! executor_of_sqlx {
     () => {
         fn fetch_optional<'e>(
             conn: &'e mut Self::Connection,
-            query: $crate::executor::Prepared<Self>,
+            query: $crate::backend::Prepared<Self>,
         ) -> $crate::backend::Answer<'e, Option<Self::Row>> {
             sqlx::Executor::fetch_optional(conn, query)
         }
@@ -327,7 +326,7 @@ macro_rules! executor_of_sqlx {
     (without fetch_optional) => {
         fn fetch_many<'e>(
             conn: &'e mut Self::Connection,
-            query: $crate::executor::Prepared<Self>,
+            query: $crate::backend::Prepared<Self>,
         ) -> $crate::backend::Rows<'e, Self> {
             sqlx::Executor::fetch_many(conn, query)
         }
@@ -366,64 +365,4 @@ fn refuse(settings: &DatabaseSettings, database: &str, keys: &[&str]) -> Result<
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn without_brackets(host: &str) -> Option<String> {
     Some(host.strip_prefix('[')?.strip_suffix(']')?.to_owned())
-}
-
-/// What sqlx has but does not promise to keep: `sqlx-core`'s traits and methods hidden from its documentation.
-///
-/// Besides what stands here we rely on `Executor::describe` existing (feature `offline` of sqlx-core and of each driver).
-pub(crate) mod hidden {
-    use sqlx::Database;
-    use sqlx_core::transaction::TransactionManager;
-
-    /// Begins a transaction, or a savepoint inside one.
-    pub(crate) async fn begin<DB: Database>(
-        conn: &mut DB::Connection,
-        statement: Option<sqlx::SqlStr>,
-    ) -> Result<(), sqlx::Error> {
-        // A statement of our own is refused inside a transaction: there it has to be a savepoint.
-        let statement = statement.filter(|_| DB::TransactionManager::get_transaction_depth(conn) == 0);
-        DB::TransactionManager::begin(conn, statement).await
-    }
-
-    /// How many transactions sqlx counts as open, one inside the other.
-    pub(crate) fn depth<DB: Database>(conn: &DB::Connection) -> usize {
-        DB::TransactionManager::get_transaction_depth(conn)
-    }
-
-    /// Whether an answer is still on its way; `false` says nothing. PostgreSQL only.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn is_busy(conn: &mut impl sqlx::Connection) -> bool {
-        use futures_util::FutureExt;
-        conn.flush().now_or_never().is_none()
-    }
-
-    /// Commits the innermost transaction that sqlx knows of.
-    pub(crate) async fn commit<DB: Database>(conn: &mut DB::Connection) -> Result<(), sqlx::Error> {
-        DB::TransactionManager::commit(conn).await
-    }
-
-    /// Rolls the innermost transaction that sqlx knows of back.
-    pub(crate) async fn rollback<DB: Database>(conn: &mut DB::Connection) -> Result<(), sqlx::Error> {
-        DB::TransactionManager::rollback(conn).await
-    }
-
-    /// Queues a rollback, to be sent with the next statement. Does not wait.
-    pub(crate) fn start_rollback<DB: Database>(conn: &mut DB::Connection) {
-        DB::TransactionManager::start_rollback(conn);
-    }
-
-    /// Whether a feature of ours or of sqlx's has switched TLS on.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
-    pub(crate) fn has_tls() -> bool {
-        sqlx_core::net::tls::available()
-    }
-
-    /// Runs migrations on one connection, without the `Acquire` that no generic future can prove.
-    #[cfg(feature = "migrate")]
-    pub(crate) async fn migrate<C: sqlx::migrate::Migrate>(
-        migrator: &sqlx::migrate::Migrator,
-        conn: &mut C,
-    ) -> Result<(), sqlx::migrate::MigrateError> {
-        migrator.run_direct(None, conn, false).await
-    }
 }

@@ -1,7 +1,11 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
-use super::{Backend, Class, Control, Keeper, executor_of_sqlx, hidden, refuse};
-use crate::{DatabaseSettings, Error, Place, Pooler, Reset, TxOptions, advice::Server};
+use super::{Backend, Keeper, Server, executor_of_sqlx, hidden, refuse};
+use crate::{
+    DatabaseSettings, Error, Pooler, Reset,
+    session::Control,
+    words::{Class, Place, TxOptions},
+};
 use sqlx::{
     ConnectOptions, Connection, Executor, Row, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,

@@ -1,18 +1,16 @@
 //! How the pool opens, tests, cleans and closes connections of sqlx.
 
 use crate::{
-    DatabaseSettings, Error, Pooler, Reset, TxOptions,
-    backend::{Backend, Control, Keeper, Options, given_up},
-    dial::dial,
+    DatabaseSettings, Error, Pooler, Reset,
+    backend::{Backend, Options, dial::dial},
     error::error_type,
-    executor::{Familiar, Track},
-    siblings,
-    watch::Tally,
+    observe::siblings,
+    session::{Control, Familiar, Limits, Link, Tally, Track, given_up},
     words::Class,
 };
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
-use sqlx::{Connection, SqlStr, pool::PoolConnectionMetadata};
+use sqlx::{Connection, pool::PoolConnectionMetadata};
 use std::{io, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, OnceCell, watch};
 
@@ -22,8 +20,8 @@ const MOST_DROPPED: u32 = 50;
 
 /// The manager of [`Pool`](crate::Pool).
 pub(crate) struct Sqlx<DB: Backend> {
-    options: Options<DB>,
-    settings: Arc<DatabaseSettings>,
+    pub(super) options: Options<DB>,
+    pub(super) settings: Arc<DatabaseSettings>,
     /// Keeps a memory database alive; never lent, never used.
     anchor: Mutex<Option<DB::Connection>>,
     /// Ends what nobody waits for any more.
@@ -34,37 +32,6 @@ pub(crate) struct Sqlx<DB: Backend> {
     tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
     closing: watch::Sender<bool>,
-}
-
-/// One connection and what is known about it.
-pub(crate) struct Link<DB: Backend> {
-    pub(crate) raw: DB::Connection,
-    pub(crate) state: DB::State,
-    pub(crate) track: Track,
-    pub(crate) familiar: Familiar,
-    /// Its statement was told to end since the last time that it was clean.
-    pub(crate) interrupted: bool,
-    /// That could not be, for the server had no room for a connection to say it.
-    pub(crate) crowded: bool,
-    /// A cancellation may be under way that nobody waits for any more.
-    pub(crate) cancelling: bool,
-    /// How many statements were dropped in the middle.
-    pub(crate) dropped: u32,
-    /// Ends what nobody waits for any more.
-    pub(crate) control: Arc<Control<DB>>,
-    pub(crate) limits: Limits,
-    pub(crate) settings: Arc<DatabaseSettings>,
-    pub(crate) tally: Arc<Tally>,
-}
-
-/// What a statement is allowed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) statement_timeout: Option<Duration>,
-    pub(crate) statement_timeout_status: u16,
-    pub(crate) kept_by: Keeper,
-    /// What the session was told instead of the pool's limit, for this loan or this transaction.
-    pub(crate) told: Option<Duration>,
 }
 
 impl<DB: Backend> Sqlx<DB> {
@@ -140,59 +107,6 @@ impl<DB: Backend> Sqlx<DB> {
         let DatabaseSettings { statement_timeout, statement_timeout_status, .. } = *self.settings;
         let kept_by = DB::keeper(&self.settings, state);
         Limits { statement_timeout, statement_timeout_status, kept_by, told: None }
-    }
-
-    /// A connection outside the pool and without a statement timeout, for work that may take long.
-    #[cfg(feature = "migrate")]
-    pub(crate) async fn connect_aside(&self) -> Result<DB::Connection, Error> {
-        self.ensure_anchor().await?;
-        let options = self.aside("migrations hold a lock of the session")?;
-        Ok(self.dial_aside(&options).await?)
-    }
-
-    /// Options that lead past any pooler, and without a statement timeout, for what needs a session of its own.
-    #[cfg(any(feature = "migrate", feature = "postgres"))]
-    pub(crate) fn aside(&self, need: &str) -> Result<Options<DB>, Error> {
-        let mut direct = DatabaseSettings::clone(&self.settings);
-        if let Some(url) = &self.settings.listen_url {
-            (direct.url, direct.pooler) = (url.clone(), Pooler::Direct);
-            if let Some(reason) = DB::guess(url).filter(|_| !self.keeps_sessions()) {
-                return Err(Error::pooler(format!(
-                    "refused: {need}, which a pooler does not keep, and listen_url leads to one: {reason}; set it to the server itself"
-                )));
-            }
-        } else if direct.pooler != Pooler::Direct {
-            return Err(Error::pooler(format!(
-                "refused: {need}, which a pooler does not keep; set listen_url to the server itself"
-            )));
-        }
-        // In memory the name of the database is made up when the options are, so these must be the same ones.
-        match DB::is_volatile(&self.settings) {
-            true => Ok(self.options.clone()),
-            false => DB::configure(&direct, None),
-        }
-    }
-
-    /// A connection with the options of [`aside`](Self::aside), unless it ends at a pooler.
-    #[cfg(any(feature = "migrate", feature = "postgres"))]
-    pub(crate) async fn dial_aside(&self, options: &Options<DB>) -> Result<DB::Connection, sqlx::Error> {
-        let mut conn = dial::<DB>(&self.fresh(options).await?).await?;
-        if self.keeps_sessions() || DB::is_marked(&mut conn).await? {
-            return Ok(conn);
-        }
-        let _ = conn.close().await;
-        let url = if self.settings.listen_url.is_some() { "listen_url" } else { "url" };
-        Err(refused(&format!(
-            "refused: the server did not get our start-up options, so {url} leads to a pooler, which does not keep the session that this \
-             needs; set listen_url to the server itself (pooler = \"direct\" if it pools sessions, not transactions)"
-        )))
-    }
-
-    /// Whether somebody has said that what stands before the server, if anything, keeps sessions.
-    #[cfg(any(feature = "migrate", feature = "postgres"))]
-    fn keeps_sessions(&self) -> bool {
-        let is_said = self.settings.pooler == Pooler::Direct && self.settings.explicit("pooler").is_some();
-        is_said || self.settings.listen_url.as_ref().is_some_and(crate::backend::poolers::pools_sessions)
     }
 
     /// The options for a connect that begins now.
@@ -296,7 +210,7 @@ impl<DB: Backend> Sqlx<DB> {
         Ok(())
     }
 
-    async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
+    pub(super) async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
         if DB::is_volatile(&self.settings) {
             let mut anchor = self.anchor.lock().await;
             if anchor.is_none() {
@@ -349,7 +263,7 @@ async fn refuse_mixing<DB: Backend>(
 }
 
 /// For good: another attempt would end the same way.
-fn refused(why: &str) -> sqlx::Error {
+pub(super) fn refused(why: &str) -> sqlx::Error {
     sqlx::Error::Configuration(Error::pooler(why).into())
 }
 
@@ -361,13 +275,6 @@ pub(crate) fn allow_raw(settings: &DatabaseSettings) -> Result<(), Error> {
             "refused: sqlx's own connection would return wrong rows with pooler = \"unprepared\"; run statements on the \
              pool's &mut PgConn or &mut PgTx, or use a pooler that keeps prepared statements (pooler = \"prepared\")",
         )),
-    }
-}
-
-impl<DB: Backend> Link<DB> {
-    /// How a transaction begins, where a plain `BEGIN` will not do.
-    pub(crate) fn begin_statement(&self, options: TxOptions) -> Option<SqlStr> {
-        DB::begin_statement(&self.settings, options)
     }
 }
 

@@ -1,11 +1,27 @@
 //! The pool: what a service keeps, clones and passes around.
 
+mod aside;
+mod conn;
+mod executor;
+#[cfg(feature = "postgres")]
+mod listener;
+mod manager;
+mod retry;
+mod tx;
+mod wait;
+
+pub use conn::Conn;
+#[cfg(feature = "postgres")]
+pub use listener::{ListenEvent, Listener};
+pub(crate) use manager::Sqlx;
+pub use tx::Tx;
+pub(crate) use wait::{Refused, waiting};
+
 #[cfg(feature = "testing")]
 use crate::Verdict;
 use crate::{
-    Advice, Backend, CloseReport, ConfigError, Conn, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings,
-    Site, SiteTimings, Startup, Status, Timings, Tx, TxOptions, Watchable, Watched, Weight, advice::Past,
-    manager::Sqlx, siblings, telemetry::waiting,
+    Advice, Backend, CloseReport, ConfigError, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings, Site,
+    SiteTimings, Startup, Status, Timings, TxOptions, Watchable, Watched, Weight, observe::siblings, session::Past,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 

@@ -1,73 +1,14 @@
 //! A statement as telemetry sees it: a span while it runs, a measurement when it has ended.
 
-use super::{installed::Told, names, notice::Notices};
+use super::counters::Tally;
 use crate::{
     Backend,
     error::error_type,
     sql::{self, Dialect, Shape},
-    watch::Tally,
 };
-use std::{
-    borrow::Cow,
-    collections::HashSet,
-    future::Future,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, field::Empty, instrument::Instrumented};
-
-/// Who is told when a statement of a pool has ended, and what was logged of the pool.
-#[derive(Default)]
-pub(crate) struct Recorders {
-    /// So that nobody pays for what nobody wants.
-    any: AtomicBool,
-    all: RwLock<Vec<Recorder>>,
-    pub(crate) notices: Notices,
-}
-
-/// The one of a version of OpenTelemetry.
-struct Recorder {
-    version: &'static str,
-    record: Arc<dyn Record>,
-    told: Arc<Mutex<Told>>,
-}
-
-/// Is told when a statement has ended.
-pub(crate) trait Record: Send + Sync {
-    fn record(&self, ended: &Ended<'_>);
-}
-
-impl Recorders {
-    /// Takes the place of an earlier one for this version. Gives what has been told of the pool already, and whether this is the first.
-    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
-    pub(super) fn install(&self, version: &'static str, record: Arc<dyn Record>) -> (Arc<Mutex<Told>>, bool) {
-        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        self.any.store(true, Ordering::Release);
-        if let Some(recorder) = all.iter_mut().find(|recorder| recorder.version == version) {
-            recorder.record = record;
-            return (Arc::clone(&recorder.told), false);
-        }
-        let told = Arc::default();
-        all.push(Recorder { version, record, told: Arc::clone(&told) });
-        (told, true)
-    }
-
-    fn any(&self) -> bool {
-        self.any.load(Ordering::Acquire)
-    }
-
-    fn record(&self, ended: &Ended<'_>) {
-        self.all
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .for_each(|recorder| recorder.record.record(ended));
-    }
-}
 
 /// A statement that has ended.
 #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
@@ -77,50 +18,9 @@ pub(crate) struct Ended<'a> {
     pub(crate) took: Duration,
     /// Rows that it returned, if it was one that returns rows and ended well.
     pub(crate) rows: Option<u64>,
-    shape: &'a Shape,
-    error_type: Option<&'a str>,
-    status_code: Option<&'a str>,
-}
-
-impl Ended<'_> {
-    /// The attributes that are text and known, beside the place.
-    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
-    pub(crate) fn each(&self, shapes: &Shapes, mut tell: impl FnMut(&'static str, &str)) {
-        let shape = Some(self.shape).filter(|shape| shapes.admit(&shape.summary));
-        let known = [
-            (names::OPERATION, shape.and_then(|shape| shape.operation.as_deref())),
-            (names::COLLECTION, shape.and_then(|shape| shape.collection.as_deref())),
-            (names::SUMMARY, shape.and_then(Shape::known_summary)),
-            (names::STATUS_CODE, self.status_code),
-            (names::ERROR_TYPE, self.error_type),
-        ];
-        known.into_iter().for_each(|(key, value)| value.into_iter().for_each(|value| tell(key, value)));
-    }
-}
-
-/// How many kinds of statements a pool tells apart in its metrics. Each is a series or several, and a program may make up names of tables.
-const SHAPES: usize = 200;
-
-/// The kinds of statements that are told apart: the first to come.
-#[derive(Default)]
-pub(crate) struct Shapes(RwLock<HashSet<String>>);
-
-impl Shapes {
-    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
-    fn admit(&self, summary: &str) -> bool {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if known.contains(summary) {
-            return true;
-        }
-        let is_full = known.len() >= SHAPES;
-        drop(known);
-        if is_full {
-            return false;
-        }
-        // Others may have come in between.
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.contains(summary) || (known.len() < SHAPES && known.insert(summary.to_owned()))
-    }
+    pub(crate) shape: &'a Shape,
+    pub(crate) error_type: Option<&'a str>,
+    pub(crate) status_code: Option<&'a str>,
 }
 
 /// A statement under way. Dropped before it has ended, it was cancelled. Costs two loads when nobody looks.

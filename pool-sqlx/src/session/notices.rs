@@ -1,6 +1,6 @@
 //! Lines for what fails a caller, in the caller's context: an answer logs each failure that becomes one, and not everybody answers.
 
-use super::statement::signed;
+use super::span::signed;
 use crate::{Error, Verdict};
 use std::{
     fmt,

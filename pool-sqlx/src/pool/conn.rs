@@ -1,8 +1,12 @@
 //! A connection on loan.
 
+use super::{
+    Tx,
+    manager::{Sqlx, allow_raw},
+};
 use crate::{
-    Backend, Error, Pooler, Tx, TxOptions,
-    manager::{Link, Sqlx, allow_raw},
+    Backend, Error, Pooler, TxOptions,
+    session::{Link, Seen},
 };
 use futures_core::future::BoxFuture;
 use pool_core::Pooled;
@@ -52,13 +56,6 @@ use std::{
 #[doc(alias = "checkin")]
 pub struct Conn<DB: Backend> {
     pooled: Pooled<Sqlx<DB>>,
-}
-
-/// Which of the statements of a loan go through us.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
-    All,
-    Some,
 }
 
 impl<DB: Backend> Conn<DB> {

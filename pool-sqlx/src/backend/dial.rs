@@ -1,6 +1,6 @@
 //! Opens connections: by whichever address of the host answers, and with the way out where TLS stands in the way.
 
-use crate::backend::{Backend, Options};
+use super::{Backend, Options};
 use futures_util::{
     StreamExt,
     future::{Either, pending, select},

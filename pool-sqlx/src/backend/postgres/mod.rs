@@ -1,16 +1,16 @@
 //! PostgreSQL: limits are the server's own, given at start-up; the transaction status is asked for in one round trip.
 
+mod environment;
+
 use super::{
-    Answer, Backend, Class, Control, Keeper, Rows, Target, environment, executor_of_sqlx, hidden, poolers, tls,
-    without_brackets,
+    Again, Answer, Backend, Keeper, Limit, Login, Prepared, Rows, Server, Target, Whom, dial::dial, executor_of_sqlx,
+    hidden, poolers, tls, without_brackets,
 };
 use crate::{
-    DatabaseSettings, Error, Place, Pooler, Reset, Secret, TxOptions,
-    advice::{Limit, Server, Whom},
+    DatabaseSettings, Error, Pooler, Reset, Secret,
     config::without_unread,
-    dial::dial,
-    executor::{Again, Prepared},
-    siblings::Login,
+    session::Control,
+    words::{Class, Place, TxOptions},
 };
 use futures_util::StreamExt;
 use sqlx::{

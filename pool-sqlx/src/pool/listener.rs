@@ -2,8 +2,10 @@
 
 use crate::{
     DatabaseSettings, Error, Pool,
-    backend::Options,
-    dial::{explain, reachable},
+    backend::{
+        Options,
+        dial::{explain, reachable},
+    },
     words::backoff::pause,
 };
 use futures_core::Stream;

@@ -1,13 +1,15 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
-use super::{Answer, Backend, Class, Control, Keeper, Target, executor_of_sqlx, hidden, refuse, tls, without_brackets};
+use super::{
+    Answer, Backend, Keeper, Limit, Login, Prepared, Server, Target, Whom, executor_of_sqlx, hidden, refuse, tls,
+    without_brackets,
+};
 use crate::{
-    DatabaseSettings, Error, Place, Pooler, Reset, TxOptions,
-    advice::{Limit, Server, Whom},
+    DatabaseSettings, Error, Pooler, Reset,
     config::without_unread,
-    executor::Prepared,
-    siblings::Login,
+    session::Control,
     sql::{self, Dialect, statements},
+    words::{Class, Place, TxOptions},
 };
 use futures_util::TryStreamExt;
 use sqlx::{

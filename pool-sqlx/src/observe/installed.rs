@@ -1,6 +1,6 @@
 //! What is known of the pools that metrics were installed for, whatever the version of OpenTelemetry.
 
-use crate::{Histogram, Site, Watchable, Watched, watch::Tally};
+use crate::{Histogram, Site, Watchable, Watched, session::Tally};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -9,7 +9,7 @@ use std::{
 
 /// What has been told of a pool. It stays when the provider changes: nothing is told twice.
 #[derive(Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     pub(super) wait: Option<Histogram>,
     pub(super) hold: Option<Histogram>,
     pub(super) create: Option<Histogram>,

@@ -4,8 +4,7 @@ use crate::{
     Backend, Conn, Error, Pooler, TxOptions,
     backend::Keeper,
     backend::hidden,
-    conn::Seen,
-    manager::{Limits, Link},
+    session::{Limits, Link, Seen},
 };
 use std::{
     borrow::BorrowMut,

@@ -1,7 +1,10 @@
 //! The one connection at a time that may be opened beside the pool's, to end what nobody waits for any more.
 
-use super::{Backend, Class, Options};
-use crate::{DatabaseSettings, dial::dial};
+use crate::{
+    DatabaseSettings,
+    backend::{Backend, Options, Target, dial::dial},
+    words::Class,
+};
 use sqlx::Connection;
 use std::{
     sync::{
@@ -44,15 +47,6 @@ struct Reached<DB: Backend> {
 
 /// How many connects look for the server of one session. The next may lead to it, where an address leads to several.
 const CONNECTS: u32 = 3;
-
-/// A session, on one of the servers that an address may lead to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// What the server says of itself and no other says. Two servers give the same numbers to their sessions.
-    pub(crate) server: String,
-    /// The session's number there.
-    pub(crate) number: u64,
-}
 
 struct Waiting {
     session: Target,

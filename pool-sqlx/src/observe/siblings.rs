@@ -1,34 +1,11 @@
 //! Pools of this process that share a server: what it has room for is for all of them together.
 
+use super::Watched;
 use crate::{
-    Watched,
-    advice::{Limit, Server, Whom},
-    watch::Tally,
+    backend::{Limit, Login, Server},
+    session::Tally,
 };
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Who a pool is to its server, as that said at the first connect.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Login {
-    /// What no two servers have in common.
-    pub(crate) server: String,
-    pub(crate) user: String,
-    pub(crate) database: String,
-    /// What the server lists the program as.
-    pub(crate) program: String,
-}
-
-impl Login {
-    /// Whether a limit that counts the connections of one counts those of the other.
-    fn shares(&self, limit: &Limit, other: &Self) -> bool {
-        self.server == other.server
-            && match limit.whom {
-                Whom::Everybody => true,
-                Whom::User => self.user == other.user,
-                Whom::Database => self.database == other.database,
-            }
-    }
-}
 
 /// Another pool of this process, on the same server.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +86,7 @@ fn lock() -> std::sync::MutexGuard<'static, Vec<Known>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Whom;
 
     #[test]
     fn what_siblings_have_open_is_not_said_to_be_of_others() {

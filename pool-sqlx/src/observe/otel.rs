@@ -1,17 +1,6 @@
-//! What telemetry is told: OpenTelemetry metrics, and spans through `tracing`.
+//! Metrics for OpenTelemetry, once for each of its versions.
 //!
 //! The pool counts anyway, so most of the metrics are read when somebody asks for them. Only the time of statements is recorded as they end.
-
-mod acquire;
-#[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
-mod installed;
-mod names;
-mod notice;
-mod statement;
-
-pub(crate) use acquire::{Refused, waiting};
-pub use names::{METRICS, Metric, MetricKind};
-pub(crate) use statement::{Recorders, Watch, Within};
 
 /// Metrics for OpenTelemetry 0.33.
 ///

@@ -4,7 +4,9 @@
 
 use crate::{
     CloseReason, DatabaseSettings, MaxOverflow, Settings, SiteTimings, Status, Timings, Totals,
-    siblings::{self, Login, Sibling},
+    backend::{Limit, Server, Whom},
+    observe::siblings::{self, Sibling},
+    session::Past,
 };
 use pool_core::short;
 use std::{fmt, time::Duration};
@@ -50,59 +52,6 @@ impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}; {}", self.setting, self.finding, self.reason, self.cure)
     }
-}
-
-/// What the server said of its own limits at the first connect.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Server {
-    /// What limits the connections of this pool, and of whom else.
-    pub(crate) limits: Vec<Limit>,
-    /// Places from which programs of our name were connected at that moment, this one included.
-    pub(crate) instances: u32,
-    /// After how long the server closes an idle connection, and the name of that limit.
-    pub(crate) idle_limit: Option<(Duration, &'static str)>,
-    /// Whom the server took this pool for.
-    pub(crate) login: Login,
-    /// Sessions that bore this program's name at that moment, wherever it runs, and by whom; as far as the server shows names.
-    pub(crate) named: Vec<(Login, u32)>,
-}
-
-/// A limit on connections, whichever pool or program they are of.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Limit {
-    /// How many there may be.
-    pub(crate) most: u32,
-    pub(crate) what: &'static str,
-    /// Whose connections it counts, and who is refused beyond it.
-    pub(crate) whom: Whom,
-    /// How many of them were not of this pool in whichever place, at that moment.
-    pub(crate) others: u32,
-}
-
-/// Whose connections a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-pub(crate) enum Whom {
-    Everybody,
-    User,
-    Database,
-}
-
-impl fmt::Display for Whom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Everybody => "everybody",
-            Self::User => "this user",
-            Self::Database => "everybody of this database",
-        })
-    }
-}
-
-/// What had happened before a pool got its present size, of which it says nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct Past {
-    pub(crate) totals: Totals,
-    pub(crate) timings: Timings,
 }
 
 /// What the rules look at.
@@ -503,6 +452,7 @@ fn share(part: f64) -> String {
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod tests {
     use super::*;
+    use crate::backend::Login;
     use crate::{SqlitePool, Watchable};
     use std::future::Future;
 

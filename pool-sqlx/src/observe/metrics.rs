@@ -1,12 +1,13 @@
 // Included once for each version of OpenTelemetry, which is `otel` here.
 
-use super::{
-    installed::{self, Told},
-    names::{self, Metric, MetricKind},
-    statement::{Ended, Record, Shapes},
-};
 use crate::{
-    CloseReason, Histogram, MaxOverflow, Place, Status, Verdict, Watchable, Watched, watch::StatementTimeouts,
+    CloseReason, Histogram, MaxOverflow, Place, StatementTimeouts, Status, Verdict, Watchable, Watched,
+    observe::{
+        installed::{self, Told},
+        names::{self, Metric, MetricKind},
+        shapes::Shapes,
+    },
+    session::{Ended, Record},
 };
 use otel::{
     InstrumentationScope, KeyValue, StringValue,

@@ -1,0 +1,121 @@
+//! What a `#[pooled]` function asks for, and running it again.
+
+use crate::{Error, Isolation, TxOptions, Verdict, error, pool::Refused};
+use pool_core::Site;
+use std::{error::Error as StdError, sync::OnceLock, time::Duration};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
+
+/// What a `#[pooled]` function asks for: one static for each.
+#[derive(Debug)]
+pub struct Call {
+    pub(super) site: Site,
+    pub(super) timeout: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) begin: TxOptions,
+    /// How many of these calls may hold a connection at a time. 0: as many as the pool has.
+    pub(super) limit: u32,
+    /// The places that `limit` gives, made when the first call comes.
+    places: OnceLock<Semaphore>,
+}
+
+impl Call {
+    pub const fn new(site: Site) -> Self {
+        let begin = TxOptions::new();
+        Self { site, timeout: None, retry_after: None, begin, limit: 0, places: OnceLock::new() }
+    }
+
+    pub const fn statement_timeout(mut self, limit: Duration) -> Self {
+        self.begin.statement_timeout = Some(limit);
+        self
+    }
+
+    pub const fn read_only(mut self) -> Self {
+        self.begin.read_only = true;
+        self
+    }
+
+    pub const fn isolation(mut self, level: Isolation) -> Self {
+        self.begin.isolation = Some(level);
+        self
+    }
+
+    pub const fn limit(mut self, calls: u32) -> Self {
+        self.limit = calls;
+        self
+    }
+
+    pub const fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    pub const fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+}
+
+impl Call {
+    /// Waits for a place, and tells how much of the time is left. An error: how long it waited in vain.
+    pub(super) async fn enter(
+        &'static self,
+        patience: Duration,
+    ) -> Result<(SemaphorePermit<'static>, Duration), NoPlace> {
+        let places = self.places.get_or_init(|| Semaphore::new(self.limit as usize));
+        // Who is free to go on does not overtake: a place that comes back goes to the first who waits.
+        if let Ok(place) = places.try_acquire() {
+            return Ok((place, patience));
+        }
+        let asked = Instant::now();
+        // Boxed for the size of the futures of those who need not wait.
+        match Box::pin(tokio::time::timeout(patience, places.acquire())).await {
+            Ok(place) => Ok((place.expect("BUG: nobody closes the places"), patience.saturating_sub(asked.elapsed()))),
+            Err(_) => Err(NoPlace { waited: asked.elapsed() }),
+        }
+    }
+}
+
+/// All calls that a function may have at a time went on for as long as this one waited.
+pub(super) struct NoPlace {
+    pub(super) waited: Duration,
+}
+
+impl Refused for NoPlace {
+    fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn verdict(&self) -> Verdict {
+        Verdict::Refused
+    }
+}
+
+/// Whether another attempt may succeed where this one failed.
+#[diagnostic::on_unimplemented(
+    message = "`retry` cannot tell from `{Self}` whether another attempt may succeed",
+    note = "let the function return a `Result` whose error implements `std::error::Error`"
+)]
+pub trait RetryOn {
+    fn wants_retry(&self) -> bool;
+}
+
+impl RetryOn for Error {
+    fn wants_retry(&self) -> bool {
+        error::is_conflict(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: StdError + 'static> RetryOn for Result<T, E> {
+    fn wants_retry(&self) -> bool {
+        self.as_ref().is_err_and(|error| error::is_conflict(error))
+    }
+}
+
+/// Waits before another attempt, holding nothing.
+pub async fn back_off(attempt: u32) {
+    tokio::time::sleep(crate::words::backoff::after_conflict(attempt)).await;
+}

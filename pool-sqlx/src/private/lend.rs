@@ -1,0 +1,210 @@
+//! What a `#[pooled]` function gets.
+
+use super::call::{Call, NoPlace};
+use crate::{Backend, Conn, Error, Pool, Tx, pool::waiting, session::Seen};
+use pool_core::Hold;
+use std::{future::Future, sync::Arc};
+use tokio::sync::SemaphorePermit;
+
+/// A type whose `&mut` a `#[pooled]` function may take.
+#[diagnostic::on_unimplemented(
+    message = "`#[pooled]` cannot lend a `{Self}`",
+    label = "not a connection of a pool",
+    note = "take `&mut PgConn`, `&mut PgTx`, `&mut SqliteConn`, `&mut SqliteTx` (or MySql..), or sqlx's own `&mut PgConnection`, `&mut SqliteConnection`",
+    note = "the database has to be a feature of pool-sqlx: `postgres`, `mysql`, `sqlite`"
+)]
+pub trait Lend: Sized + Send {
+    type Database: Backend;
+    /// What holds the connection meanwhile.
+    type Holder: Send;
+
+    fn hold(
+        conn: Conn<Self::Database>,
+        call: &'static Call,
+    ) -> impl Future<Output = Result<Self::Holder, Error>> + Send;
+    fn lend(holder: &mut Self::Holder) -> &mut Self;
+    fn mark(holder: &Self::Holder) -> Hold;
+    /// Commits or rolls back what is to be committed or rolled back, then releases.
+    fn finish(holder: Self::Holder, success: bool) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl<DB: Backend> Lend for Conn<DB> {
+    type Database = DB;
+    type Holder = Self;
+
+    async fn hold(mut conn: Self, call: &'static Call) -> Result<Self, Error> {
+        limit_statements(&mut conn, call, Seen::All).await?;
+        Ok(conn)
+    }
+
+    fn lend(holder: &mut Self) -> &mut Self {
+        holder
+    }
+
+    fn mark(holder: &Self) -> Hold {
+        holder.hold()
+    }
+
+    async fn finish(_: Self, _: bool) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl<DB: Backend> Lend for Tx<DB> {
+    type Database = DB;
+    type Holder = Self;
+
+    async fn hold(conn: Conn<DB>, call: &'static Call) -> Result<Self, Error> {
+        Self::begin_with(conn, call.begin).await
+    }
+
+    fn lend(holder: &mut Self) -> &mut Self {
+        holder
+    }
+
+    fn mark(holder: &Self) -> Hold {
+        holder.conn.hold()
+    }
+
+    async fn finish(tx: Self, success: bool) -> Result<(), Error> {
+        match success {
+            true => tx.commit().await,
+            // The function's own error is the answer, unless it invites another attempt and must not.
+            false => tx.give_up().await.map(drop),
+        }
+    }
+}
+
+macro_rules! lend_of_sqlx {
+    ($conn:ty, $db:ty) => {
+        impl Lend for $conn {
+            type Database = $db;
+            type Holder = Conn<$db>;
+
+            async fn hold(mut conn: Conn<$db>, call: &'static Call) -> Result<Conn<$db>, Error> {
+                conn.allow_raw()?;
+                limit_statements(&mut conn, call, Seen::Some).await?;
+                Ok(conn)
+            }
+
+            fn lend(holder: &mut Conn<$db>) -> &mut Self {
+                holder.raw()
+            }
+
+            fn mark(holder: &Conn<$db>) -> Hold {
+                holder.hold()
+            }
+
+            async fn finish(_: Conn<$db>, _: bool) -> Result<(), Error> {
+                Ok(())
+            }
+        }
+    };
+}
+
+#[cfg(feature = "postgres")]
+lend_of_sqlx!(sqlx::PgConnection, sqlx::Postgres);
+#[cfg(feature = "mysql")]
+lend_of_sqlx!(sqlx::MySqlConnection, sqlx::MySql);
+#[cfg(feature = "sqlite")]
+lend_of_sqlx!(sqlx::SqliteConnection, sqlx::Sqlite);
+
+async fn limit_statements<DB: Backend>(conn: &mut Conn<DB>, call: &'static Call, seen: Seen) -> Result<(), Error> {
+    match call.begin.statement_timeout {
+        // Boxed for the size of the futures of those who have no limit of their own.
+        Some(limit) => Box::pin(conn.limit_statements(limit, seen)).await,
+        None => Ok(()),
+    }
+}
+
+/// What `read_only`, `isolation` and `retry` ask for, where the type's name does not tell.
+#[diagnostic::on_unimplemented(
+    message = "`read_only`, `isolation` and `retry` are about a transaction, and `{Self}` is not one",
+    note = "take `&mut PgTx` or `&mut SqliteTx`"
+)]
+pub trait Transaction {}
+
+impl<DB: Backend> Transaction for Tx<DB> {}
+
+pub const fn transaction<T: Transaction>() {}
+
+/// The pool that can lend a `T`.
+pub type PoolFor<T, K> = Pool<<T as Lend>::Database, K>;
+
+/// A loan for the time of a function.
+pub struct Held<T: Lend> {
+    holder: T::Holder,
+    place: Option<SemaphorePermit<'static>>,
+}
+
+pub async fn acquire<T: Lend, K>(pool: &PoolFor<T, K>, call: &'static Call) -> Result<Held<T>, Error> {
+    let held = async {
+        let (mut place, mut timeout) = (None, call.timeout);
+        if call.limit > 0 {
+            let patience = timeout.unwrap_or_else(|| pool.patience());
+            let tally = pool.core().manager().tally();
+            let entered = waiting(tally.name(), call.site, call.enter(patience)).await.map_err(|NoPlace { waited }| {
+                let error = Error::limit(call.site, call.limit, waited);
+                tally.refuse_place(call.site, waited, &error);
+                error
+            });
+            let (entered, left) = entered?;
+            (place, timeout) = (Some(entered), Some(left));
+        }
+        let conn = pool.acquire_at(call.site, timeout).await?;
+        Ok(Held { holder: T::hold(conn, call).await?, place })
+    };
+    held.await.map_err(|error: Error| error.with_retry_after(call.retry_after))
+}
+
+pub fn lend<T: Lend>(held: &mut Held<T>) -> &mut T {
+    T::lend(&mut held.holder)
+}
+
+/// For a function that takes the connection by value, and releases it whenever it is done. The place is kept until its end.
+pub fn give<T: Lend<Holder = T>>(held: Held<T>) -> (T, impl Send) {
+    (held.holder, held.place)
+}
+
+pub async fn finish<T: Lend>(held: Held<T>, success: bool) -> Result<(), Error> {
+    T::finish(held.holder, success).await
+}
+
+/// Marks the loan of a function, before its body borrows the connection.
+pub fn hold<C: Lend>(held: &Held<C>) -> Hold {
+    C::mark(&held.holder)
+}
+
+/// Runs a function's body as one that keeps its connection to the end, so that the pool knows when it asks for another. A plain
+/// function: as an `async` one it would store the body twice.
+pub fn holding<F: Future>(hold: Hold, body: F) -> impl Future<Output = F::Output> {
+    hold.during(body)
+}
+
+/// Where `from = ..` may find a pool.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a pool that can lend this connection")]
+pub trait AsPool<DB: Backend, K> {
+    fn pool(&self) -> &Pool<DB, K>;
+}
+
+impl<DB: Backend, K> AsPool<DB, K> for Pool<DB, K> {
+    fn pool(&self) -> &Self {
+        self
+    }
+}
+
+impl<DB: Backend, K, P: AsPool<DB, K>> AsPool<DB, K> for &P {
+    fn pool(&self) -> &Pool<DB, K> {
+        (**self).pool()
+    }
+}
+
+impl<DB: Backend, K, P: AsPool<DB, K>> AsPool<DB, K> for Arc<P> {
+    fn pool(&self) -> &Pool<DB, K> {
+        (**self).pool()
+    }
+}
+
+pub fn as_pool<T: Lend, K>(pool: &impl AsPool<T::Database, K>) -> &PoolFor<T, K> {
+    pool.pool()
+}
