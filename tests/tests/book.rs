@@ -221,7 +221,10 @@ fn the_page_of_advice_has_every_rule() {
     given.sort_unstable();
     shown.sort_unstable();
     assert!(given.len() >= 13, "{given:?}");
-    assert_eq!(shown, given, "the tables of book/src/guide/advice.md, and the rules of pool-sqlx/src/observe/advice/mod.rs");
+    assert_eq!(
+        shown, given,
+        "the tables of book/src/guide/advice.md, and the rules of pool-sqlx/src/observe/advice/mod.rs"
+    );
 }
 
 /// A reader pastes them.

@@ -348,6 +348,11 @@ impl Error {
         Self::new(Cause::RolledBack { conflict })
     }
 
+    /// Why a transaction takes no more statements and cannot commit.
+    pub(crate) fn over(conflict: bool) -> Self {
+        if conflict { Self::rolled_back(true) } else { Self::transaction_gone() }
+    }
+
     /// A transaction that has an owner and is no more.
     pub(crate) fn transaction_gone() -> Self {
         Self::new(Cause::TransactionGone)

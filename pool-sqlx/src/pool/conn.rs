@@ -114,7 +114,7 @@ impl<DB: Backend> Conn<DB> {
             panic!("{error}");
         }
         let link = self.link();
-        link.track.unknown();
+        link.track.bypassed();
         &mut link.raw
     }
 

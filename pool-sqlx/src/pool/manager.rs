@@ -1,22 +1,18 @@
 //! How the pool opens, tests, cleans and closes connections of sqlx.
 
 use crate::{
-    DatabaseSettings, Error, Pooler, Reset,
+    DatabaseSettings, Error, Pooler,
     backend::{Backend, Options, dial::dial},
     error::error_type,
     observe::siblings,
-    session::{Control, Familiar, Limits, Link, Tally, Track, given_up},
+    session::{Control, Familiar, Limits, Link, Return, Rules, Tally, Track},
     words::Class,
 };
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, pool::PoolConnectionMetadata};
-use std::{io, sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::sync::{Mutex, OnceCell, watch};
-
-/// How many statements may be dropped in the middle before their connection is replaced. One that was dropped while it was prepared may
-/// have left its name on the server, where it takes memory, and sqlx, which does not know of it, never closes it.
-const MOST_DROPPED: u32 = 50;
 
 /// The manager of [`Pool`](crate::Pool).
 pub(crate) struct Sqlx<DB: Backend> {
@@ -137,77 +133,13 @@ impl<DB: Backend> Sqlx<DB> {
         Ok(Link {
             raw,
             state,
-            track: Track::default(),
+            track: Track::new(Rules::of::<DB>(&self.settings)),
             familiar: Familiar::default(),
-            interrupted: false,
-            crowded: false,
-            cancelling: false,
-            dropped: 0,
             control: Arc::clone(&self.control),
             limits,
             settings: Arc::clone(&self.settings),
             tally: Arc::clone(&self.tally),
         })
-    }
-
-    /// Ends the statement of a connection that gave no answer in time, and says what that tells of the server: one that takes the
-    /// cancellation is alive.
-    async fn give_up(&self, link: &mut Link<DB>) -> sqlx::Error {
-        // Less than the pool gives us, for of its own limit it learns nothing.
-        let limit = self.control.reset_timeout() / 5 * 4;
-        let is_ours_to_cancel = self.settings.pooler == Pooler::Direct && self.tally.place().host.is_some();
-        match tokio::time::timeout(limit, link.interrupt()).await {
-            Ok(Err(error)) => error,
-            Err(_) if is_ours_to_cancel => io::Error::new(io::ErrorKind::TimedOut, "the server does not answer").into(),
-            Ok(Ok(())) | Err(_) => {
-                sqlx::Error::Protocol("a statement did not end in time: the connection is closed".into())
-            }
-        }
-    }
-
-    /// Makes a connection as good as new.
-    async fn clean(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
-        if link.track.is_garbled() {
-            return Err(sqlx::Error::Protocol("client and server no longer understand each other".into()));
-        }
-        if link.cancelling {
-            return Err(given_up());
-        }
-        if link.track.is_silent() {
-            return Err(self.give_up(link).await);
-        }
-        let unseen = link.track.is_unknown();
-        let mut interrupt = link.track.is_running() || (unseen && DB::is_busy(&mut link.raw));
-        // A quarter of our time: a cancel that came before its statement had begun on a busy server is worth another.
-        let patience = self.control.reset_timeout() / 4;
-        loop {
-            if interrupt {
-                link.interrupt().await?;
-            }
-            let probe = DB::probe(&mut link.raw);
-            if !(DB::IS_REMOTE && (unseen || interrupt)) {
-                break probe.await?;
-            }
-            match tokio::time::timeout(patience, probe).await {
-                Ok(clean) => break clean?,
-                Err(_) => interrupt = true,
-            }
-        }
-        if unseen {
-            DB::verify(&mut link.raw, &link.state).await?;
-        }
-        if link.track.is_changed() {
-            DB::undo(&mut link.raw, &link.state, &self.settings).await?;
-        }
-        DB::restore(&mut link.raw, &link.state, self.settings.reset).await?;
-        link.dropped += u32::from(link.track.is_running());
-        if DB::IS_REMOTE && link.dropped >= MOST_DROPPED {
-            return Err(sqlx::Error::Protocol(format!(
-                "{MOST_DROPPED} statements were dropped in the middle and may have left names on the server: the connection is closed"
-            )));
-        }
-        (link.track, link.interrupted, link.crowded) = (Track::default(), false, false);
-        Ok(())
     }
 
     pub(super) async fn ensure_anchor(&self) -> Result<(), sqlx::Error> {
@@ -321,50 +253,25 @@ impl<DB: Backend> Manager for Sqlx<DB> {
     }
 
     async fn reset(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
-        let unseen = link.track.is_unknown();
-        self.clean(link).await.map_err(|error| match Class::of(&error) {
+        let unseen = link.track.has_unseen();
+        link.clean().await.map_err(|error| match Class::of(&error) {
             // A server ends a connection that speaks out of turn, as after a COPY that was dropped: no reason to give others up.
             Class::Lost if unseen => sqlx::Error::Protocol(format!("the connection was lost: {error}")),
             _ => error,
         })
     }
 
-    async fn close(&self, mut link: Link<DB>) {
-        // One that was retired while it was lent comes here at once; and one whose turn to be interrupted did not come in time.
-        if !link.interrupted && (link.track.is_running() || (link.track.is_unknown() && DB::is_busy(&mut link.raw))) {
-            let _ = link.interrupt().await;
-        }
-        if link.crowded && DB::MISSES_CLIENTS {
-            // Sooner than anybody else it is the server that ends the statement, once the socket is gone.
-            let Link { raw, state, .. } = link;
-            drop(raw);
-            if let Some(session) = DB::target(&state) {
-                self.control.departed(session).await;
-            }
-            return;
-        }
-        if link.track.is_running() || link.track.is_unknown() {
-            // The server reads no goodbye before its statement has ended, and its session takes up room until then: so does the slot, and
-            // after `reset_timeout` the connection counts as abandoned.
-            DB::deadline(&link.state, Some(Duration::ZERO));
-            let _ = link.raw.ping().await;
-        }
-        // The server notices a lost connection by itself; there is nobody to tell about the failed goodbye.
-        let _ = link.raw.close().await;
-        if link.interrupted
-            && let Some(session) = DB::target(&link.state)
-        {
-            self.control.departed(session).await;
-        }
+    async fn close(&self, link: Link<DB>) {
+        link.close().await;
     }
 
     fn condition(&self, link: &mut Link<DB>) -> Condition {
         // A loan may have had limits of its own.
         link.limits = self.limits(&link.state);
-        match &link.track {
-            track if track.is_lost() => Condition::Broken,
-            track if track.is_clean() && self.settings.reset == Reset::Rollback => Condition::Clean,
-            _ => Condition::Dirty,
+        match link.track.on_return() {
+            Return::Keep => Condition::Clean,
+            Return::Clean => Condition::Dirty,
+            Return::Lost => Condition::Broken,
         }
     }
 

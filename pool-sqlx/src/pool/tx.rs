@@ -4,7 +4,7 @@ use crate::{
     Backend, Conn, Error, Pooler, TxOptions,
     backend::Keeper,
     backend::hidden,
-    session::{Limits, Link, Seen},
+    session::{End, Limits, Link, Purpose, Seen},
 };
 use std::{
     borrow::BorrowMut,
@@ -65,7 +65,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     pub(crate) async fn begin_with(mut conn: C, mut options: TxOptions) -> Result<Self, Error> {
         let mut begin = Begin { limits: conn.borrow_mut().link().limits, link: conn.borrow_mut().link(), done: false };
         let link = &mut *begin.link;
-        link.settle().await?;
+        link.settle(Purpose::Any).await?;
         if link.settings.pooler != Pooler::Direct {
             // The server is told with each transaction: of the loan's own limit, too.
             options.statement_timeout = options.statement_timeout.or(link.limits.statement_timeout);
@@ -80,7 +80,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         }
         let read_only = options.read_only && DB::READ_ONLY_LINGERS;
         if read_only {
-            link.track.changed();
+            link.track.changes_setting();
         }
         let lingers = read_only || link.limits.told != begin.limits.told;
         // Set before the server knows, for who drops this in the middle.
@@ -110,21 +110,17 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// by hand, past us (what he sent after that was made by itself).
     pub async fn commit(mut self) -> Result<(), Error> {
         let link = self.link();
-        if link.track.is_astray() {
-            return Err(link.track.gone());
-        }
-        link.stop().await?;
-        link.heed().await?;
-        link.look().await;
-        if link.track.is_astray() || link.track.is_outlived_by(hidden::depth::<DB>(&link.raw)) {
-            return Err(link.track.gone());
-        }
-        if link.track.is_doubtful() {
-            let conflict = link.track.is_conflict();
-            if !link.ask(|raw| DB::is_committable(raw, conflict)).await? {
-                self.rollback().await?;
-                return Err(Error::rolled_back(conflict));
+        link.settle(Purpose::Any).await?;
+        match link.track.commit(hidden::depth::<DB>(&link.raw)) {
+            End::Send => {}
+            End::Look { conflict } => {
+                if !link.ask(|raw| DB::is_committable(raw, conflict)).await? {
+                    self.rollback().await?;
+                    return Err(Error::rolled_back(conflict));
+                }
             }
+            End::Over { conflict } => return Err(Error::over(conflict)),
+            End::Gone => return Err(Error::transaction_gone()),
         }
         let word = if self.outer { "RELEASE SAVEPOINT" } else { "COMMIT" };
         self.link().transact(word, hidden::commit::<DB>).await.map_err(Error::of_commit)?;
@@ -143,22 +139,15 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// past us. If he has committed, that stands, and so does what was sent after it.
     pub async fn rollback(mut self) -> Result<(), Error> {
         let link = self.link();
-        if !link.track.is_astray() {
-            link.stop().await?;
-            link.look().await;
-        }
-        if link.track.is_astray() {
-            // It has been, or will be: the drop sees to it. Unless somebody, past us, had made the changes permanent before.
-            return if link.track.is_bypassed() { Err(Error::transaction_gone()) } else { Ok(()) };
-        }
-        let link = self.link();
-        if link.track.is_outlived_by(hidden::depth::<DB>(&link.raw)) {
-            return Err(Error::transaction_gone());
-        }
-        // No failure ends one with success, but something that went past us may have.
-        if link.track.is_doubtful() && link.track.is_unknown() {
-            let conflict = link.track.is_conflict();
-            link.ask(|raw| DB::is_committable(raw, conflict)).await?;
+        link.settle(Purpose::Rollback).await?;
+        match link.track.rollback(hidden::depth::<DB>(&link.raw)) {
+            End::Send => {}
+            End::Look { conflict } => {
+                link.ask(|raw| DB::is_committable(raw, conflict)).await?;
+            }
+            // The drop sees to it.
+            End::Over { .. } => return Ok(()),
+            End::Gone => return Err(Error::transaction_gone()),
         }
         let word = if self.outer { "ROLLBACK TO SAVEPOINT" } else { "ROLLBACK" };
         self.link().transact(word, hidden::rollback::<DB>).await?;
@@ -239,7 +228,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>>> Tx<DB, C> {
     fn forgive(&mut self) {
         if self.outer && DB::FORGIVES_CONFLICTS {
             let conflict = self.conflict;
-            self.conn.borrow_mut().link().track.forgiven(conflict);
+            self.conn.borrow_mut().link().track.forgives(conflict);
         }
     }
 }

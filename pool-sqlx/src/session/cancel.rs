@@ -175,9 +175,12 @@ impl<DB: Backend> Control<DB> {
     }
 }
 
-/// Why a session is of no use any more that somebody was about to cancel.
-pub(crate) fn given_up() -> sqlx::Error {
-    sqlx::Error::Protocol("a cancel was given up on its way and may still arrive: the connection is closed".into())
+/// Why a session that was about to be cancelled is of no further use.
+pub(super) const GIVEN_UP: &str = "a cancel was given up on its way and may still arrive: the connection is closed";
+
+/// The same as an error.
+fn given_up() -> sqlx::Error {
+    sqlx::Error::Protocol(GIVEN_UP.into())
 }
 
 /// The right to have a control connection.

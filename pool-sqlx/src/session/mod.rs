@@ -9,10 +9,11 @@ mod recover;
 mod span;
 mod statement;
 mod track;
+#[cfg(test)]
+mod walk;
 mod wrap;
 
 pub(crate) use cancel::Control;
-pub(crate) use cancel::given_up;
 pub(crate) use clock::Limits;
 #[cfg(test)]
 pub(crate) use counters::KEPT;
@@ -21,9 +22,9 @@ pub use counters::{Refusal, StatementTimeouts};
 pub(crate) use familiar::Familiar;
 pub(crate) use span::Ended;
 use span::{Watch, Within};
-pub(crate) use track::Track;
+pub(crate) use track::{End, Purpose, Return, Rules, Track};
 
-use crate::{DatabaseSettings, backend::Backend, words::TxOptions};
+use crate::{DatabaseSettings, Pooler, Reset, backend::Backend, words::TxOptions};
 use sqlx::SqlStr;
 use std::sync::Arc;
 
@@ -33,14 +34,6 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) state: DB::State,
     pub(crate) track: Track,
     pub(crate) familiar: Familiar,
-    /// Its statement was told to end since the last time that it was clean.
-    pub(crate) interrupted: bool,
-    /// That could not be, for the server had no room for a connection to say it.
-    pub(crate) crowded: bool,
-    /// A cancellation may be under way that nobody waits for any more.
-    pub(crate) cancelling: bool,
-    /// How many statements were dropped in the middle.
-    pub(crate) dropped: u32,
     /// Ends what nobody waits for any more.
     pub(crate) control: Arc<Control<DB>>,
     pub(crate) limits: Limits,
@@ -59,5 +52,18 @@ impl<DB: Backend> Link<DB> {
     /// How a transaction begins, where a plain `BEGIN` will not do.
     pub(crate) fn begin_statement(&self, options: TxOptions) -> Option<SqlStr> {
         DB::begin_statement(&self.settings, options)
+    }
+}
+
+impl Rules {
+    pub(crate) fn of<DB: Backend>(settings: &DatabaseSettings) -> Self {
+        Self {
+            drains: DB::DRAINS,
+            is_remote: DB::IS_REMOTE,
+            misses_clients: DB::MISSES_CLIENTS,
+            transactions_leave_settings: DB::READ_ONLY_LINGERS || !DB::LIMITS_TRANSACTIONS,
+            wraps: settings.pooler == Pooler::Unprepared,
+            resets: settings.reset != Reset::Rollback,
+        }
     }
 }

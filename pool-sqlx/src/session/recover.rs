@@ -4,6 +4,7 @@ use super::{
     Link, Seen,
     clock::{Clock, Silent},
     statement::{judge, silent},
+    track::{Cancelled, Cleaning, Farewell, Leaves, Plan, Purpose, Refusal, Step},
 };
 use crate::{
     Error, Pooler,
@@ -11,102 +12,97 @@ use crate::{
     words::Class,
 };
 use sqlx::Connection;
-use std::time::Duration;
+use std::{io, time::Duration};
 
 impl<DB: Backend> Link<DB> {
-    /// Makes sure that nothing runs which nobody waits for, and that no transaction is open which nobody owns: what follows would get the
-    /// answer of the one, and be rolled back with the other or be left in it.
+    /// Takes all steps that are due before the next statement.
     ///
-    /// One round trip after a transaction, a `begin` or a `commit` was dropped on its way or failed, on the same loan; with PostgreSQL one
-    /// after sqlx's own connection was used; as in [`stop`](Self::stop) after a statement was dropped in the middle; else nothing.
-    pub(crate) async fn settle(&mut self) -> Result<(), sqlx::Error> {
-        self.refuse_astray()?;
-        // Boxed for the size of the futures of those who have nothing to stop.
-        if self.track.running {
-            Box::pin(self.stop()).await?;
-        }
-        self.heed().await?;
-        self.look().await;
-        self.refuse_astray()?;
-        if !self.track.astray {
-            return Ok(());
-        }
-        self.ask(DB::probe).await?;
-        self.track.settled();
-        if self.track.is_changed() && (DB::READ_ONLY_LINGERS || !DB::LIMITS_TRANSACTIONS) {
-            self.undo().await;
-        }
-        Ok(())
-    }
-
-    /// Refuses what follows in a transaction that takes nothing any more.
-    pub(super) fn refuse_astray(&self) -> Result<(), sqlx::Error> {
-        if self.track.astray && self.track.owned > 0 { Err(self.track.gone().into()) } else { Ok(()) }
-    }
-
-    /// Ends the statement that was dropped in the middle, if there is one, and takes its answer, which is nobody's. Within `reset_timeout`.
-    ///
-    /// A stream that was left between two rows is read to its end, within the limit of a statement, where a cancellation would cost more
-    /// than it: the transaction that it is in, or the connection.
+    /// After a transaction, a `begin` or a `commit` that was dropped on its way or failed, it costs one round trip; with PostgreSQL one after
+    /// sqlx's own connection was used; after a statement that was dropped in the middle, its cancellation; otherwise nothing.
     ///
     /// An error: nothing can follow on this connection, or not yet.
-    pub(crate) async fn stop(&mut self) -> Result<(), sqlx::Error> {
-        if !self.track.running {
-            return Ok(());
+    pub(crate) async fn settle(&mut self, purpose: Purpose) -> Result<Wrapped, sqlx::Error> {
+        loop {
+            match self.track.plan(purpose) {
+                Plan::Send => return Ok(Wrapped::No),
+                Plan::Wrap => return Ok(Wrapped::Yes),
+                Plan::Refuse(why) => return Err(refused(why).into()),
+                // Boxed for the size of the futures that have nothing to settle.
+                Plan::First(step) => Box::pin(self.take(step)).await?,
+            }
         }
-        if let Some(limit) = self.track.silent {
-            return Err(Error::silent("statement_timeout", limit).into());
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), sqlx::Error> {
+        match step {
+            Step::Cancel => self.stop().await,
+            Step::ReadOn => self.read_on().await,
+            Step::Verify => {
+                let is_certain = self.ask(DB::heeds).await?;
+                self.track.verified(is_certain);
+                Ok(())
+            }
+            Step::Look(failure) => {
+                self.track.looks();
+                let has_ended = self.ask(|raw| DB::has_ended(raw, failure)).await.unwrap_or(true);
+                self.track.looked(has_ended);
+                Ok(())
+            }
+            Step::RollBack { undo } => {
+                self.ask(DB::probe).await?;
+                self.track.rolled_back();
+                if undo {
+                    self.undo().await;
+                }
+                Ok(())
+            }
         }
-        if self.track.garbled || self.cancelling || (self.track.midway && !DB::DRAINS) {
-            return Err(Error::spent().into());
-        }
-        if !self.track.midway && (self.track.owned > 0 || !DB::DRAINS) {
-            return self.read_on().await;
-        }
+    }
+
+    /// Cancels the statement that was dropped in the middle and reads its answer, within `reset_timeout`.
+    async fn stop(&mut self) -> Result<(), sqlx::Error> {
         let limit = self.control.reset_timeout();
         match tokio::time::timeout(limit, self.cancel(limit / 4)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.track.stopped(true),
             Ok(Err(error)) => {
                 match Class::of(&error) {
-                    Class::Lost => self.track.lost = true,
-                    Class::Protocol => self.track.garbled = true,
+                    Class::Lost => self.track.lost(),
+                    Class::Protocol => self.track.desynchronized(),
                     _ => {}
                 }
                 return Err(error);
             }
             Err(_) => return Err(Error::silent("reset_timeout", limit).into()),
         }
-        self.track.stopped();
-        // The next one that is dropped is another.
-        self.interrupted = false;
-        self.dropped += 1;
         Ok(())
     }
 
-    /// Reads what is left of an answer.
-    pub(super) async fn read_on(&mut self) -> Result<(), sqlx::Error> {
+    /// Reads what is left of an answer, within the limit of a statement.
+    async fn read_on(&mut self) -> Result<(), sqlx::Error> {
         for _ in 0..4 {
             let answer = self.ask(|raw| raw.ping()).await;
             let track = &mut self.track;
             match answer {
                 Ok(()) => {
-                    track.stopped();
+                    track.stopped(false);
                     return Ok(());
                 }
-                // The statement's own, whose owner has left. What follows it is read with the next ping.
-                Err(_) if !(track.running || track.lost || track.garbled) => track.running = true,
+                // The error of the statement itself, whose caller has left. The next ping reads what follows it.
+                Err(_) if !(track.is_answering() || track.is_broken()) => track.has_more(),
                 Err(error) => return Err(error),
             }
         }
         Err(Error::spent().into())
     }
 
-    /// Cancels the statement under way until it has ended. Each cancellation has some time to arrive: one that came before its statement
-    /// had begun is worth another, and so is one for which the server had no room; the statement may end by itself meanwhile.
-    pub(super) async fn cancel(&mut self, patience: Duration) -> Result<(), sqlx::Error> {
+    /// Cancels the statement under way until it has ended.
+    ///
+    /// Each cancellation has some time to arrive. One that came before its statement had begun is worth another, and so is one for which the
+    /// server had no room. The statement may end by itself meanwhile.
+    async fn cancel(&mut self, patience: Duration) -> Result<(), sqlx::Error> {
         loop {
             match self.interrupt().await {
-                Err(error) if !self.crowded => return Err(error),
+                Err(error) if !self.track.had_no_room() => return Err(error),
                 _ => {}
             }
             if let Ok(drained) = tokio::time::timeout(patience, drain::<DB>(&mut self.raw)).await {
@@ -115,34 +111,16 @@ impl<DB: Backend> Link<DB> {
         }
     }
 
-    /// Stops the statement that a caller left running.
-    pub(crate) async fn interrupt(&mut self) -> Result<(), sqlx::Error> {
-        // Given up in the middle, it may yet arrive, and hit whatever runs then.
-        self.cancelling = true;
+    /// Cancels the statement that a caller left running.
+    async fn interrupt(&mut self) -> Result<(), sqlx::Error> {
+        self.track.cancels();
         let done = DB::interrupt(&mut self.raw, &self.state, &self.control).await;
-        self.interrupted = true;
-        self.crowded = done.as_ref().is_err_and(|error| Class::of(error) == Class::Overloaded);
-        self.cancelling = done.is_err() && !self.crowded;
+        self.track.cancelled(match &done {
+            Ok(()) => Cancelled::Sent,
+            Err(error) if Class::of(error) == Class::Overloaded => Cancelled::NoRoom,
+            Err(_) => Cancelled::Failed,
+        });
         done
-    }
-
-    /// Finds out whether the answers are still those to our statements.
-    pub(crate) async fn heed(&mut self) -> Result<(), sqlx::Error> {
-        if self.track.unheard {
-            self.track.unheard = !self.ask(DB::heeds).await?;
-        }
-        Ok(())
-    }
-
-    /// Finds out whether the database has ended our transaction because a statement in it failed.
-    pub(crate) async fn look(&mut self) {
-        let Some(failure) = self.track.suspect else { return };
-        if self.track.owned > 0 && !self.track.astray {
-            // Dropped in the middle, it is not known.
-            self.track.astray = true;
-            self.track.astray = self.ask(|raw| DB::has_ended(raw, failure)).await.unwrap_or(true);
-        }
-        self.track.suspect = None;
     }
 
     /// Another `statement_timeout` than the pool's, until the connection goes back.
@@ -163,14 +141,14 @@ impl<DB: Backend> Link<DB> {
             self.limits.kept_by = Keeper::Us;
             return Ok(());
         }
-        self.track.changed();
+        self.track.changes_setting();
         self.limits.told = Some(limit);
         let Link { raw, state, track, limits, tally, .. } = self;
-        track.start(true);
+        track.sends(Leaves::Nothing);
         let mut clock = Clock::new(limits);
         match clock.wait::<DB, _>(state, DB::limit(raw, state, limit)).await {
             Ok(Ok(())) => {
-                track.finish();
+                track.answered();
                 Ok(())
             }
             Ok(Err(error)) => Err(judge(error, track, &clock, limits, tally)),
@@ -181,7 +159,7 @@ impl<DB: Backend> Link<DB> {
     /// Takes back at once what a transaction has changed: what its loan was told holds again, or else the pool's own.
     pub(crate) async fn undo(&mut self) {
         let Link { raw, state, track, limits, settings, .. } = self;
-        track.start(true);
+        track.sends(Leaves::Nothing);
         let told = limits.told;
         let undo = async {
             match told {
@@ -192,14 +170,109 @@ impl<DB: Backend> Link<DB> {
         // If it fails, the return does it again.
         match Clock::new(limits).wait::<DB, _>(state, undo).await {
             Ok(Ok(())) => {
-                track.finish();
+                track.answered();
                 if told.is_none() {
-                    track.unchanged();
+                    track.took_back_settings();
                 }
             }
             Ok(Err(_)) => {}
-            Err(Silent) => track.silent = limits.statement_timeout,
+            Err(Silent) => {
+                if let Some(limit) = limits.statement_timeout {
+                    track.timed_out(limit, true);
+                }
+            }
         }
+    }
+
+    /// Makes a connection as good as new, within `reset_timeout`. An error: it has to be closed.
+    pub(crate) async fn clean(&mut self) -> Result<(), sqlx::Error> {
+        let is_busy = self.track.has_unseen() && DB::is_busy(&mut self.raw);
+        let (mut cancel, patient, verify, undo) = match self.track.cleaning(is_busy) {
+            Cleaning::Close(why) => return Err(sqlx::Error::Protocol(why.into())),
+            Cleaning::GiveUp => return Err(self.give_up().await),
+            Cleaning::Do { cancel, patient, verify, undo } => (cancel, patient, verify, undo),
+        };
+        // A quarter of our time: a cancel that came before its statement had begun on a busy server is worth another.
+        let patience = self.control.reset_timeout() / 4;
+        loop {
+            if cancel {
+                self.interrupt().await?;
+            }
+            let probe = DB::probe(&mut self.raw);
+            if !patient {
+                break probe.await?;
+            }
+            match tokio::time::timeout(patience, probe).await {
+                Ok(clean) => break clean?,
+                Err(_) => cancel = true,
+            }
+        }
+        if verify {
+            DB::verify(&mut self.raw, &self.state).await?;
+        }
+        if undo {
+            DB::undo(&mut self.raw, &self.state, &self.settings).await?;
+        }
+        DB::restore(&mut self.raw, &self.state, self.settings.reset).await?;
+        self.track.cleaned().map_err(sqlx::Error::Protocol)
+    }
+
+    /// Ends the statement of a connection that gave no answer in time, and says what that tells of the server. A server that takes the
+    /// cancellation is alive.
+    async fn give_up(&mut self) -> sqlx::Error {
+        // Less than the pool gives us, for the pool does not report its own limit.
+        let limit = self.control.reset_timeout() / 5 * 4;
+        let is_ours_to_cancel = self.settings.pooler == Pooler::Direct && self.tally.place().host.is_some();
+        match tokio::time::timeout(limit, self.interrupt()).await {
+            Ok(Err(error)) => error,
+            Err(_) if is_ours_to_cancel => io::Error::new(io::ErrorKind::TimedOut, "the server does not answer").into(),
+            Ok(Ok(())) | Err(_) => {
+                sqlx::Error::Protocol("a statement did not end in time: the connection is closed".into())
+            }
+        }
+    }
+
+    /// Closes the connection. Whatever runs on it is cancelled first.
+    pub(crate) async fn close(mut self) {
+        let is_busy = self.track.has_unseen() && DB::is_busy(&mut self.raw);
+        if self.track.cancels_before_close(is_busy) {
+            let _ = self.interrupt().await;
+        }
+        let Link { mut raw, state, track, control, .. } = self;
+        match track.farewell() {
+            Farewell::Hangup => drop(raw),
+            farewell => {
+                if farewell == Farewell::ReadOut {
+                    // Until its statement has ended, the session takes up room on the server. So does the slot, and after `reset_timeout` the
+                    // connection counts as abandoned.
+                    DB::deadline(&state, Some(Duration::ZERO));
+                    let _ = raw.ping().await;
+                }
+                // The server notices a lost connection by itself.
+                let _ = raw.close().await;
+            }
+        }
+        if track.was_told()
+            && let Some(session) = DB::target(&state)
+        {
+            control.departed(session).await;
+        }
+    }
+}
+
+/// Whether a statement needs a transaction of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrapped {
+    No,
+    Yes,
+}
+
+/// Why a statement is refused, as its caller hears it.
+fn refused(why: Refusal) -> Error {
+    match why {
+        Refusal::Over { conflict } => Error::over(conflict),
+        Refusal::Unresponsive(limit) => Error::silent("statement_timeout", limit),
+        Refusal::Spent => Error::spent(),
     }
 }
 

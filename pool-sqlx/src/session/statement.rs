@@ -4,7 +4,8 @@ use super::{
     Link, Watch, Within,
     clock::{Clock, Limits, Silent},
     counters::Tally,
-    track::Track,
+    recover::Wrapped,
+    track::{Leaves, Plan, Purpose, Track},
 };
 use crate::{
     Error, Pooler,
@@ -22,18 +23,18 @@ impl<DB: Backend> Link<DB> {
     }
 
     /// Runs a statement to its end.
-    pub(super) async fn watched<'e, T>(
+    async fn run<'e, T>(
         &'e mut self,
-        tidy: bool,
+        leaves: Leaves,
         watch: &mut Watch,
         run: impl FnOnce(&'e mut DB::Connection) -> Answer<'e, T>,
     ) -> Result<T, sqlx::Error> {
         let Link { raw, state, track, limits, tally, .. } = self;
         let mut clock = Clock::new(limits);
-        track.start(tidy);
+        track.sends(leaves);
         match clock.wait::<DB, _>(state, run(raw).within(watch)).await {
             Ok(Ok(value)) => {
-                track.finish();
+                track.answered();
                 Ok(value)
             }
             Ok(Err(error)) => {
@@ -48,10 +49,10 @@ impl<DB: Backend> Link<DB> {
     }
 
     /// Refuses what cannot work through a pooler, or would end a transaction past its owner, and has nothing named where names do not last.
-    pub(super) fn admit(&mut self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
+    fn admit(&mut self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
         let pooler = self.settings.pooler;
         let alone = matches!(query.arguments, Ok(Some(_)));
-        if self.track.owned > 0
+        if self.track.in_transaction()
             && let Some(refusal) = DB::refusal(query.sql.as_str(), alone)
         {
             return Err(Error::pooler(refusal).into());
@@ -60,14 +61,14 @@ impl<DB: Backend> Link<DB> {
             for word in sql::first_words(query.sql.as_str()) {
                 if word.eq_ignore_ascii_case("listen") {
                     // A notification between two statements would break the next user's connection.
-                    self.track.changed();
+                    self.track.changes_setting();
                 } else if word.eq_ignore_ascii_case("discard") || word.eq_ignore_ascii_case("deallocate") {
-                    self.track.garbled();
+                    self.track.desynchronized();
                 }
             }
             return Ok(());
         }
-        if let Some(refusal) = sql::pooled::refusal(pooler, query.sql.as_str(), alone, self.track.owned > 0) {
+        if let Some(refusal) = sql::pooled::refusal(pooler, query.sql.as_str(), alone, self.track.in_transaction()) {
             return Err(Error::pooler(refusal).into());
         }
         // A statement without a name is prepared in one round trip and run in the next, which may meet another server; a name is known to
@@ -80,51 +81,36 @@ impl<DB: Backend> Link<DB> {
         if let Err(refused) = self.admit(&mut query) {
             return Box::pin(futures_util::stream::iter([Err(refused)]));
         }
-        if !self.is_wrapped() && !self.track.is_unsettled() {
-            return self.fetch_many_bare(query);
+        if self.track.plan(Purpose::Any) == Plan::Send {
+            return self.send_many(query);
         }
         Box::pin(async_stream::stream! {
-            if let Err(error) = self.settle().await {
-                yield Err(error);
-                return;
-            }
-            if !self.is_wrapped() {
-                let mut rows = self.fetch_many_bare(query);
-                while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
-                    yield row;
+            let wrapped = match self.settle(Purpose::Any).await {
+                Ok(wrapped) => wrapped,
+                Err(error) => {
+                    yield Err(error);
+                    return;
                 }
-                return;
-            }
-            if let Err(error) = self.enclose().await {
-                yield Err(error);
-                return;
-            }
-            let mut failure = None;
-            {
-                let mut rows = self.fetch_many_bare(query);
-                while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
-                    match row {
-                        Ok(row) => yield Ok(row),
-                        Err(error) => failure = Some(error),
-                    }
-                }
-            }
-            // Before the error is told: who hears of it does not ask for more.
-            let done = self.conclude(failure.is_none()).await;
-            if let Some(error) = failure.or(done.err().map(|error| Error::of_commit(error).into())) {
-                yield Err(error);
+            };
+            let mut rows = match wrapped {
+                Wrapped::No => self.send_many(query),
+                Wrapped::Yes => self.wrap_many(query),
+            };
+            while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
+                yield row;
             }
         })
     }
 
-    pub(super) fn fetch_many_bare(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
+    /// Sends a statement, and passes its answer on.
+    pub(super) fn send_many(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
         let (again, mut text) = self.again(&query);
         query.again = again;
         Box::pin(async_stream::stream! {
             let mut watch = self.watch(query.sql.as_str());
             let Link { raw, state, track, limits, tally, familiar, .. } = self;
             let mut clock = Clock::new(limits);
-            track.start(query.is_tidy());
+            track.sends(leaves(&query));
             let mut rows = DB::fetch_many(raw, query);
             loop {
                 watch.asked();
@@ -134,18 +120,18 @@ impl<DB: Backend> Link<DB> {
                             familiar.learn(text);
                         }
                         watch.rows(usize::from(row.is_right()));
-                        track.midway = false;
+                        track.passes_row();
                         yield Ok(row);
-                        track.midway = true;
+                        track.awaits();
                     }
-                    // Before the error is told: who hears of it does not ask for more.
+                    // Noted before the error is passed on: after it, the caller may not ask for more.
                     Ok(Some(Err(error))) => {
                         watch.failed(&error);
                         yield Err(judge(error, track, &clock, limits, tally));
                         break;
                     }
                     Ok(None) => {
-                        track.finish();
+                        track.answered();
                         watch.done();
                         break;
                     }
@@ -163,31 +149,23 @@ impl<DB: Backend> Link<DB> {
         if let Err(refused) = self.admit(&mut query) {
             return Box::pin(std::future::ready(Err(refused)));
         }
-        if !self.is_wrapped() && !self.track.is_unsettled() {
-            return Box::pin(self.fetch_optional_bare(query));
+        if self.track.plan(Purpose::Any) == Plan::Send {
+            return Box::pin(self.send_optional(query));
         }
         Box::pin(async move {
-            self.settle().await?;
-            if !self.is_wrapped() {
-                return self.fetch_optional_bare(query).await;
+            match self.settle(Purpose::Any).await? {
+                Wrapped::No => self.send_optional(query).await,
+                Wrapped::Yes => self.wrap_optional(query).await,
             }
-            self.enclose().await?;
-            let row = self.fetch_optional_bare(query).await;
-            let done = self.conclude(row.is_ok()).await;
-            let row = row?;
-            done.map_err(Error::of_commit)?;
-            Ok(row)
         })
     }
 
-    pub(super) async fn fetch_optional_bare(
-        &mut self,
-        mut query: Prepared<DB>,
-    ) -> Result<Option<DB::Row>, sqlx::Error> {
+    /// Sends a statement, and reads its answer to the end.
+    pub(super) async fn send_optional(&mut self, mut query: Prepared<DB>) -> Result<Option<DB::Row>, sqlx::Error> {
         let (again, text) = self.again(&query);
         query.again = again;
         let mut watch = self.watch(query.sql.as_str());
-        let row = self.watched(query.is_tidy(), &mut watch, |raw| DB::fetch_optional(raw, query)).await?;
+        let row = self.run(leaves(&query), &mut watch, |raw| DB::fetch_optional(raw, query)).await?;
         if let Some(text) = text {
             self.familiar.learn(text);
         }
@@ -214,7 +192,7 @@ impl<DB: Backend> Link<DB> {
     ) -> Answer<'e, DB::Statement> {
         match self.admit_prepare() {
             Ok(()) => Box::pin(async move {
-                self.settle().await?;
+                self.settle(Purpose::Any).await?;
                 self.ask(|raw| DB::prepare_with(raw, sql, parameters)).await
             }),
             Err(refused) => Box::pin(std::future::ready(Err(refused))),
@@ -224,7 +202,7 @@ impl<DB: Backend> Link<DB> {
     pub(crate) fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
         match self.admit_prepare() {
             Ok(()) => Box::pin(async move {
-                self.settle().await?;
+                self.settle(Purpose::Any).await?;
                 self.ask(|raw| DB::describe(raw, sql)).await
             }),
             Err(refused) => Box::pin(std::future::ready(Err(refused))),
@@ -239,7 +217,7 @@ impl<DB: Backend> Link<DB> {
     where
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'e,
     {
-        self.watched(true, &mut Watch::none(), |raw| Box::pin(run(raw))).await
+        self.run(Leaves::Nothing, &mut Watch::none(), |raw| Box::pin(run(raw))).await
     }
 
     /// Begins, commits or rolls back for a caller, who sees it in the telemetry under this word.
@@ -252,13 +230,18 @@ impl<DB: Backend> Link<DB> {
         F: Future<Output = Result<(), sqlx::Error>> + Send + 'e,
     {
         let mut watch = self.watch(word);
-        self.watched(true, &mut watch, |raw| Box::pin(run(raw))).await?;
+        self.run(Leaves::Nothing, &mut watch, |raw| Box::pin(run(raw))).await?;
         watch.done();
         Ok(())
     }
 }
 
-/// Notes what an error says of the connection, and names the one that is ours to name.
+/// What a query leaves behind, whatever comes of it.
+fn leaves<DB: Backend>(query: &Prepared<DB>) -> Leaves {
+    if query.is_tidy() { Leaves::Nothing } else { Leaves::Anything }
+}
+
+/// Notes what an error says of the connection, and names a timeout as such.
 pub(super) fn judge(
     error: sqlx::Error,
     track: &mut Track,
@@ -266,37 +249,23 @@ pub(super) fn judge(
     limits: &Limits,
     tally: &Tally,
 ) -> sqlx::Error {
-    // An error is the end of a statement: sqlx reads on to the next one's beginning by itself.
-    track.finish();
     let class = Class::of(&error);
-    track.doubtful = true;
-    track.suspects(class);
-    track.conflict |= class == Class::Conflict;
-    // PostgreSQL says the same of its own limit and of a cancellation by somebody, but for the text, which is translated.
+    // Otherwise sqlx refused a value or could not read one, perhaps in the middle of an answer.
+    track.failed(class, matches!(error, sqlx::Error::Database(_)));
+    // PostgreSQL reports its own limit and a cancellation alike, but for the text, which is translated.
     let is_timeout = class == Class::StatementTimeout || (class == Class::Cancelled && clock.is_up());
-    match (class, clock.limit) {
-        (_, Some(limit)) if is_timeout => {
-            let error = Error::statement_timeout(limit, limits.statement_timeout_status, Some(error));
-            tally.timed_out_by_server(&error);
-            return error.into();
-        }
-        (Class::Lost, _) => track.lost = true,
-        (Class::Protocol, _) => track.garbled = true,
-        (_, _) if matches!(error, sqlx::Error::Database(_)) => {}
-        // sqlx refused a value or could not read one, perhaps in the middle of an answer.
-        (_, _) => track.unknown = true,
-    }
-    error
+    let Some(limit) = clock.limit.filter(|_| is_timeout) else { return error };
+    let error = Error::statement_timeout(limit, limits.statement_timeout_status, Some(error));
+    tally.timed_out_by_server(&error);
+    error.into()
 }
 
-/// No word from the server within the limit and the margin: whatever comes later belongs to nobody.
+/// The server did not answer within the limit and the margin. Whatever it answers later has no reader.
 pub(super) fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
     let status = limits.statement_timeout_status;
     let limit = clock.limit.expect("BUG: only a limit can run out");
-    // The server may know nothing of this limit. What still runs is cancelled when the connection goes back.
-    track.silent = track.silent.or((clock.kept_by == Keeper::Server).then_some(limit));
-    // It may yet be made, and the caller was told that it was not: so its transaction must not be.
-    track.astray |= track.owned > 0;
+    // Where the server does not know the limit, what still runs is cancelled before the next statement or on return.
+    track.timed_out(limit, clock.kept_by == Keeper::Server);
     let error = match clock.kept_by {
         Keeper::Server => Error::statement_timeout(limit, status, None),
         _ => Error::overdue(limit, status),

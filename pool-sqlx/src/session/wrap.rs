@@ -2,19 +2,15 @@
 
 use super::{Link, familiar::Familiar};
 use crate::{
-    Pooler,
-    backend::{Again, Backend, Prepared, hidden},
+    Error, Pooler,
+    backend::{Again, Backend, Prepared, Rows, hidden},
     sql,
     words::TxOptions,
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use std::future::poll_fn;
 
 impl<DB: Backend> Link<DB> {
-    /// Whether a statement needs a transaction of ours around it, so that all of its round trips meet the same server, within limits.
-    pub(super) fn is_wrapped(&self) -> bool {
-        self.settings.pooler == Pooler::Unprepared && self.track.owned == 0
-    }
-
     /// How this statement is tried again if the server loses it while its types are looked up, and its text, to be learned.
     ///
     /// A savepoint costs two round trips, and a text that has run on this connection needs none. A transaction of ours begins anew at no
@@ -25,13 +21,13 @@ impl<DB: Backend> Link<DB> {
         }
         let sql = query.sql.as_str();
         let text = Familiar::number(sql);
-        let again = match self.track.owned {
-            0 => self.own_begin().map_or(Again::Never, |begin| {
+        let again = match self.track.in_transaction() {
+            false => self.own_begin().map_or(Again::Never, |begin| {
                 let anew = format!("ROLLBACK; {}", begin.as_str());
                 Again::Anew(AssertSqlSafe(anew).into_sql_str())
             }),
-            _ if sql::may_answer(sql) && !self.familiar.0.contains(&text) => Again::Savepoint,
-            _ => Again::Never,
+            true if sql::may_answer(sql) && !self.familiar.0.contains(&text) => Again::Savepoint,
+            true => Again::Never,
         };
         (again, Some(text))
     }
@@ -42,20 +38,59 @@ impl<DB: Backend> Link<DB> {
         self.begin_statement(TxOptions { statement_timeout, ..TxOptions::new() })
     }
 
-    pub(super) async fn enclose(&mut self) -> Result<(), sqlx::Error> {
+    /// Sends a statement in a transaction of its own, and passes its answer on.
+    pub(super) fn wrap_many(&mut self, query: Prepared<DB>) -> Rows<'_, DB> {
+        Box::pin(async_stream::stream! {
+            if let Err(error) = self.enclose().await {
+                yield Err(error);
+                return;
+            }
+            let mut failure = None;
+            {
+                let mut rows = self.send_many(query);
+                while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
+                    match row {
+                        Ok(row) => yield Ok(row),
+                        Err(error) => failure = Some(error),
+                    }
+                }
+            }
+            // Before the error is passed on: after it, the caller may not ask for more.
+            let done = self.conclude(failure.is_none()).await;
+            if let Some(error) = failure.or(done.err().map(|error| Error::of_commit(error).into())) {
+                yield Err(error);
+            }
+        })
+    }
+
+    /// Sends a statement in a transaction of its own, and reads its answer to the end.
+    pub(super) async fn wrap_optional(&mut self, query: Prepared<DB>) -> Result<Option<DB::Row>, sqlx::Error> {
+        self.enclose().await?;
+        let row = self.send_optional(query).await;
+        let done = self.conclude(row.is_ok()).await;
+        let row = row?;
+        done.map_err(Error::of_commit)?;
+        Ok(row)
+    }
+
+    async fn enclose(&mut self) -> Result<(), sqlx::Error> {
         let statement = self.own_begin();
         self.track.begins();
         self.ask(|raw| hidden::begin::<DB>(raw, statement)).await
     }
 
     /// Commits, or rolls back after an error. If that fails, the connection is cleaned on return.
-    pub(super) async fn conclude(&mut self, success: bool) -> Result<(), sqlx::Error> {
+    async fn conclude(&mut self, success: bool) -> Result<(), sqlx::Error> {
+        // What never got an answer cannot be followed by anything.
+        if self.track.is_answering() {
+            return Ok(());
+        }
         let done = match success {
             true => self.ask(hidden::commit::<DB>).await,
             false => self.ask(hidden::rollback::<DB>).await,
         };
         if done.is_ok() {
-            self.track.settled();
+            self.track.rolled_back();
         }
         done
     }

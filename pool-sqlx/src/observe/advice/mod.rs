@@ -731,7 +731,7 @@ mod tests {
         let [waits] = &advice[..] else { panic!("{advice:?}") };
         assert!(waits.finding.starts_with("50 % of 200 acquires waited, 99 of 100 for no longer than "), "{waits}");
         assert!(waits.finding.contains("all 1 connections were in use for"), "{waits}");
-        assert!(waits.reason.contains("advice.rs:"), "it names the place: {waits}");
+        assert!(waits.reason.contains("advice/mod.rs:"), "it names the place: {waits}");
 
         // Of another size this says nothing; what follows does, in that size's words.
         pool.reconfigure(pool.settings().with_pool_size(2)).unwrap();
