@@ -6,7 +6,7 @@
 //!
 //! Supply and demand are matched in one function, [`State::advance`]; every connection comes home through one function,
 //! [`State::settle`]. Both ask the rules in `rules.rs`, which is where a new one goes: when an idle connection may be lent
-//! (`fitness`), what must not be kept (`worn_out`), when another is opened (`wants_connection`).
+//! (`fitness`), what must not be kept (`worn_out`), when another is opened (`wants_connection`). What acts is in `moves.rs`.
 
 // What it is made of.
 pub(crate) mod effects;
@@ -19,6 +19,7 @@ mod sites;
 // What it does: more methods of `State`, by who calls them.
 mod admin;
 mod lend;
+mod moves;
 mod report;
 mod rules;
 mod work;

@@ -1,0 +1,138 @@
+//! The moves, one function each: what acts, for the steps of the other files.
+
+use super::{
+    Caller, Loan, Ns, SlotId, State,
+    effects::Effects,
+    live::Phase,
+    queue::{Outcome, Ticket},
+    time,
+};
+use crate::{CloseReason, Event, error::ConnectError};
+use std::task::Waker;
+
+impl<C, E> State<C, E> {
+    /// Retires all connections as old as the one that was found dead, unless that has happened already.
+    pub(super) fn disconnected(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
+        if self.slots[id].epoch == self.epoch && !self.closed {
+            let retired = self.retire_all(now, fx);
+            // What is still being dialled says nothing of the past: it may be the connect that wakes the database.
+            self.slots.renew_opening(self.epoch);
+            self.pulse.suspect();
+            fx.events.push(Event::Suspect { retired });
+        }
+    }
+
+    /// Raises the epoch and closes what is idle. Connections in use are closed when they come home.
+    pub(super) fn retire_all(&mut self, now: Ns, fx: &mut Effects<C>) -> u32 {
+        self.epoch = self.epoch.wrapping_add(1);
+        let mut retired = 0;
+        while let Some(id) = self.idle.pop() {
+            let conn = self.slots.take_conn(id);
+            self.retire(id, conn, CloseReason::Invalidated, now, fx);
+            retired += 1;
+        }
+        retired
+    }
+
+    pub(super) fn released(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
+        self.totals.released += 1;
+        self.moved = now;
+        self.sites.record(self.slots[id].site, now.saturating_sub(self.slots[id].since));
+        let slot = &mut self.slots[id];
+        slot.proven = now;
+        if std::mem::take(&mut slot.reported) {
+            let held = time(now.saturating_sub(slot.since));
+            fx.events.push(Event::LeakReturned { site: slot.site, held });
+        }
+    }
+
+    pub(super) fn lend(&mut self, id: SlotId, caller: Caller, now: Ns) -> (Loan, C) {
+        self.totals.acquired += 1;
+        self.moved = now;
+        self.slots.enter(id, Phase::Lent, now);
+        let number = self.totals.acquired;
+        let slot = &mut self.slots[id];
+        (slot.site, slot.task, slot.uses, slot.reported) = (caller.site, caller.task, slot.uses + 1, false);
+        (slot.loan, slot.entangled) = (number, 0);
+        let conn = slot.conn.take().expect("BUG: an idle or granted slot holds its connection");
+        (Loan { slot: id, number }, conn)
+    }
+
+    /// Takes a waiting caller out of the queue with this outcome.
+    pub(super) fn end(&mut self, ticket: Ticket, outcome: Outcome<E>) -> Waker {
+        let caller = self.queue.waiter(ticket).caller;
+        self.disentangle(&caller);
+        self.queue.end(ticket, outcome)
+    }
+
+    pub(super) fn grant(&mut self, ticket: Ticket, id: SlotId, now: Ns, fx: &mut Effects<C>) {
+        #[cfg(test)]
+        let ticket = match self.planted {
+            Some(super::walk::Planted::ServesLast) => self.queue.iter().last().map_or(ticket, |(last, _)| last),
+            _ => ticket,
+        };
+        self.slots.enter(id, Phase::Granted, now);
+        let waker = self.end(ticket, Outcome::Granted(id));
+        #[cfg(test)]
+        if self.planted == Some(super::walk::Planted::ForgetsToWake) {
+            return;
+        }
+        fx.wake(waker);
+    }
+
+    pub(super) fn retire(&mut self, id: SlotId, conn: C, reason: CloseReason, now: Ns, fx: &mut Effects<C>) {
+        self.start(id, conn, Phase::Closing(reason), now, fx);
+    }
+
+    /// Leaves a connection for the driver to ping, reset or close.
+    pub(super) fn start(&mut self, id: SlotId, conn: C, phase: Phase, now: Ns, fx: &mut Effects<C>) {
+        self.slots[id].conn = Some(conn);
+        self.slots.enter(id, phase, now);
+        self.todo.push_back(id);
+        #[cfg(test)]
+        if self.planted == Some(super::walk::Planted::ForgetsToKick) {
+            return;
+        }
+        fx.kick = true;
+    }
+
+    /// Frees a slot whose connection is gone.
+    pub(super) fn vacate(&mut self, id: SlotId, reason: CloseReason, now: Ns, fx: &mut Effects<C>) {
+        let age = time(now.saturating_sub(self.slots[id].born));
+        self.totals.closed_by.0[reason as usize] += 1;
+        fx.events.push(Event::Closed { reason, age });
+        self.slots.enter(id, Phase::Vacant, now);
+        self.admitted = self.admitted.min(self.slots.used()).max(self.settings.cap().unwrap_or(u32::MAX));
+    }
+
+    /// Ends a caller's wait because its time has run out.
+    pub(super) fn expire(&mut self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns) -> Waker {
+        self.totals.timeouts += 1;
+        let verdict = self.verdict_for(ticket, stuck, now);
+        self.end(ticket, Outcome::Expired(verdict))
+    }
+
+    /// Gives the first caller a connect error.
+    pub(super) fn fail_first(&mut self, error: ConnectError<E>, fx: &mut Effects<C>) {
+        if let Some((ticket, _)) = self.queue.first() {
+            self.totals.connect_failures += 1;
+            let waker = self.end(ticket, Outcome::Failed(error));
+            fx.wake(waker);
+        }
+    }
+
+    pub(super) fn alarm(&mut self, at: Ns, fx: &mut Effects<C>) {
+        if at < self.armed {
+            self.armed = at;
+            fx.kick = true;
+        }
+    }
+
+    /// The next draw (SplitMix64; Steele, Lea, Flood 2014).
+    pub(super) fn draw(&mut self) -> u64 {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.dice ^ (self.dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
