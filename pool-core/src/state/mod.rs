@@ -20,6 +20,7 @@ mod sites;
 mod admin;
 mod lend;
 mod moves;
+mod nesting;
 mod report;
 mod rules;
 mod work;

@@ -1,8 +1,8 @@
 //! What the state tells of itself: numbers, holders, stories, verdicts, and whether its invariants hold.
 
-use super::{Arrival, NEVER, Ns, State, UNSURE, live::Phase, nanos, queue::Ticket, time};
+use super::{Arrival, NEVER, Ns, State, live::Phase, nanos, time};
 use crate::{CloseReason, Holder, Moment, SiteTimings, Status, Step, Timings, Verdict, error::ConnectError};
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 impl<C, E> State<C, E> {
     pub(crate) fn status(&self, now: Ns) -> Status {
@@ -85,25 +85,6 @@ impl<C, E> State<C, E> {
     /// The present, for a story that begins now.
     pub(crate) fn arrival(&self, now: Ns) -> Arrival {
         Arrival { at: now, mark: self.journal.mark() }
-    }
-
-    /// What kept this caller from being served until its time ran out.
-    ///
-    /// `stuck`: whether every loan belongs to a task that waits, found out once for all whose time runs out together.
-    pub(super) fn verdict_for(&self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns) -> Verdict {
-        let caller = self.queue.waiter(ticket).caller;
-        let verdict = self.verdict(now);
-        let full = matches!(verdict, Verdict::Exhausted | Verdict::Leaking);
-        let nested = full && self.nested(&caller).is_some();
-        if nested && *stuck.get_or_insert_with(|| self.is_held_by_waiters()) { Verdict::Nested } else { verdict }
-    }
-
-    /// Whether every loan belongs to a task that waits for another.
-    pub(super) fn is_held_by_waiters(&self) -> bool {
-        let waiting: HashSet<u64> = self.queue.iter().map(|(_, waiter)| waiter.caller.task).collect();
-        let mut lent = self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Lent);
-        let waits = |task| task != 0 && task & UNSURE == 0 && waiting.contains(&task);
-        lent.all(|(_, slot)| slot.entangled > 0 || waits(slot.task))
     }
 
     /// What keeps a caller from being served right now.

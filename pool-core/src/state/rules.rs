@@ -1,11 +1,7 @@
-//! The rules, one function each.
+//! The rules, one function each: what asks, and changes nothing.
 
-use super::{
-    Caller, Ns, SlotId, State, UNSURE,
-    live::{self, Phase},
-    nanos,
-};
-use crate::{CloseReason, Event, Health, Nested, Site};
+use super::{Ns, SlotId, State, live::Phase, nanos};
+use crate::{CloseReason, Health};
 
 /// No connect that takes less is late; in the random walk, which counts in microseconds, hardly any.
 const LATE: Ns = if cfg!(test) { 5_000 } else { 1_000_000_000 };
@@ -105,68 +101,5 @@ impl<C, E> State<C, E> {
             Some(_) => 0,
             None => self.settings.cap().map_or(u32::MAX, |cap| cap.saturating_sub(taken)),
         }
-    }
-
-    /// The site whose loan this caller holds while it asks, if it holds one.
-    pub(super) fn nested(&self, caller: &Caller) -> Option<Site> {
-        if self.settings.nested == Nested::Allow {
-            return None;
-        }
-        let said = caller.holds.map(|(_, site)| site);
-        said.or_else(|| {
-            let by_task = |slot: &&live::Slot<C>| slot.phase() == Phase::Lent && slot.task == caller.task;
-            let sure = caller.task & UNSURE == 0 || self.settings.nested == Nested::Deny;
-            let known = caller.task != 0 && sure && self.slots.count(Phase::Lent) > 0;
-            known.then(|| self.slots.iter().map(|(_, slot)| slot).find(by_task))?.map(|slot| slot.site)
-        })
-    }
-
-    /// Tells of a pair of sites once.
-    pub(super) fn warn_of_nesting(&mut self, outer: Site, inner: Site) {
-        const PAIRS: usize = 64;
-        if self.settings.nested == Nested::Warn && self.warned.len() < PAIRS && !self.warned.contains(&(outer, inner)) {
-            self.warned.push((outer, inner));
-            self.remarks.push(Event::Nested { outer, inner });
-        }
-    }
-
-    /// Marks what a caller in the queue will not let go.
-    pub(super) fn entangle(&mut self, caller: &Caller) {
-        if let Some(slot) = self.held_by(caller) {
-            slot.entangled += 1;
-        }
-    }
-
-    pub(super) fn disentangle(&mut self, caller: &Caller) {
-        if let Some(slot) = self.held_by(caller) {
-            slot.entangled -= 1;
-        }
-    }
-
-    pub(super) fn held_by(&mut self, caller: &Caller) -> Option<&mut live::Slot<C>> {
-        let (loan, _) = caller.holds?;
-        let slot = &mut self.slots[loan.slot];
-        (slot.phase() == Phase::Lent && slot.loan == loan.number).then_some(slot)
-    }
-
-    /// Whether all connections are held by callers that wait for another one: none will ever come home.
-    pub(super) fn is_deadlocked(&self) -> bool {
-        let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
-        full && self.slots.iter().all(|(_, slot)| slot.phase() == Phase::Lent && slot.entangled > 0)
-    }
-
-    /// Whether the pool looks like that and nothing has moved for `slow_acquire`: as far as tasks can tell, every loan belongs to one that
-    /// waits. Branches of a `join!` that all work for so long look the same, which is why it takes time to be believed.
-    pub(super) fn is_stalled(&self, now: Ns) -> bool {
-        let full = self.settings.cap().is_some_and(|cap| self.slots.used() >= cap);
-        full && self.slots.count(Phase::Lent) == self.slots.used()
-            && self.settings.nested != Nested::Allow
-            && now >= self.stall_ends()
-            && self.is_held_by_waiters()
-    }
-
-    /// When a pool in which nothing moves is believed to be stuck.
-    pub(super) fn stall_ends(&self) -> Ns {
-        self.moved.saturating_add(nanos(self.settings.slow_acquire))
     }
 }

@@ -6,7 +6,6 @@ use super::{
     journal,
     live::Phase,
     nanos,
-    queue::Outcome,
     rules::Fitness,
     time,
 };
@@ -212,26 +211,6 @@ impl<C, E> State<C, E> {
                 fx.events.push(Event::Abandoned);
                 self.vacate(id, reason, now, fx);
             }
-        }
-    }
-
-    /// In a pool that is stuck, refuses whoever came last: it will let go of what it holds, and the others go on.
-    fn sweep_stall(&mut self, now: Ns, fx: &mut Effects<C>) {
-        // Once for each standstill: whoever joins the queue later looks for himself.
-        if self.queue.is_empty()
-            || now < self.stall_ends()
-            || std::mem::replace(&mut self.looked, self.moved) == self.moved
-        {
-            return;
-        }
-        if !self.is_stalled(now) {
-            return;
-        }
-        let last = self.queue.iter().map(|(ticket, _)| ticket).last();
-        if let Some(ticket) = last {
-            self.totals.refused += 1;
-            let waker = self.end(ticket, Outcome::Deadlocked);
-            fx.wake(waker);
         }
     }
 
