@@ -1,6 +1,6 @@
 //! Why an acquire failed, said so that the reader knows what to do.
 
-use crate::{ErrorClass, Holder, MaxOverflow, Moment, Site, Status, timeline};
+use crate::{ErrorClass, Holder, MaxOverflow, Moment, Site, Status, short, timeline};
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 /// What kept a caller from getting a connection.
@@ -305,18 +305,3 @@ impl fmt::Display for TryAcquireError {
 }
 
 impl Error for TryAcquireError {}
-
-/// A duration as a reader wants it: `250ms`, `3.2s`, at most three figures.
-pub fn short(d: Duration) -> impl fmt::Display {
-    struct Short(Duration);
-    impl fmt::Display for Short {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0.as_secs_f64() {
-                s if s >= 100.0 => write!(f, "{s:.0}s"),
-                s if s >= 1.0 => write!(f, "{}s", (s * 10.0).round() / 10.0),
-                s => write!(f, "{}ms", (s * 1000.0).round()),
-            }
-        }
-    }
-    Short(d)
-}

@@ -1,6 +1,6 @@
 //! What happens inside a pool, told after the fact.
 
-use crate::{CloseReason, Moment, Site, error::short};
+use crate::{CloseReason, Moment, Site, short};
 use std::time::Duration;
 
 /// Something that happened in a pool. Told after the lock is released, through `tracing` and to [observers](crate::Pool::observe).

@@ -30,6 +30,7 @@ mod event;
 mod histogram;
 mod manager;
 mod settings;
+mod short;
 mod status;
 mod timeline;
 // The deciding half.
@@ -52,8 +53,6 @@ mod sync;
 pub mod testing;
 
 pub use acquire::Acquire;
-#[doc(hidden)]
-pub use error::short;
 pub use error::{AcquireError, ConnectError, TryAcquireError, Verdict};
 pub use event::Event;
 pub use histogram::{Histogram, SiteTimings, Timings};
@@ -63,5 +62,7 @@ pub use outbox::Observer;
 pub use pool::{Pool, WeakPool};
 pub use pooled::Pooled;
 pub use settings::{MaxOverflow, Nested, Pause, Settings, SettingsError, SettingsFault, Startup};
+#[doc(hidden)]
+pub use short::short;
 pub use status::{CloseCounts, CloseReason, CloseReport, Health, Holder, Site, Status, Totals};
 pub use timeline::{Moment, Step};

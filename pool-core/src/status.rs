@@ -294,7 +294,7 @@ pub struct Holder {
 /// `app::list (src/app.rs:12) holds 3, longest 2.5s`
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} holds {}, longest {}", self.site, self.count, crate::error::short(self.longest))
+        write!(f, "{} holds {}, longest {}", self.site, self.count, crate::short(self.longest))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The story of one acquire.
 
-use crate::error::short;
+use crate::short;
 use std::{fmt, time::Duration};
 
 /// One step of an acquire, and when it happened.
