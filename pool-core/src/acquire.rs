@@ -100,7 +100,6 @@ impl<'a, M: Manager> Acquire<'a, M> {
                     timed_out = Some(verdict);
                     Cause::TimedOut
                 }
-                Some(Collected::Deadlocked) => Cause::Deadlocked,
                 Some(Collected::Closed) => Cause::Closed,
                 Some(Collected::Paused) => Cause::Paused,
                 None => {
@@ -187,6 +186,7 @@ impl<E> From<Refusal> for Cause<E> {
             Refusal::Paused => Self::Paused,
             Refusal::QueueFull(limit) => Self::QueueFull(limit),
             Refusal::Nested(outer) => Self::Nested(outer),
+            Refusal::Deadlocked => Self::Deadlocked,
             Refusal::Injected(verdict) => match verdict {
                 Verdict::Closed => Self::Closed,
                 Verdict::Connecting => Self::Connect(ConnectError {

@@ -1,10 +1,6 @@
 //! Who already holds a connection and asks for another.
 
-use crate::{
-    Site,
-    bits::bits,
-    state::{Loan, UNSURE},
-};
+use crate::{bits::bits, state::Loan};
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
@@ -23,14 +19,13 @@ pub struct Hold {
     /// Which pool: the address of what its handles share.
     pool: usize,
     loan: Loan,
-    site: Site,
     /// What was held already, outside.
     outer: Option<Arc<Hold>>,
 }
 
 impl Hold {
-    pub(crate) fn new(pool: usize, loan: Loan, site: Site) -> Self {
-        Self { pool, loan, site, outer: None }
+    pub(crate) fn new(pool: usize, loan: Loan) -> Self {
+        Self { pool, loan, outer: None }
     }
 
     /// Runs a future as one that keeps the connection until it ends.
@@ -47,23 +42,16 @@ impl Hold {
     }
 }
 
-/// The task that runs this; 0 outside of any runtime. What runs in `block_on` is in no task: it is told by its thread, which is unsure.
-pub(crate) fn task() -> u64 {
-    thread_local! {
-        static THREAD: u8 = const { 0 };
-    }
-    match tokio::task::try_id() {
-        Some(id) => bits(id),
-        None if tokio::runtime::Handle::try_current().is_err() => 0,
-        None => UNSURE | THREAD.with(|thread| std::ptr::from_ref(thread).addr() as u64),
-    }
+/// The task that runs this; `None` in `block_on`, which is none.
+pub(crate) fn task() -> Option<u64> {
+    tokio::task::try_id().map(bits)
 }
 
-/// The connection of this pool that the running code holds, if it said so.
-pub(crate) fn held(pool: usize) -> Option<(Loan, Site)> {
+/// The loan of this pool that the running code holds, if a `Hold` says so.
+pub(crate) fn held(pool: usize) -> Option<Loan> {
     let find = |held: &Hold| {
         let mut chain = std::iter::successors(Some(held), |held| held.outer.as_deref());
-        chain.find(|held| held.pool == pool).map(|held| (held.loan, held.site))
+        chain.find(|held| held.pool == pool).map(|held| held.loan)
     };
     HELD.try_with(find).ok().flatten()
 }

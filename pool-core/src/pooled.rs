@@ -32,7 +32,7 @@ impl<M: Manager> Pooled<M> {
 
     /// A mark of this loan, for code that keeps the connection while it does something else.
     pub fn hold(&self) -> Hold {
-        Hold::new(Arc::as_ptr(&self.shared) as usize, self.loan, self.site)
+        Hold::new(Arc::as_ptr(&self.shared) as usize, self.loan)
     }
 
     /// Takes the connection out of the pool for good. Its slot is free at once, so the server may see one connection more than the cap.

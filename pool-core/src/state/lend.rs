@@ -22,22 +22,24 @@ impl<C, E> State<C, E> {
         if !matches!(self.fitness(id, now), Fitness::Lend) {
             return None;
         }
-        if let Some(outer) = self.nested(&caller) {
+        if let Some(outer) = self.held_by(&caller) {
             if self.settings.nested == Nested::Deny {
                 return None; // refused by `wait`
             }
-            self.warn_of_nesting(outer, caller.site);
+            let warning = self.warning(outer, caller.site);
+            self.nesting.remarks.extend(warning);
         }
         self.idle.pop();
         let lent = self.lend(id, caller, now);
-        self.unfinished = !self.remarks.is_empty() || (self.settings.min_idle > 0 && self.wants_connection(now));
+        self.unfinished =
+            !self.nesting.remarks.is_empty() || (self.settings.min_idle > 0 && self.wants_connection(now));
         Some(lent)
     }
 
     /// Does what a `take` left: a warning to tell, a spare connection to open. Rare, so that the common step stays without effects.
     pub(crate) fn after_take(&mut self, now: Ns, fx: &mut Effects<C>) {
         self.unfinished = false;
-        fx.events.append(&mut self.remarks);
+        fx.events.append(&mut self.nesting.remarks);
         self.advance(now, fx);
     }
 
@@ -52,7 +54,6 @@ impl<C, E> State<C, E> {
             return Err(conn);
         }
         self.totals.released += 1;
-        self.moved = now;
         self.sites.record(self.slots[id].site, now.saturating_sub(self.slots[id].since));
         let slot = &mut self.slots[id];
         (slot.conn, slot.proven) = (Some(conn), now);
@@ -119,16 +120,10 @@ impl<C, E> State<C, E> {
             self.totals.refused += 1;
             return Wait::Refused(Refusal::QueueFull(limit));
         }
-        let outer = self.nested(&caller);
-        if let Some(outer) = outer {
-            if self.settings.nested == Nested::Deny {
-                self.totals.refused += 1;
-                return Wait::Refused(Refusal::Nested(outer));
-            }
-            self.warn_of_nesting(outer, caller.site);
-            fx.events.append(&mut self.remarks);
+        if let Some(refusal) = self.refuse_nested(&caller, fx) {
+            self.totals.refused += 1;
+            return Wait::Refused(refusal);
         }
-        let nested = outer.is_some();
         let ticket = self.queue.push(Waiter { arrived: self.arrival(now), deadline, caller }, waker);
         self.entangle(&caller);
         self.advance(now, fx);
@@ -137,15 +132,8 @@ impl<C, E> State<C, E> {
             if deadline <= now {
                 let waker = self.expire(ticket, &mut None, now);
                 fx.spent.push(waker); // the caller is here
-            } else if self.is_deadlocked() || (nested && self.is_stalled(now)) {
-                self.totals.refused += 1;
-                let waker = self.end(ticket, Outcome::Deadlocked);
-                fx.spent.push(waker);
             } else {
                 self.alarm(deadline, fx);
-                if nested && self.stall_ends() > now {
-                    self.alarm(self.stall_ends(), fx);
-                }
             }
         }
         Wait::Queued(ticket)
@@ -179,7 +167,6 @@ impl<C, E> State<C, E> {
             }
             Outcome::Failed(error) => Collected::Failed(error),
             Outcome::Expired(verdict) => Collected::Expired(verdict),
-            Outcome::Deadlocked => Collected::Deadlocked,
             Outcome::Closed => Collected::Closed,
             Outcome::Paused => Collected::Paused,
             Outcome::Free | Outcome::Waiting(_) => unreachable!("BUG: a ticket without an answer was collected"),
@@ -232,6 +219,8 @@ pub(crate) enum Refusal {
     QueueFull(u32),
     /// By the site that holds one already.
     Nested(Site),
+    /// All connections are held by callers that wait for another.
+    Deadlocked,
     /// By a test.
     Injected(Verdict),
 }
@@ -241,7 +230,6 @@ pub(crate) enum Collected<C, E> {
     Lent(Loan, C),
     Failed(ConnectError<E>),
     Expired(Verdict),
-    Deadlocked,
     Closed,
     Paused,
 }

@@ -1,6 +1,6 @@
 //! The slots: one for each connection that exists or is being made, and the phase it is in.
 
-use super::Ns;
+use super::{Loan, Ns};
 use crate::{CloseReason, Site};
 
 pub(crate) type SlotId = u32;
@@ -67,8 +67,8 @@ pub(crate) struct Slot<C> {
     pub(crate) uses: u64,
     /// Who has it, or had it last.
     pub(crate) site: Site,
-    /// The task that borrowed it, 0 if unknown.
-    pub(crate) task: u64,
+    /// The task that borrowed it, if one did.
+    pub(crate) task: Option<u64>,
     /// Number of the loan, unique in the pool.
     pub(crate) loan: u64,
     /// Callers in the queue that hold this one and will not let go before they are served.
@@ -91,6 +91,9 @@ pub(crate) struct Slots<C> {
     vacant: Vec<SlotId>,
     counts: [u32; PHASES],
     usage: Usage,
+    /// Slots that were looked at one by one, in all.
+    #[cfg(test)]
+    pub(crate) visited: std::cell::Cell<u64>,
 }
 
 /// How much of the pool is in use, and was.
@@ -123,7 +126,14 @@ impl Usage {
 impl<C> Slots<C> {
     pub(crate) fn new(cap: Option<u32>) -> Self {
         let usage = Usage { cap: cap.unwrap_or(u32::MAX), peak: 0, since: None, full: 0, from: 0 };
-        Self { slots: Vec::new(), vacant: Vec::new(), counts: [0; PHASES], usage }
+        Self {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            counts: [0; PHASES],
+            usage,
+            #[cfg(test)]
+            visited: Default::default(),
+        }
     }
 
     /// Changes how many make the pool full. What was counted before says nothing of the new size.
@@ -174,7 +184,7 @@ impl<C> Slots<C> {
             jitter: 0,
             uses: 0,
             site: Site::here(),
-            task: 0,
+            task: None,
             loan: 0,
             entangled: 0,
             keepalive: false,
@@ -242,8 +252,33 @@ impl<C> Slots<C> {
         self.used() - self.count(Phase::Opening)
     }
 
+    /// Those that are not vacant.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot<C>)> {
-        (0..).zip(&self.slots).filter(|(_, slot)| slot.phase != Phase::Vacant)
+        self.all().filter(|(_, slot)| slot.phase != Phase::Vacant)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (SlotId, &Slot<C>)> {
+        let slots = (0..).zip(&self.slots);
+        #[cfg(test)]
+        let slots = slots.inspect(|_| self.visited.set(self.visited.get() + 1));
+        slots
+    }
+
+    /// Those that are with a caller.
+    pub(crate) fn lent(&self) -> impl Iterator<Item = (SlotId, &Slot<C>)> {
+        self.iter().filter(|(_, slot)| slot.phase == Phase::Lent)
+    }
+
+    /// Whether a loan has not ended.
+    pub(crate) fn is_current(&self, loan: Loan) -> bool {
+        let slot = &self[loan.slot];
+        slot.phase == Phase::Lent && slot.loan == loan.number
+    }
+
+    /// One that this task borrowed, among the first so many.
+    pub(crate) fn lent_to(&self, task: u64, among: usize) -> Option<SlotId> {
+        let mut slots = self.all().take(among);
+        slots.find(|(_, slot)| slot.phase == Phase::Lent && slot.task == Some(task)).map(|(id, _)| id)
     }
 
     /// Compares the counts with the phases.

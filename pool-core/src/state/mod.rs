@@ -30,7 +30,7 @@ mod model;
 #[cfg(test)]
 mod walk;
 
-use crate::{CloseReason, Event, Pause, Settings, Site, Timings, Totals, Verdict};
+use crate::{CloseReason, Pause, Settings, Site, Timings, Totals, Verdict};
 pub(crate) use admin::Warmth;
 use effects::Effects;
 use health::Pulse;
@@ -39,6 +39,7 @@ use journal::Journal;
 pub(crate) use lend::{Collected, Refusal, Wait};
 pub(crate) use live::SlotId;
 use live::{Phase, Slots};
+use nesting::Nesting;
 use queue::Queue;
 use rules::Fitness;
 use sites::Sites;
@@ -48,9 +49,6 @@ use std::{collections::VecDeque, time::Duration};
 pub(crate) type Ns = u64;
 /// Later than any time.
 pub(crate) const NEVER: Ns = Ns::MAX;
-
-/// Marks a task number that is not certain: it counts for a refusal that was asked for, and for no verdict.
-pub(crate) const UNSURE: u64 = 1 << 63;
 
 /// How often those who wait for a driver on another runtime look whether it is still at work.
 pub(crate) const LOOK: Ns = 250_000_000;
@@ -68,10 +66,10 @@ pub(crate) fn time(ns: Ns) -> Duration {
 #[derive(Clone, Copy)]
 pub(crate) struct Caller {
     pub(crate) site: Site,
-    /// 0 if unknown; with the highest bit, unsure.
-    pub(crate) task: u64,
-    /// The loan that will not end before this caller is served, and who took it.
-    pub(crate) holds: Option<(Loan, Site)>,
+    /// `None` outside of any task.
+    pub(crate) task: Option<u64>,
+    /// The loan that will not end before this caller is served.
+    pub(crate) holds: Option<Loan>,
 }
 
 /// When a caller came, by the clock and by the journal.
@@ -100,14 +98,7 @@ pub(crate) struct State<C, E> {
     timings: Timings,
     /// How long each site held what it borrowed.
     sites: Sites,
-    /// When a connection last changed hands.
-    moved: Ns,
-    /// The `moved` for which a sweep has looked whether the pool is stuck; it takes a look at every waiter.
-    looked: Ns,
-    /// Pairs of sites that were warned of as nested.
-    warned: Vec<(Site, Site)>,
-    /// What a `take` has to tell, which is rare.
-    remarks: Vec<Event>,
+    nesting: Nesting,
     /// Whether a `take` left something to do: see [`State::after_take`].
     pub(crate) unfinished: bool,
     /// Slots with a ping, a reset or a close that no job has taken up yet. Their phase says which.
@@ -149,10 +140,7 @@ impl<C, E> State<C, E> {
             journal: Journal::new(),
             timings: Timings::new(),
             sites: Sites::new(),
-            moved: 0,
-            looked: NEVER,
-            warned: Vec::new(),
-            remarks: Vec::new(),
+            nesting: Nesting::default(),
             unfinished: false,
             todo: VecDeque::new(),
             epoch: 0,

@@ -167,7 +167,7 @@ impl Real {
     }
 
     fn acquire(&mut self, id: u64, deadline: Ns) {
-        let caller = Caller { site: Site::here(), task: 0, holds: None };
+        let caller = Caller { site: Site::here(), task: None, holds: None };
         let now = self.now;
         if let Some((Loan { slot, .. }, conn)) = self.state.take(caller, now) {
             if self.state.unfinished {

@@ -36,8 +36,8 @@ impl<C, E> State<C, E> {
 
     pub(super) fn released(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
         self.totals.released += 1;
-        self.moved = now;
         self.sites.record(self.slots[id].site, now.saturating_sub(self.slots[id].since));
+        self.forget_marks(id);
         let slot = &mut self.slots[id];
         slot.proven = now;
         if std::mem::take(&mut slot.reported) {
@@ -48,12 +48,11 @@ impl<C, E> State<C, E> {
 
     pub(super) fn lend(&mut self, id: SlotId, caller: Caller, now: Ns) -> (Loan, C) {
         self.totals.acquired += 1;
-        self.moved = now;
         self.slots.enter(id, Phase::Lent, now);
         let number = self.totals.acquired;
         let slot = &mut self.slots[id];
         (slot.site, slot.task, slot.uses, slot.reported) = (caller.site, caller.task, slot.uses + 1, false);
-        (slot.loan, slot.entangled) = (number, 0);
+        slot.loan = number;
         let conn = slot.conn.take().expect("BUG: an idle or granted slot holds its connection");
         (Loan { slot: id, number }, conn)
     }

@@ -32,8 +32,6 @@ pub(crate) enum Outcome<E> {
     Failed(ConnectError<E>),
     /// Its time ran out, for this reason.
     Expired(Verdict),
-    /// It can never be served: all connections are held by callers that wait themselves.
-    Deadlocked,
     /// The pool was closed.
     Closed,
     /// The pool was paused, and its callers are to be refused.

@@ -36,7 +36,7 @@ impl<C, E> State<C, E> {
     /// Sites that hold connections, the longest holder first.
     pub(crate) fn holders(&self, now: Ns) -> Vec<Holder> {
         let mut found: Vec<Holder> = Vec::new();
-        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Lent) {
+        for (_, slot) in self.slots.lent() {
             let held = time(now.saturating_sub(slot.since));
             match found.iter_mut().find(|holder| holder.site == slot.site) {
                 Some(holder) => (holder.count, holder.longest) = (holder.count + 1, holder.longest.max(held)),
@@ -101,8 +101,7 @@ impl<C, E> State<C, E> {
             Verdict::Connecting
         } else {
             let limit = self.settings.leak_after.map_or(NEVER, nanos);
-            let leaking =
-                self.slots.iter().any(|(_, s)| s.phase() == Phase::Lent && now.saturating_sub(s.since) >= limit);
+            let leaking = self.slots.lent().any(|(_, slot)| now.saturating_sub(slot.since) >= limit);
             if leaking { Verdict::Leaking } else { Verdict::Exhausted }
         }
     }
@@ -111,6 +110,8 @@ impl<C, E> State<C, E> {
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self, now: Ns) -> Result<(), String> {
         self.slots.check()?;
+        #[cfg(test)]
+        self.check_nesting()?; // looks at every caller in the queue, which is too slow for a debug build
         let fail = |what: String| Err(what);
         let s = self.status(now);
         let parts = s.idle + s.in_use + s.pinging + s.resetting + s.closing;

@@ -107,7 +107,7 @@ impl Walk {
     }
 
     fn caller(&self) -> Caller {
-        Caller { site: Site::here(), task: 0, holds: None }
+        Caller { site: Site::here(), task: None, holds: None }
     }
 
     /// One step of somebody.

@@ -9,7 +9,7 @@ use super::{
     rules::Fitness,
     time,
 };
-use crate::{CloseReason, ErrorClass, Event, Nested, error::ConnectError};
+use crate::{CloseReason, ErrorClass, Event, error::ConnectError};
 
 impl<C, E> State<C, E> {
     /// Does what is due, and says when to come again.
@@ -24,7 +24,6 @@ impl<C, E> State<C, E> {
             let waker = self.expire(ticket, &mut stuck, now);
             fx.wake(waker);
         }
-        self.sweep_stall(now, fx);
         self.sweep_idle(now, fx);
         self.sweep_leaks(now, fx);
         self.sweep_keepalive(now, fx);
@@ -299,10 +298,6 @@ impl<C, E> State<C, E> {
 
     pub(super) fn next_alarm(&mut self, now: Ns) -> Ns {
         let mut alarm = self.queue.next_deadline().unwrap_or(NEVER);
-        let stuck = self.stall_ends();
-        if !self.queue.is_empty() && self.settings.nested != Nested::Allow && stuck > now {
-            alarm = alarm.min(stuck);
-        }
         if self.short_of_connections(now) && self.pulse.not_before() > now {
             alarm = alarm.min(self.pulse.not_before());
         }

@@ -1,7 +1,11 @@
 //! Code that holds a connection and asks for another.
 
-use crate::{ms, once, pool, secs, settings, waiting};
-use pool_core::{Nested, Pool, Verdict, testing::Script};
+use crate::{
+    ms, once, pool, secs, settings, settled,
+    telling::{end, observed},
+    waiting,
+};
+use pool_core::{Event, Nested, Pool, Verdict, testing::Script};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -19,25 +23,55 @@ async fn a_nested_acquire_is_refused_at_once_where_that_is_the_policy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_keeps_a_guard_and_asks_again_is_known_without_any_help() {
-    for (policy, served) in [(Nested::Allow, true), (Nested::Warn, true), (Nested::Deny, false)] {
+async fn a_hold_whose_connection_was_given_back_is_refused_nothing() {
+    let (_, pool) = pool(settings(5, 0).with_nested(Nested::Deny));
+    let guard = pool.acquire().await.unwrap();
+    let scope = guard.hold().during(async {
+        drop(guard);
+        pool.acquire().await.map(drop)
+    });
+    assert!(scope.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_keeps_a_guard_and_asks_again_is_served_and_warned_of() {
+    for (policy, warnings) in [(Nested::Allow, 0), (Nested::Warn, 1), (Nested::Deny, 1)] {
         let (_, pool) = pool(settings(2, 0).with_nested(policy));
-        let second = tokio::spawn(async move {
-            let _first = pool.acquire().await.unwrap();
-            pool.acquire().await.map(drop).map_err(|e| e.verdict())
+        let events = observed(&pool);
+        let task = tokio::spawn(async move {
+            for _ in 0..2 {
+                let _first = pool.acquire().await.unwrap();
+                drop(pool.acquire().await.unwrap());
+            }
+            settled(&pool).await;
+            end(pool).await;
         });
-        assert_eq!(second.await.unwrap(), if served { Ok(()) } else { Err(Verdict::Nested) }, "{policy:?}");
+        task.await.unwrap();
+        let warned = events.iter().filter(|event| matches!(event, Event::Nested { .. })).count();
+        assert_eq!(warned, warnings, "{policy:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn outside_of_any_task_a_second_acquire_is_denied_where_that_is_the_policy_and_else_no_matter() {
+async fn a_hold_is_warned_of_although_an_idle_connection_is_taken() {
+    let (_, pool) = pool(settings(2, 0));
+    drop((pool.acquire().await.unwrap(), pool.acquire().await.unwrap()));
+    let events = observed(&pool);
+    let outer = pool.acquire().await.unwrap();
+    drop(outer.hold().during(pool.acquire()).await.unwrap());
+    drop(outer);
+    end(pool).await;
+    assert!(events.iter().any(|event| matches!(event, Event::Nested { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn outside_of_any_task_a_second_acquire_is_no_matter() {
     let (_, denying) = pool(settings(2, 0).with_nested(Nested::Deny));
     let _held = denying.acquire().await.unwrap();
-    assert_eq!(denying.acquire().await.unwrap_err().verdict(), Verdict::Nested);
+    assert!(denying.acquire().await.is_ok());
     let (_, warning) = pool(settings(1, 0).with_pool_timeout(secs(1)));
     let _held = warning.acquire().await.unwrap();
-    assert_eq!(warning.acquire().await.unwrap_err().verdict(), Verdict::Exhausted, "who holds it is not certain");
+    assert_eq!(warning.acquire().await.unwrap_err().verdict(), Verdict::Exhausted, "who holds it is not known");
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,31 +149,50 @@ async fn hold_one_and_ask_for_another(pool: &Pool<Script>) -> Vec<Result<(), Ver
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_hold_one_and_wait_for_another_are_told_when_nothing_has_moved_for_slow_acquire() {
-    let (_, pool) = pool(settings(2, 0).with_pool_timeout(secs(10)));
-    let start = Instant::now();
-    let mut verdicts = hold_one_and_ask_for_another(&pool).await;
-    verdicts.sort_by_key(Result::is_err);
-    assert_eq!(verdicts, [Ok(()), Err(Verdict::Nested)], "one gives up, and the other goes on");
-    assert_eq!(start.elapsed(), secs(1));
+async fn branches_of_one_task_that_work_and_wait_are_never_refused() {
+    for policy in [Nested::Warn, Nested::Deny] {
+        for held in [ms(900), ms(1_100), secs(5)] {
+            let settings = settings(3, 0).with_nested(policy).with_pool_timeout(secs(30));
+            assert_eq!(settings.slow_acquire, secs(1));
+            let (_, pool) = pool(settings);
+            let task = tokio::spawn(async move {
+                let work = || async {
+                    let _conn = pool.acquire().await.unwrap_or_else(|e| panic!("{policy:?}, held for {held:?}: {e}"));
+                    sleep(held).await;
+                };
+                tokio::join!(work(), work(), work(), work(), work(), work(), work());
+            });
+            task.await.unwrap();
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn branches_of_one_task_that_work_and_wait_are_not_taken_for_a_deadlock() {
-    let (_, pool) = pool(settings(3, 0));
-    let task = tokio::spawn(async move {
-        let work = || async {
-            let _conn = pool.acquire().await.unwrap();
-            sleep(ms(900)).await;
-        };
-        tokio::join!(work(), work(), work(), work(), work(), work(), work());
-    });
-    task.await.unwrap();
+async fn a_dispatcher_that_hands_guards_to_workers_waits_for_the_next_one_that_comes_home() {
+    for policy in [Nested::Warn, Nested::Deny] {
+        let (_, pool) = pool(settings(2, 0).with_nested(policy));
+        let dispatcher = tokio::spawn(async move {
+            for _ in 0..6 {
+                let conn = pool.acquire().await.unwrap_or_else(|e| panic!("{policy:?}: {e}"));
+                tokio::spawn(async move {
+                    sleep(secs(5)).await;
+                    drop(conn);
+                });
+            }
+        });
+        dispatcher.await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn tasks_that_hold_one_and_wait_for_another_time_out_with_that_verdict() {
-    let (_, pool) = pool(settings(2, 0).with_pool_timeout(ms(500)));
-    let verdicts = hold_one_and_ask_for_another(&pool).await;
-    assert_eq!(verdicts, [Err(Verdict::Nested), Err(Verdict::Nested)], "both, though one of them was first to go");
+    for policy in [Nested::Warn, Nested::Deny] {
+        for limit in [ms(500), secs(10)] {
+            let (_, pool) = pool(settings(2, 0).with_nested(policy).with_pool_timeout(limit));
+            let begun = Instant::now();
+            let verdicts = hold_one_and_ask_for_another(&pool).await;
+            assert_eq!(verdicts, [Err(Verdict::Nested), Err(Verdict::Nested)], "both, though one was first to go");
+            assert_eq!(begun.elapsed(), limit, "{policy:?}: their tasks are no reason to refuse them before");
+        }
+    }
 }

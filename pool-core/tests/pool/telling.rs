@@ -127,14 +127,14 @@ async fn a_keepalive_that_finds_a_dead_connection_retires_the_others() {
 }
 
 /// What an observer was told, and a way to wait for it.
-fn observed(pool: &pool_core::Pool<pool_core::testing::Script>) -> std::sync::mpsc::Receiver<Event> {
+pub(crate) fn observed(pool: &pool_core::Pool<pool_core::testing::Script>) -> std::sync::mpsc::Receiver<Event> {
     let (tell, told) = std::sync::mpsc::channel();
     pool.observe(move |event: &Event| drop(tell.send(event.clone())));
     told
 }
 
 /// Closes the pool and lets its tasks go, so that the observers' thread ends.
-async fn end(pool: pool_core::Pool<pool_core::testing::Script>) {
+pub(crate) async fn end(pool: pool_core::Pool<pool_core::testing::Script>) {
     drop(pool.close().await);
     drop(pool);
     for _ in 0..10 {
