@@ -44,11 +44,11 @@ pub enum Event {
         /// What happened meanwhile.
         timeline: Vec<Moment>,
     },
-    /// Code that holds a connection asks the same pool for another. Told once for each pair of places.
+    /// Code that holds a connection asks the same pool for another: once for each pair of places. See [`Nested`](crate::Nested).
     Nested {
-        /// Who holds one.
+        /// The place that borrowed the first connection.
         outer: Site,
-        /// Who asks for another.
+        /// The place that asks for another.
         inner: Site,
     },
     /// The observers were too slow; the oldest events are gone.

@@ -1,4 +1,4 @@
-//! Who already holds a connection and asks for another.
+//! The evidence for nested acquires: marked loans, and the task that asks.
 
 use crate::{bits::bits, state::Loan};
 use pin_project_lite::pin_project;
@@ -13,7 +13,7 @@ tokio::task_local! {
     static HELD: Hold;
 }
 
-/// The mark of a loan that will not end before some code has. Made by [`Pooled::hold`](crate::Pooled::hold).
+/// A mark: this connection is held until some code ends. Made by [`Pooled::hold`](crate::Pooled::hold).
 #[derive(Clone, Debug)]
 pub struct Hold {
     /// Which pool: the address of what its handles share.
@@ -28,11 +28,12 @@ impl Hold {
         Self { pool, loan, outer: None }
     }
 
-    /// Runs a future as one that keeps the connection until it ends.
+    /// Runs a future that keeps the connection until it ends.
     ///
-    /// If the future asks the same pool for another connection, the pool knows that this one will not come home before, and acts as
-    /// [`nested`](crate::Settings::nested) says; when all connections are held like that, it refuses at once instead of letting everybody
-    /// time out. `#[pooled]` wraps its body so. It does not reach into tasks that the future spawns.
+    /// If the future asks the same pool for another connection, the pool acts as [`nested`](crate::Settings::nested) says. When every
+    /// connection is held by such a future that waits, the pool refuses the last one at once. `#[pooled]` runs its body inside this method.
+    ///
+    /// Tasks that the future spawns are outside of it. A guard that is dropped early ends the mark.
     ///
     /// # Cancel safety
     ///

@@ -248,25 +248,33 @@ impl fmt::Display for MaxOverflow {
     }
 }
 
-/// What happens when a task that holds a connection asks the same pool for another.
+/// What happens when code that holds a connection asks the same pool for another.
 ///
-/// Code inside [`Hold::during`](crate::Hold::during), and so the body of every `#[pooled]` function, is known to keep its connection.
-/// For other code the task that borrowed a connection counts as its holder until it comes home, also if the guard went to another task,
-/// or if the two acquires are branches of one `join!`.
+/// The pool has two kinds of evidence:
 ///
-/// When all connections are held by such code, a caller is refused at once if the code said so by `during`; as far as only tasks tell,
-/// the last caller is refused once nothing has moved for `slow_acquire`. `Allow` switches the latter off.
+/// - A [`Hold`](crate::Hold) marks the connection as held until some code ends. This is certain. A `#[pooled]` function that borrows its
+///   connection runs inside [`Hold::during`](crate::Hold::during).
+/// - The same task borrowed the connection. This is a guess: the acquires may be branches of one `join!`, or the guard may have moved to
+///   another task.
 ///
-/// With `n` tasks that each need `c` connections at once, a pool of `n * (c - 1) + 1` cannot get stuck.
+/// Only a mark can refuse a caller. A task id can log a warning, and it can set the verdict of a timeout to `nested`.
+///
+/// A mark is checked on each acquire. Task ids are compared only when a caller has to wait, with the first 256 connections at most, so an
+/// acquire costs the same in a pool of any size.
+///
+/// A pool is deadlocked when every connection is marked and each of their holders waits for another one. The pool then refuses the
+/// last caller at once, whatever this setting says.
+///
+/// With `n` tasks that each need `c` connections at once, a pool of `n * (c - 1) + 1` cannot deadlock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Nested {
-    /// Nothing.
+    /// The request is served. There is no warning, and a timeout never has the verdict `nested`.
     Allow,
-    /// The request is served and a warning names both places.
+    /// The request is served. A warning names both places, once for each pair.
     #[default]
     Warn,
-    /// The request is refused at once.
+    /// The request is refused at once if a mark is the evidence. Otherwise it is served, with the warning.
     Deny,
 }
 
