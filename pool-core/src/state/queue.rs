@@ -49,6 +49,8 @@ pub(crate) struct Waiter {
 struct Entry<E> {
     outcome: Outcome<E>,
     waiter: Waiter,
+    /// Its number in the order of arrival. Times do not tell it: they are read before the lock, and may be equal.
+    number: u64,
     turn: u32,
     prev: Seat,
     next: Seat,
@@ -63,6 +65,8 @@ pub(crate) struct Queue<E> {
     head: Seat,
     tail: Seat,
     len: u32,
+    /// Callers that ever queued.
+    pushed: u64,
     /// The first waiter that the heap does not watch. Those have their deadlines in queue order.
     ordered: Seat,
     /// The latest deadline among the ordered.
@@ -79,6 +83,7 @@ impl<E> Queue<E> {
             head: NONE,
             tail: NONE,
             len: 0,
+            pushed: 0,
             ordered: NONE,
             latest: 0,
             early: BinaryHeap::new(),
@@ -98,9 +103,11 @@ impl<E> Queue<E> {
     pub(crate) fn push(&mut self, waiter: Waiter, waker: Waker) -> Ticket {
         let seat = self.free_seat(&waiter);
         let early = self.ordered != NONE && waiter.deadline < self.latest;
+        self.pushed += 1;
+        let number = self.pushed;
         let entry = self.entry_mut(seat);
         entry.outcome = Outcome::Waiting(waker);
-        (entry.waiter, entry.early) = (waiter, early);
+        (entry.waiter, entry.number, entry.early) = (waiter, number, early);
         let ticket = Ticket { seat, turn: entry.turn };
         self.link_last(seat);
         if early {
@@ -140,7 +147,7 @@ impl<E> Queue<E> {
     pub(crate) fn granted(&self) -> Vec<Ticket> {
         let entries = (0..).zip(self.chunks.iter().flatten());
         let mut found: Vec<_> = entries.filter(|(_, entry)| matches!(entry.outcome, Outcome::Granted(_))).collect();
-        found.sort_by_key(|(_, entry)| entry.waiter.arrived.at);
+        found.sort_by_key(|(_, entry)| entry.number);
         found.into_iter().map(|(seat, entry)| Ticket { seat, turn: entry.turn }).collect()
     }
 
@@ -255,6 +262,7 @@ impl<E> Queue<E> {
             let entry = |i| Entry {
                 outcome: Outcome::Free,
                 waiter: *waiter,
+                number: 0,
                 turn: 0,
                 prev: NONE,
                 next: if i + 1 < CHUNK as Seat { first + i + 1 } else { NONE },
@@ -304,5 +312,28 @@ impl<E> Queue<E> {
             early.retain(|Reverse((_, ticket))| ticket.seat != seat && self.is_waiting(*ticket));
             self.early = early;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Site, state::live::SlotId};
+
+    #[test]
+    fn callers_that_came_at_one_moment_go_back_in_the_order_of_their_arrival() {
+        let mut queue = Queue::<()>::new();
+        let caller = Caller { site: Site::here(), task: None, holds: None };
+        let waiter = Waiter { arrived: Arrival { at: 7, mark: 0 }, deadline: 9, caller };
+        let push = |queue: &mut Queue<()>| queue.push(waiter, Waker::noop().clone());
+        // The first to come gets a seat with a higher number than the second.
+        let gone = push(&mut queue);
+        let first = push(&mut queue);
+        queue.leave(gone);
+        let second = push(&mut queue);
+        for (id, ticket) in [first, second].into_iter().enumerate() {
+            drop(queue.end(ticket, Outcome::Granted(id as SlotId)));
+        }
+        assert_eq!(queue.granted(), [first, second]);
     }
 }
