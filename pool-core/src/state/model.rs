@@ -1,27 +1,37 @@
 //! The state against a model that is simple enough to be seen right; proptest finds and shrinks the scripts on which they differ.
 
 use super::{
-    Caller, Collected, Loan, Ns, SlotId, State, Wait,
+    Caller, Collected, Loan, Ns, State, Wait,
     effects::{Effects, Job},
     queue::Ticket,
 };
-use crate::{Settings, Site};
+use crate::{Nested, Settings, Site, Verdict};
 use proptest::prelude::*;
 use std::{collections::VecDeque, task::Waker, time::Duration};
 
 /// One line of a script. Indices are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    Acquire { limit_ms: u64 },
+    /// By a task, or by none if 0; `inside` picks the loan, of the last few, that a mark of the caller names.
+    Acquire {
+        limit_ms: u64,
+        task: u64,
+        inside: Option<usize>,
+    },
     Cancel(usize),
     Release(usize),
     ReleaseDirty(usize),
     ReleaseBroken(usize),
     Discard(usize),
     Detach(usize),
-    Pass { ms: u64 },
+    Pass {
+        ms: u64,
+    },
     Invalidate,
-    Resize { pool_size: u32, max_overflow: u32 },
+    Resize {
+        pool_size: u32,
+        max_overflow: u32,
+    },
     Pause,
     Resume,
     Close,
@@ -29,7 +39,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        8 => (0u64..50).prop_map(|limit_ms| Op::Acquire { limit_ms }),
+        8 => (0u64..50, 0u64..4, prop::option::of(0usize..4))
+            .prop_map(|(limit_ms, task, inside)| Op::Acquire { limit_ms, task, inside }),
         2 => any::<usize>().prop_map(Op::Cancel),
         6 => any::<usize>().prop_map(Op::Release),
         2 => any::<usize>().prop_map(Op::ReleaseDirty),
@@ -45,6 +56,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A caller, and the caller whose loan it says it holds.
+#[derive(Clone, Copy)]
+struct Asks {
+    id: u64,
+    task: u64,
+    holds: Option<u64>,
+}
+
 /// The pool as one would explain it: connections open at once, jobs take no time.
 #[derive(Default)]
 struct Model {
@@ -57,11 +76,15 @@ struct Model {
     /// The first number that an invalidation has not retired.
     valid_from: u32,
     idle: Vec<u32>,
-    lent: Vec<(u64, u32)>,
-    waiting: VecDeque<(u64, Ns)>,
+    lent: Vec<(Asks, u32)>,
+    waiting: VecDeque<(Asks, Ns)>,
+    nested: Nested,
     paused: bool,
     closed: bool,
     timeouts: u64,
+    /// How many of them with the verdict `nested`.
+    nested_timeouts: u64,
+    refused: u64,
 }
 
 impl Model {
@@ -69,17 +92,44 @@ impl Model {
         (self.idle.len() + self.lent.len()) as u32
     }
 
-    fn acquire(&mut self, caller: u64, deadline: Ns) {
+    /// Whether this one says that it holds a loan, and that has not ended.
+    fn is_marked(&self, asks: &Asks) -> bool {
+        self.lent.iter().any(|(lent, _)| asks.holds == Some(lent.id))
+    }
+
+    /// Whether callers that hold all there may be wait, as marks tell, or marks and tasks.
+    fn is_stuck(&self, by_task: bool) -> bool {
+        let waits = |lent: &Asks| {
+            let same_task = |w: &Asks| by_task && w.task == lent.task && w.task > 0;
+            self.waiting.iter().any(|(w, _)| w.holds == Some(lent.id) || same_task(w))
+        };
+        self.open() >= self.cap && self.idle.is_empty() && self.lent.iter().all(|(lent, _)| waits(lent))
+    }
+
+    /// The caller's time is up. `stuck`: whether the pool was when the first ran out of time.
+    fn time_out(&mut self, asks: &Asks, stuck: bool) {
+        let by_task = self.lent.iter().any(|(lent, _)| lent.task == asks.task && asks.task > 0);
+        let nested = stuck && !self.paused && self.nested != Nested::Allow && (self.is_marked(asks) || by_task);
+        self.timeouts += 1;
+        self.nested_timeouts += u64::from(nested);
+    }
+
+    fn acquire(&mut self, asks: Asks, deadline: Ns) {
         if self.closed {
             return;
         }
-        self.waiting.push_back((caller, deadline));
+        self.waiting.push_back((asks, deadline));
+        if self.is_marked(&asks) && (self.nested == Nested::Deny || self.is_stuck(false)) {
+            self.waiting.pop_back();
+            self.refused += 1;
+            return;
+        }
         // With no time at all only what is idle will do.
         let only_idle = deadline <= self.now;
         self.serve(only_idle);
-        if only_idle && self.waiting.back().is_some_and(|(last, _)| *last == caller) {
+        if only_idle && self.waiting.back().is_some_and(|(last, _)| last.id == asks.id) {
+            self.time_out(&asks, self.is_stuck(true));
             self.waiting.pop_back();
-            self.timeouts += 1;
         }
     }
 
@@ -121,9 +171,10 @@ impl Model {
 
     fn pass(&mut self, ns: Ns) {
         self.now += ns;
-        let before = self.waiting.len();
-        self.waiting.retain(|(_, deadline)| *deadline > self.now);
-        self.timeouts += (before - self.waiting.len()) as u64;
+        let stuck = self.is_stuck(true);
+        let (late, waiting): (VecDeque<_>, _) = self.waiting.iter().partition(|(_, deadline)| *deadline <= self.now);
+        self.waiting = waiting;
+        late.iter().for_each(|(asks, _)| self.time_out(asks, stuck));
     }
 }
 
@@ -133,7 +184,10 @@ struct Real {
     now: Ns,
     opened: u32,
     waiting: Vec<(u64, Ticket)>,
-    lent: Vec<(u64, SlotId, u32)>,
+    lent: Vec<(u64, Loan, u32)>,
+    /// Every loan there has been, in order.
+    loans: Vec<(u64, Loan)>,
+    nested_timeouts: u64,
 }
 
 impl Real {
@@ -160,20 +214,27 @@ impl Real {
         for (caller, ticket) in std::mem::take(&mut self.waiting) {
             match self.turn(|s, now, fx| s.collect(ticket, Waker::noop(), now, fx)) {
                 None => self.waiting.push((caller, ticket)),
-                Some(Collected::Lent(loan, conn)) => self.lent.push((caller, loan.slot, conn)),
+                Some(Collected::Lent(loan, conn)) => self.lend(caller, loan, conn),
+                Some(Collected::Expired(verdict)) => self.nested_timeouts += u64::from(verdict == Verdict::Nested),
                 Some(_) => {}
             }
         }
     }
 
-    fn acquire(&mut self, id: u64, deadline: Ns) {
-        let caller = Caller { site: Site::here(), task: None, holds: None };
+    fn lend(&mut self, id: u64, loan: Loan, conn: u32) {
+        self.lent.push((id, loan, conn));
+        self.loans.push((id, loan));
+    }
+
+    fn acquire(&mut self, Asks { id, task, holds }: Asks, deadline: Ns) {
+        let holds = self.loans.iter().find(|(lent, _)| holds == Some(*lent)).map(|(_, loan)| *loan);
+        let caller = Caller { site: Site::here(), task: (task > 0).then_some(task), holds };
         let now = self.now;
-        if let Some((Loan { slot, .. }, conn)) = self.state.take(caller, now) {
+        if let Some((loan, conn)) = self.state.take(caller, now) {
             if self.state.unfinished {
                 self.turn(|s, now, fx| s.after_take(now, fx));
             }
-            return self.lent.push((id, slot, conn));
+            return self.lend(id, loan, conn);
         }
         match self.turn(|s, now, fx| s.wait(caller, deadline, Waker::noop().clone(), now, fx)) {
             Wait::Queued(ticket) => self.waiting.push((id, ticket)),
@@ -182,35 +243,38 @@ impl Real {
     }
 }
 
-fn run(script: &[Op], lifo: bool) -> Result<(), TestCaseError> {
+fn run(script: &[Op], lifo: bool, nested: Nested) -> Result<(), TestCaseError> {
     let settings = Settings::default()
         .with_pool_size(2)
         .with_max_overflow(1)
         .with_pool_use_lifo(lifo)
         .with_pool_pre_ping(false)
+        .with_nested(nested)
         .with_connect_concurrency(100);
-    let mut model = Model { size: 2, cap: 3, lifo, valid_from: 1, ..Model::default() };
+    let mut model = Model { size: 2, cap: 3, lifo, nested, valid_from: 1, ..Model::default() };
     let state = State::new(settings, 1);
-    let mut real = Real { state, now: 0, opened: 0, waiting: vec![], lent: vec![] };
+    let mut real = Real { state, now: 0, opened: 0, waiting: vec![], lent: vec![], loans: vec![], nested_timeouts: 0 };
     for (step, op) in script.iter().enumerate() {
         let pick = |i: usize, n: usize| (n > 0).then(|| i % n);
         match *op {
-            Op::Acquire { limit_ms } => {
+            Op::Acquire { limit_ms, task, inside } => {
                 let deadline = model.now + limit_ms * 1_000_000;
-                real.acquire(step as u64, deadline);
-                model.acquire(step as u64, deadline);
+                let holds = inside.and_then(|i| real.loans.iter().rev().nth(i)).map(|(lent, _)| *lent);
+                let asks = Asks { id: step as u64, task, holds };
+                real.acquire(asks, deadline);
+                model.acquire(asks, deadline);
             }
             Op::Cancel(i) => {
                 if let Some(i) = pick(i, real.waiting.len()) {
                     let (caller, ticket) = real.waiting.remove(i);
                     real.turn(|s, now, fx| s.leave(ticket, now, fx));
-                    model.waiting.retain(|(waiting, _)| *waiting != caller);
+                    model.waiting.retain(|(waiting, _)| waiting.id != caller);
                 }
             }
             Op::Release(i) | Op::ReleaseDirty(i) | Op::ReleaseBroken(i) | Op::Discard(i) | Op::Detach(i) => {
                 let Some(i) = pick(i, real.lent.len()) else { continue };
-                let (caller, slot, conn) = real.lent.remove(i);
-                model.lent.retain(|(lent, _)| *lent != caller);
+                let (caller, Loan { slot, .. }, conn) = real.lent.remove(i);
+                model.lent.retain(|(lent, _)| lent.id != caller);
                 let now = real.now;
                 match op {
                     Op::Release(_) => {
@@ -284,14 +348,15 @@ fn run(script: &[Op], lifo: bool) -> Result<(), TestCaseError> {
         prop_assert_eq!(&idle, &model.idle, "idle after step {} {:?}", step, op);
         let mut lent: Vec<_> = real.lent.iter().map(|(caller, _, conn)| (*caller, *conn)).collect();
         lent.sort_unstable();
-        model.lent.sort_unstable();
-        prop_assert_eq!(&lent, &model.lent, "lent after step {} {:?}", step, op);
+        let mut expected: Vec<_> = model.lent.iter().map(|(caller, conn)| (caller.id, *conn)).collect();
+        expected.sort_unstable();
+        prop_assert_eq!(lent, expected, "lent after step {} {:?}", step, op);
         let waiting: Vec<u64> = real.waiting.iter().map(|(caller, _)| *caller).collect();
-        let expected: Vec<u64> = model.waiting.iter().map(|(caller, _)| *caller).collect();
+        let expected: Vec<u64> = model.waiting.iter().map(|(caller, _)| caller.id).collect();
         prop_assert_eq!(waiting, expected, "waiting after step {} {:?}", step, op);
         prop_assert_eq!(
-            (seen.open, seen.opening, seen.totals.timeouts),
-            (model.open(), 0, model.timeouts),
+            (seen.open, seen.opening, seen.totals.timeouts, real.nested_timeouts, seen.totals.refused),
+            (model.open(), 0, model.timeouts, model.nested_timeouts, model.refused),
             "after step {} {:?}",
             step,
             op
@@ -304,7 +369,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_state_does_what_the_model_says(script in prop::collection::vec(op(), 1..60), lifo in any::<bool>()) {
-        run(&script, lifo)?;
+    fn the_state_does_what_the_model_says(
+        script in prop::collection::vec(op(), 1..60),
+        lifo in any::<bool>(),
+        nested in prop::sample::select(vec![Nested::Allow, Nested::Warn, Nested::Deny]),
+    ) {
+        run(&script, lifo, nested)?;
     }
 }

@@ -36,6 +36,11 @@ impl<C, E> State<C, E> {
     /// Judges a caller that is about to queue: it is refused, or a warning is sent, or neither.
     pub(super) fn refuse_nested(&mut self, caller: &Caller, fx: &mut Effects<C>) -> Option<Refusal> {
         let held = self.held_by(caller);
+        #[cfg(test)]
+        let held = match self.planted {
+            Some(super::walk::Planted::RefusesByTask) => held.or_else(|| self.slots.lent_to(caller.task?, COMPARED)),
+            _ => held,
+        };
         match (held, self.settings.nested) {
             (Some(id), Nested::Deny) => return Some(Refusal::Nested(self.slots[id].site)),
             (_, Nested::Allow) => {}
@@ -92,6 +97,10 @@ impl<C, E> State<C, E> {
 
     /// Forgets the marks of a loan that has ended, although a caller in the queue said that it would not.
     pub(super) fn forget_marks(&mut self, id: SlotId) {
+        #[cfg(test)]
+        if self.planted == Some(super::walk::Planted::KeepsMarks) {
+            return;
+        }
         let marked = std::mem::take(&mut self.slots[id].entangled) > 0;
         self.nesting.entangled -= u32::from(marked);
     }

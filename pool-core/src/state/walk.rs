@@ -1,11 +1,11 @@
 //! A random walk through the state, against its invariants; and the same walk with faults planted, to see each one caught.
 
 use super::{
-    Caller, Collected, Loan, Ns, SlotId, State, Wait,
+    Caller, Collected, Loan, Ns, Refusal, State, Wait,
     effects::{Effects, Job},
     queue::{Outcome, Ticket},
 };
-use crate::{ErrorClass, MaxOverflow, Pause, Settings, Site, error::ConnectError, error::Failure};
+use crate::{ErrorClass, MaxOverflow, Nested, Pause, Settings, Site, error::ConnectError, error::Failure};
 use std::{
     collections::BTreeSet,
     sync::{
@@ -33,6 +33,10 @@ pub(crate) enum Planted {
     KeepsExpired,
     /// Work is left for the driver without a word to it.
     ForgetsToKick,
+    /// A caller is refused because its task holds a connection.
+    RefusesByTask,
+    /// A loan that ends stays marked as held by a caller that waits.
+    KeepsMarks,
 }
 
 struct Flag(AtomicBool);
@@ -59,7 +63,7 @@ struct Walk {
     /// When the driver last looked.
     driven: Ns,
     waiting: Vec<Waiting>,
-    lent: Vec<(SlotId, u32)>,
+    lent: Vec<(Loan, u32)>,
     jobs: Vec<Job<u32>>,
     next_conn: u32,
     next_order: u64,
@@ -106,8 +110,12 @@ impl Walk {
         answer
     }
 
-    fn caller(&self) -> Caller {
-        Caller { site: Site::here(), task: None, holds: None }
+    /// Somebody: in one of a few tasks or in none, and at times with a mark of a loan, which may have ended by the time it is lent.
+    fn caller(&mut self) -> Caller {
+        let task = self.roll(4) as u64;
+        let loan = self.roll(2 * self.lent.len());
+        let holds = self.lent.get(loan).map(|(loan, _)| *loan);
+        Caller { site: Site::here(), task: (task > 0).then_some(task), holds }
     }
 
     /// One step of somebody.
@@ -134,15 +142,15 @@ impl Walk {
     fn acquire(&mut self) -> Result<(), String> {
         let caller = self.caller();
         let now = self.now;
-        if let Some((Loan { slot: id, .. }, conn)) = self.state.take(caller, now) {
-            self.log.push(format!("take -> {id}"));
+        if let Some((loan, conn)) = self.state.take(caller, now) {
+            self.log.push(format!("take -> {}", loan.slot));
             if self.state.unfinished {
                 self.turn(|s, now, fx| s.after_take(now, fx));
             }
             if !self.waiting.iter().all(|w| !self.state.queue.is_waiting(w.ticket)) {
                 return Err("a newcomer was served while others wait".into());
             }
-            self.lent.push((id, conn));
+            self.lent.push((loan, conn));
             return Ok(());
         }
         let limit = [0, 1_000, 50_000, 50_000, 50_000, 200_000][self.roll(6)];
@@ -159,6 +167,9 @@ impl Walk {
                 self.waiting.push(Waiting { ticket, order: self.next_order, deadline, woken });
                 self.next_order += 1;
             }
+            Wait::Refused(Refusal::Nested(_) | Refusal::Deadlocked) if self.state.held_by(&caller).is_none() => {
+                return Err("a caller without a mark was refused as nested".into());
+            }
             Wait::Refused(_) => self.log.push("refused".into()),
         }
         Ok(())
@@ -174,7 +185,7 @@ impl Walk {
         self.log.push(format!("collect {ticket:?}"));
         match found {
             None => return Ok(()), // woken because the driver ended
-            Some(Collected::Lent(loan, conn)) => self.lent.push((loan.slot, conn)),
+            Some(Collected::Lent(loan, conn)) => self.lent.push((loan, conn)),
             Some(_) => {}
         }
         self.waiting.remove(i);
@@ -196,7 +207,7 @@ impl Walk {
             return;
         }
         let i = self.roll(self.lent.len());
-        let (id, conn) = self.lent.swap_remove(i);
+        let (Loan { slot: id, .. }, conn) = self.lent.swap_remove(i);
         let how = self.roll(12);
         self.log.push(format!("release {id} way {how}"));
         let now = self.now;
@@ -422,7 +433,8 @@ fn shapes() -> Vec<Settings> {
         base.clone().with_idle_timeout(Some(us(10))).with_pool_recycle(Some(us(40))).with_leak_after(Some(us(15))),
         base.clone().with_min_idle(2).with_connect_concurrency(1),
         base.clone().with_keepalive(us(9)).with_idle_timeout(us(300)).with_min_idle(1),
-        base.with_overflow_linger(us(8)).with_pre_ping_after(Duration::ZERO),
+        base.clone().with_overflow_linger(us(8)).with_pre_ping_after(Duration::ZERO),
+        base.with_nested(Nested::Deny),
     ]
 }
 
@@ -440,9 +452,17 @@ fn no_random_walk_breaks_an_invariant() {
 #[test]
 fn every_planted_fault_is_caught() {
     use Planted::*;
-    for planted in
-        [CancelLosesGrant, KeepsOverflow, ServesLast, ForgetsToWake, CloseKeepsSlot, KeepsExpired, ForgetsToKick]
-    {
+    for planted in [
+        CancelLosesGrant,
+        KeepsOverflow,
+        ServesLast,
+        ForgetsToWake,
+        CloseKeepsSlot,
+        KeepsExpired,
+        ForgetsToKick,
+        RefusesByTask,
+        KeepsMarks,
+    ] {
         let caught = shapes().into_iter().any(|settings| {
             (1..=12).any(|seed| {
                 let run = std::panic::AssertUnwindSafe(|| walk(settings.clone(), seed, 4_000, Some(planted)));
