@@ -4,12 +4,12 @@
 //! refuse. A task id is not: the task may be a `join!` whose other branches are at work, or it may have handed its connection to another
 //! task. So a task id warns, and names the verdict once the caller's time is up. It never refuses.
 
-use super::{Caller, SlotId, State, effects::Effects, lend::Refusal, queue::Ticket};
+use super::{Caller, Ns, SlotId, State, effects::Effects, lend::Refusal, queue::Ticket};
 use crate::{Event, Nested, Site, Verdict};
 use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Slots that are compared with the task of a caller that has to wait: a warning costs no more in a larger pool.
-pub(super) const COMPARED: usize = 256;
+const COMPARED: usize = 256;
 
 /// Pairs of sites that are warned of. Each nested acquire compares its own with them.
 const PAIRS: usize = 64;
@@ -108,7 +108,7 @@ impl<C, E> State<C, E> {
     /// What kept this caller from being served until its time ran out.
     ///
     /// `stuck`: whether every loan belongs to a caller that waits, found out once for all whose time runs out together.
-    pub(super) fn verdict_for(&self, ticket: Ticket, stuck: &mut Option<bool>, now: super::Ns) -> Verdict {
+    pub(super) fn verdict_for(&self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns) -> Verdict {
         let verdict = self.verdict(now);
         let full = matches!(verdict, Verdict::Exhausted | Verdict::Leaking);
         if self.settings.nested == Nested::Allow || !full || !*stuck.get_or_insert_with(|| self.is_held_by_waiters()) {

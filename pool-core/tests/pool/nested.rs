@@ -196,3 +196,20 @@ async fn tasks_that_hold_one_and_wait_for_another_time_out_with_that_verdict() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_held_by_a_mark_and_by_a_task_that_wait_times_out_with_that_verdict() {
+    let (_, pool) = pool(settings(2, 0));
+    let marked = pool.acquire().await.unwrap();
+    let task = tokio::spawn({
+        let pool = pool.clone();
+        async move {
+            let _first = pool.acquire().await.unwrap();
+            pool.acquire().await.map(drop).map_err(|e| e.verdict())
+        }
+    });
+    waiting(&pool, 1).await;
+    let error = marked.hold().during(pool.acquire()).await.unwrap_err();
+    assert_eq!(error.verdict(), Verdict::Nested, "{error}");
+    assert_eq!(task.await.unwrap(), Err(Verdict::Nested));
+}
