@@ -11,7 +11,7 @@
 //! use std::time::Duration;
 //!
 //! let script = Script::new();
-//! script.on_connect([Reply::fail(ErrorClass::Transient, "connection refused"), Reply::ok().after(Duration::from_secs(2))]);
+//! script.on_connect([Reply::fail(ErrorClass::Transient, "connection refused"), Reply::ok().after(Duration::from_secs(1))]);
 //! let pool = Pool::new(script.clone(), Settings::default())?;
 //!
 //! let conn = pool.acquire().await?; // survives the refusal and the slow start
