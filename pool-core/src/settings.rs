@@ -2,164 +2,179 @@
 
 use std::{fmt, time::Duration};
 
-/// Sizes, limits and habits of a pool.
-///
-/// The names, and the defaults unless a field says otherwise, are those of SQLAlchemy's `QueuePool` as a production service
-/// on serverless PostgreSQL settled them. Build one with [`Default`] and the `with_` methods.
-///
-/// # Example
-///
-/// ```
-/// use pool_core::Settings;
-/// use std::time::Duration;
-///
-/// let settings = Settings::default().with_pool_size(20).with_pool_timeout(Duration::from_secs(3));
-/// assert_eq!(settings.max_overflow, 5.into());
-/// ```
-#[doc(alias = "PoolOptions")]
-#[doc(alias = "PoolConfig")]
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Settings {
-    /// Name of the pool in errors, logs and metrics. Default: `pool`.
-    pub name: String,
-    /// Connections kept open once they were needed. Default: 10. `0` keeps none idle (SQLAlchemy reads 0 as unlimited; we do not).
-    #[doc(alias = "max_connections")]
-    #[doc(alias = "max_size")]
-    #[doc(alias = "max_open")]
-    pub pool_size: u32,
-    /// Connections opened above `pool_size` when all are in use, and closed on return when `pool_size` idle ones are there already.
-    /// Default: 5, so that 15 requests survive a cold start together.
-    pub max_overflow: MaxOverflow,
-    /// Longest wait for a connection, over everything: queueing, connecting, pinging. Default: 10 s, as `connection_timeout`.
-    #[doc(alias = "acquire_timeout")]
-    #[doc(alias = "checkout_timeout")]
-    #[doc(alias = "wait_timeout")]
-    pub pool_timeout: Duration,
-    /// Longest time to open one connection: name resolution, every address, TLS, authentication and retries. Default: 10 s, above
-    /// the 5 to 10 s that a suspended serverless database needs to wake. After a fifth of it (1 s at least, and twice the usual) a connect
-    /// is late, and one more is begun beside it.
-    #[doc(alias = "connect_timeout")]
-    #[doc(alias = "create_timeout")]
-    pub connection_timeout: Duration,
-    /// Longest a connection may live before it is replaced.
-    ///
-    /// Checked when a connection is lent, returned or swept; one in use is never cut off.
-    /// Each connection draws up to 10 % less, so that they do not all end together.
-    /// Set it below the shortest limit on the way (server, proxy, firewall). Default: 2 h. `None`: never.
-    #[doc(alias = "max_lifetime")]
-    #[doc(alias = "max_age")]
-    pub pool_recycle: Option<Duration>,
-    /// Whether a connection is tested before it is lent, if it was idle for `pre_ping_after`. Default: true.
-    #[doc(alias = "test_before_acquire")]
-    #[doc(alias = "test_on_check_out")]
-    pub pool_pre_ping: bool,
-    /// How long a connection counts as fresh after its last use. Default: 500 ms; zero tests always.
-    pub pre_ping_after: Duration,
-    /// Longest time for a test. A ping that hangs is a dead connection. Default: 1 s.
-    pub ping_timeout: Duration,
-    /// Whether the connection that was returned last is lent first. Default: true, so that the others may idle out.
-    #[doc(alias = "queue_mode")]
-    pub pool_use_lifo: bool,
-    /// Longest time a connection may stay idle before it is closed. Default: none. Set it below a serverless database's suspend time.
-    pub idle_timeout: Option<Duration>,
-    /// How often an idle connection is pinged to keep it alive through firewalls and proxies, up to 20 % earlier by jitter. Default: none.
-    /// It also keeps a serverless database from suspending.
-    pub keepalive: Option<Duration>,
-    /// Idle connections to keep ready, within `pool_size`. Default: 0.
-    #[doc(alias = "min_connections")]
-    #[doc(alias = "min_size")]
-    pub min_idle: u32,
-    /// How long a returned connection above `pool_size` may stay idle before it is closed. Default: zero, close at once.
-    pub overflow_linger: Duration,
-    /// Times a connection may be lent before it is replaced. Default: none.
-    pub max_uses: Option<u64>,
-    /// Longest time to clean a returned connection, and to close one. Default: 1 s; then the connection is dropped.
-    pub reset_timeout: Duration,
-    /// Callers that may wait at once; the next is refused. Default: none.
-    pub max_waiting: Option<u32>,
-    /// An acquire slower than this is logged with its timeline. Default: 1 s.
-    pub slow_acquire: Duration,
-    /// A connection held longer than this is reported with the place that borrowed it. Default: 60 s. `None`: never.
-    #[doc(alias = "leak_detection_threshold")]
-    pub leak_after: Option<Duration>,
-    /// How long [`Pool::close`](crate::Pool::close) waits for connections in use. Default: 10 s.
-    pub shutdown_grace: Duration,
-    /// Connections that may be opening at once. Default: 4: enough for a cold start, too few for a
-    /// storm. After a failed connect it is 1 until one succeeds, or 2 while that one is late (see
-    /// [`connection_timeout`](Self::connection_timeout)).
-    pub connect_concurrency: u32,
-    /// What to do when a task that holds a connection asks the same pool for another. Default: warn.
-    pub nested: Nested,
+// Declares every setting of a pool, once. The macro `$then` gets the rows, after `$place` if there is one: `declare` below makes the
+// field, the default and the setter of each, and pool-sqlx its reader, its own setter and the row of the book's reference.
+//
+// A row is documentation, the names that other pools have for the setting, then `field: type = default, setter(argument);`. The first
+// line of the documentation has to make sense alone, because the book shows nothing else. A default is one token or stands in
+// parentheses; a duration has its unit behind it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __settings {
+    ($then:ident $(, $place:tt)?) => { $then! { $($place)?
+        /// Connections kept open once they were needed.
+        ///
+        /// `0` keeps none idle. SQLAlchemy reads 0 as unlimited.
+        #[doc(alias = "max_connections")]
+        #[doc(alias = "max_size")]
+        #[doc(alias = "max_open")]
+        #[doc(alias = "size")]
+        pool_size: u32 = 10, with_pool_size(u32);
+        /// Connections opened above `pool_size` in a burst, and closed on return when `pool_size` connections are idle already.
+        ///
+        /// With the defaults 15 requests survive a cold start together.
+        #[doc(alias = "overflow")]
+        max_overflow: MaxOverflow = (MaxOverflow::Limited(5)), with_max_overflow(impl Into<MaxOverflow>);
+        /// Longest wait for a connection, over everything: queueing, connecting and pinging.
+        #[doc(alias = "acquire_timeout")]
+        #[doc(alias = "checkout_timeout")]
+        #[doc(alias = "wait_timeout")]
+        #[doc(alias = "timeout")]
+        pool_timeout: Duration = 10 s, with_pool_timeout(Duration);
+        /// Longest time to open one connection: name resolution, every address, TLS, authentication and retries.
+        ///
+        /// A suspended serverless database needs 5 to 10 s to wake. After a fifth of this time (1 s at least, and twice the usual) a
+        /// connect is late, and the pool begins one more beside it.
+        #[doc(alias = "connect_timeout")]
+        #[doc(alias = "create_timeout")]
+        connection_timeout: Duration = 10 s, with_connection_timeout(Duration);
+        /// Longest a connection may live before it is replaced, less up to 10 % by jitter; never while it is in use.
+        ///
+        /// Checked when a connection is lent, returned or swept. The jitter keeps connections from ending all at once. Set it below the
+        /// shortest limit on the way (server, proxy, firewall). `None`: never.
+        #[doc(alias = "max_lifetime")]
+        #[doc(alias = "max_age")]
+        #[doc(alias = "recycle")]
+        pool_recycle: Option<Duration> = 2 h, with_pool_recycle(impl Into<Option<Duration>>);
+        /// Whether a connection is tested before it is lent, if it was idle for `pre_ping_after`.
+        #[doc(alias = "test_before_acquire")]
+        #[doc(alias = "test_on_check_out")]
+        #[doc(alias = "pre_ping")]
+        pool_pre_ping: bool = true, with_pool_pre_ping(bool);
+        /// How long a connection counts as fresh after its last use; zero tests always.
+        pre_ping_after: Duration = 500 ms, with_pre_ping_after(Duration);
+        /// Longest time for a test; a connection whose ping hangs is dead.
+        ping_timeout: Duration = 1 s, with_ping_timeout(Duration);
+        /// Whether the connection that was returned last is lent first, so that the others may idle out.
+        #[doc(alias = "queue_mode")]
+        #[doc(alias = "use_lifo")]
+        pool_use_lifo: bool = true, with_pool_use_lifo(bool);
+        /// Longest a connection may stay idle before it is closed.
+        ///
+        /// Set it below a serverless database's suspend time.
+        idle_timeout: Option<Duration> = None, with_idle_timeout(impl Into<Option<Duration>>);
+        /// How often an idle connection is pinged, to keep it open through firewalls and a serverless database awake.
+        ///
+        /// Each ping comes up to 20 % earlier, by jitter.
+        keepalive: Option<Duration> = None, with_keepalive(impl Into<Option<Duration>>);
+        /// Idle connections to keep ready, within `pool_size`.
+        #[doc(alias = "min_connections")]
+        #[doc(alias = "min_size")]
+        min_idle: u32 = 0, with_min_idle(u32);
+        /// How long a returned connection above `pool_size` may stay idle before it is closed; zero closes it at once.
+        overflow_linger: Duration = 0 s, with_overflow_linger(Duration);
+        /// Times a connection may be lent before it is replaced.
+        max_uses: Option<u64> = None, with_max_uses(impl Into<Option<u64>>);
+        /// Longest time to stop what a connection still runs, to clean it, and to close it; then the connection is dropped.
+        reset_timeout: Duration = 1 s, with_reset_timeout(Duration);
+        /// Callers that may wait at once; the next one is refused.
+        max_waiting: Option<u32> = None, with_max_waiting(impl Into<Option<u32>>);
+        /// An acquire slower than this is logged with its timeline.
+        slow_acquire: Duration = 1 s, with_slow_acquire(Duration);
+        /// A connection held longer than this is reported with the place that borrowed it.
+        ///
+        /// `None`: never.
+        #[doc(alias = "leak_detection_threshold")]
+        leak_after: Option<Duration> = 60 s, with_leak_after(impl Into<Option<Duration>>);
+        /// How long closing the pool waits for connections in use.
+        ///
+        /// See [`Pool::close`](crate::Pool::close).
+        shutdown_grace: Duration = 10 s, with_shutdown_grace(Duration);
+        /// Connections that may be opening at once.
+        ///
+        /// Four are enough for a cold start and too few for a storm. After a failed connect it is 1 until one succeeds, or 2 while that
+        /// one is late (see [`connection_timeout`](Self::connection_timeout)).
+        connect_concurrency: u32 = 4, with_connect_concurrency(u32);
+        /// What happens when a task that holds a connection asks the same pool for another.
+        nested: Nested = (Nested::Warn), with_nested(Nested);
+    } };
+    // The default as a value. Only a duration has a unit, and it may stand for an `Option`.
+    (@value $n:literal ms) => { ::std::time::Duration::from_millis($n).into() };
+    (@value $n:literal s) => { ::std::time::Duration::from_secs($n).into() };
+    (@value $n:literal h) => { ::std::time::Duration::from_secs($n * 3600).into() };
+    (@value $value:tt) => { $value };
+    // The default in documentation.
+    (@text ($enum:ident::$variant:ident $(($n:literal))?)) => {
+        concat!("Default: `", stringify!($enum), "::", stringify!($variant), $("(", stringify!($n), ")",)? "`.")
+    };
+    (@text $value:tt $($unit:ident)?, $words:literal) => { concat!("Default: ", $words, ".") };
+    (@text $value:tt $($unit:ident)?) => { concat!("Default: `", stringify!($value), $(" ", stringify!($unit),)? "`.") };
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            name: "pool".to_owned(),
-            pool_size: 10,
-            max_overflow: MaxOverflow::Limited(5),
-            pool_timeout: Duration::from_secs(10),
-            connection_timeout: Duration::from_secs(10),
-            pool_recycle: Some(Duration::from_secs(7200)),
-            pool_pre_ping: true,
-            pre_ping_after: Duration::from_millis(500),
-            ping_timeout: Duration::from_secs(1),
-            pool_use_lifo: true,
-            idle_timeout: None,
-            keepalive: None,
-            min_idle: 0,
-            overflow_linger: Duration::ZERO,
-            max_uses: None,
-            reset_timeout: Duration::from_secs(1),
-            max_waiting: None,
-            slow_acquire: Duration::from_secs(1),
-            leak_after: Some(Duration::from_secs(60)),
-            shutdown_grace: Duration::from_secs(10),
-            connect_concurrency: 4,
-            nested: Nested::Warn,
+macro_rules! declare {
+    ($(
+        #[doc = $meaning:literal] $(#[$more:meta])*
+        $key:ident: $ty:ty = $default:tt $($unit:ident)?, $setter:ident($arg:ty);
+    )*) => {
+        /// Sizes, limits and habits of a pool.
+        ///
+        /// The names, and the defaults unless a field says otherwise, are those of SQLAlchemy's `QueuePool` as a production service
+        /// on serverless PostgreSQL settled them. Build one with [`Default`] and the `with_` methods.
+        ///
+        /// # Example
+        ///
+        /// ```
+        /// use pool_core::Settings;
+        /// use std::time::Duration;
+        ///
+        /// let settings = Settings::default().with_pool_size(20).with_pool_timeout(Duration::from_secs(3));
+        /// assert_eq!(settings.max_overflow, 5.into());
+        /// ```
+        #[doc(alias = "PoolOptions")]
+        #[doc(alias = "PoolConfig")]
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub struct Settings {
+            /// Name of the pool in errors, logs and metrics. Default: `pool`.
+            pub name: String,
+            $(
+                #[doc = $meaning]
+                $(#[$more])*
+                #[doc = ""]
+                #[doc = __settings!(@text $default $($unit)?)]
+                pub $key: $ty,
+            )*
         }
-    }
-}
 
-macro_rules! setters {
-    ($($setter:ident $field:ident: $ty:ty;)*) => {$(
-        #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
-        #[must_use]
-        pub fn $setter(mut self, value: $ty) -> Self {
-            self.$field = value.into();
-            self
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { name: "pool".to_owned(), $($key: __settings!(@value $default $($unit)?),)* }
+            }
         }
-    )*};
+
+        #[allow(clippy::useless_conversion, reason = "one body for values and for `impl Into`")]
+        impl Settings {
+            /// Sets [`name`](Self::name).
+            #[must_use]
+            pub fn with_name(mut self, value: impl Into<String>) -> Self {
+                self.name = value.into();
+                self
+            }
+            $(
+                #[doc = concat!("Sets [`", stringify!($key), "`](Self::", stringify!($key), ").")]
+                #[must_use]
+                pub fn $setter(mut self, value: $arg) -> Self {
+                    self.$key = value.into();
+                    self
+                }
+            )*
+        }
+    };
 }
 
-#[allow(clippy::useless_conversion, reason = "one body for values and for `impl Into`")]
+__settings!(declare);
+
 impl Settings {
-    setters! {
-        with_name name: impl Into<String>;
-        with_pool_size pool_size: u32;
-        with_max_overflow max_overflow: impl Into<MaxOverflow>;
-        with_pool_timeout pool_timeout: Duration;
-        with_connection_timeout connection_timeout: Duration;
-        with_pool_recycle pool_recycle: impl Into<Option<Duration>>;
-        with_pool_pre_ping pool_pre_ping: bool;
-        with_pre_ping_after pre_ping_after: Duration;
-        with_ping_timeout ping_timeout: Duration;
-        with_pool_use_lifo pool_use_lifo: bool;
-        with_idle_timeout idle_timeout: impl Into<Option<Duration>>;
-        with_keepalive keepalive: impl Into<Option<Duration>>;
-        with_min_idle min_idle: u32;
-        with_overflow_linger overflow_linger: Duration;
-        with_max_uses max_uses: impl Into<Option<u64>>;
-        with_reset_timeout reset_timeout: Duration;
-        with_max_waiting max_waiting: impl Into<Option<u32>>;
-        with_slow_acquire slow_acquire: Duration;
-        with_leak_after leak_after: impl Into<Option<Duration>>;
-        with_shutdown_grace shutdown_grace: Duration;
-        with_connect_concurrency connect_concurrency: u32;
-        with_nested nested: Nested;
-    }
-
     /// Most connections that may be open at once, `None` if there is no such limit.
     pub fn cap(&self) -> Option<u32> {
         match self.max_overflow {
@@ -169,6 +184,8 @@ impl Settings {
     }
 
     /// Checks what the types cannot: contradictions between settings, all of them at once.
+    ///
+    /// [`Pool::new`](crate::Pool::new) and [`reconfigure`](crate::Pool::reconfigure) do the same; it costs a few comparisons.
     ///
     /// # Errors
     ///
