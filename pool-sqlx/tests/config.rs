@@ -154,13 +154,11 @@ fn examples() -> Vec<Example> {
         ("max_overflow", "unlimited", |s| s.pool.max_overflow == MaxOverflow::Unlimited),
         ("pool_timeout", "3s", |s| s.pool.pool_timeout == 3 * SECOND),
         ("connection_timeout", "4", |s| s.pool.connection_timeout == 4 * SECOND && s.pool.pool_timeout == 4 * SECOND),
-        ("statement_timeout", "0", |s| s.statement_timeout.is_none()),
         ("pool_recycle", "none", |s| s.pool.pool_recycle.is_none()),
         ("pool_pre_ping", "Off", |s| !s.pool.pool_pre_ping),
         ("pre_ping_after", "0", |s| s.pool.pre_ping_after == Duration::ZERO),
         ("ping_timeout", "250ms", |s| s.pool.ping_timeout == SECOND / 4),
         ("pool_use_lifo", "0", |s| !s.pool.pool_use_lifo),
-        ("wake_allowance", "5s", |_| false),
         ("idle_timeout", "4m", |s| s.pool.idle_timeout == Some(240 * SECOND)),
         ("keepalive", "90s", |s| s.pool.keepalive == Some(90 * SECOND)),
         ("min_idle", "2", |s| s.pool.min_idle == 2),
@@ -173,17 +171,19 @@ fn examples() -> Vec<Example> {
         ("shutdown_grace", "0.5h", |s| s.pool.shutdown_grace == 1800 * SECOND),
         ("connect_concurrency", "8", |s| s.pool.connect_concurrency == 8),
         ("nested", "deny", |s| s.pool.nested == Nested::Deny),
-        ("reset", "session", |s| s.reset == Reset::Session),
-        ("pooler", "prepared", |s| s.pooler == Pooler::Prepared),
-        ("provider", "neon", |_| false),
+        ("statement_timeout", "0", |s| s.statement_timeout.is_none()),
         ("lock_timeout", "500ms", |s| s.lock_timeout == Some(SECOND / 2)),
         ("idle_in_transaction_timeout", "30", |s| s.idle_in_transaction_timeout == Some(30 * SECOND)),
         ("application_name", "007", |s| s.application_name.as_deref() == Some("007")),
         ("statement_cache", "50", |s| s.statement_cache == Some(50)),
         ("statement_timeout_status", "504", |s| s.statement_timeout_status == 504),
+        ("reset", "session", |s| s.reset == Reset::Session),
+        ("pooler", "prepared", |s| s.pooler == Pooler::Prepared),
         ("listen_url", "postgres://listen:hunter2@db/app", |s| {
             s.listen_url.as_ref().is_some_and(|url| url.expose() == "postgres://listen:hunter2@db/app")
         }),
+        ("wake_allowance", "5s", |_| false),
+        ("provider", "neon", |_| false),
     ]
 }
 

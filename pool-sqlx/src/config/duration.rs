@@ -42,6 +42,16 @@ pub(super) fn seconds(seconds: f64) -> Result<Duration, &'static str> {
     }
 }
 
+/// A duration as [`parse`] reads it, to the millisecond.
+pub(super) fn written(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let mut units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)].into_iter();
+    match units.find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None => "0".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +73,16 @@ mod tests {
         check("0.5h", 1_800_000);
         check("2h", 7_200_000);
         check("7200", 7_200_000);
+    }
+
+    #[test]
+    fn durations_are_written_in_their_largest_unit() {
+        fn check(text: &str) {
+            assert_eq!(written(parse(text).expect(text)), text);
+        }
+        for text in ["0", "1ms", "1500ms", "10s", "90s", "1m", "90m", "2h"] {
+            check(text);
+        }
     }
 
     #[test]

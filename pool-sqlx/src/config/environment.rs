@@ -9,7 +9,8 @@ use figment::{
 
 use super::{
     fault::nearest,
-    reference::{ALIASES, Setting, SettingKind, reference},
+    reference::{Setting, by_alias, reference},
+    value::SettingKind,
 };
 
 /// Name of our providers' metadata; the source is the variable.
@@ -115,8 +116,7 @@ fn stray(rest: &str, databases: &[(String, String)]) -> String {
     prefixes.extend(databases.iter().map(|(upper, _)| format!("{upper}_")));
     let meant = prefixes.iter().find_map(|prefix| {
         let key = rest.strip_prefix(prefix.as_str())?.to_ascii_lowercase();
-        let (_, key) = ALIASES.iter().find(|(alias, _)| *alias == key)?;
-        Some(format!("{prefix}{}", key.to_ascii_uppercase()))
+        Some(format!("{prefix}{}", by_alias(&key)?.to_ascii_uppercase()))
     });
     let meant = meant.or_else(|| {
         let all: Vec<String> = prefixes

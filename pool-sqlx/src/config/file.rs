@@ -8,7 +8,8 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-use super::{environment, secret};
+use super::environment;
+use crate::words::secret;
 
 /// The file at `POOL_CONFIG`, else `Pool.toml` in the working directory. Figment's own provider does not say whether a file was
 /// there, and quotes the lines of one that it cannot read.

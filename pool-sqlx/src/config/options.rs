@@ -2,7 +2,7 @@
 
 use ::url::Url;
 
-use super::Secret;
+use crate::words::Secret;
 
 /// The server's name of each limit that is a setting, and the setting.
 const LIMITS: [(&str, &str); 3] = [

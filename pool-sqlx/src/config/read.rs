@@ -1,7 +1,5 @@
 //! From a figment to settings, with every fault and its place.
 
-use std::collections::BTreeMap;
-
 use figment::{
     Figment, Metadata, Profile, Provider as _, Source,
     error::Kind,
@@ -9,83 +7,50 @@ use figment::{
 };
 
 use super::{
-    ConfigError, ConfigFault, DatabaseSettings, Secret, environment,
+    ConfigError, ConfigFault, DatabaseSettings, environment,
     fault::{nearest, verdict},
     reference::{did_you_mean, reference},
-    secret,
-    value::{FromValue, Provider, found},
+    value::found,
 };
+use crate::words::{Secret, secret};
 
 /// Reads the section `databases.<name>`.
 pub(super) fn read(figment: &Figment, name: &str) -> Result<DatabaseSettings, ConfigError> {
     let databases = databases(figment)?;
-    let values = databases.get(name).and_then(Value::as_dict).cloned().unwrap_or_default();
-    let mut reader = Reader { figment, name, values, faults: Vec::new(), explicit: BTreeMap::new() };
+    let section = databases.get(name).and_then(Value::as_dict);
+    let value = |key| section?.get(key).filter(|value| !matches!(value, Value::Empty(..)));
+    let mut reader = Reader { figment, name, faults: Vec::new() };
     reader.check_tables();
-
-    let mut settings = DatabaseSettings::defaults(Secret::new(""));
-    settings.profile = figment.profile().to_string();
-    settings.pool.name = name.to_owned();
-
-    let url_is_set = reader.set("url", &mut settings.url);
-    if !url_is_set {
+    if value("url").is_none() {
         reader.no_url(&databases);
     }
-    let pool = &mut settings.pool;
-    reader.set("pool_size", &mut pool.pool_size);
-    reader.set("max_overflow", &mut pool.max_overflow);
-    reader.set("connection_timeout", &mut pool.connection_timeout);
-    pool.pool_timeout = pool.connection_timeout;
-    reader.set("pool_timeout", &mut pool.pool_timeout);
-    reader.set("pool_recycle", &mut pool.pool_recycle);
-    reader.set("pool_pre_ping", &mut pool.pool_pre_ping);
-    reader.set("pre_ping_after", &mut pool.pre_ping_after);
-    reader.set("ping_timeout", &mut pool.ping_timeout);
-    reader.set("pool_use_lifo", &mut pool.pool_use_lifo);
-    reader.set("idle_timeout", &mut pool.idle_timeout);
-    reader.set("keepalive", &mut pool.keepalive);
-    reader.set("min_idle", &mut pool.min_idle);
-    reader.set("overflow_linger", &mut pool.overflow_linger);
-    reader.set("max_uses", &mut pool.max_uses);
-    reader.set("reset_timeout", &mut pool.reset_timeout);
-    reader.set("max_waiting", &mut pool.max_waiting);
-    reader.set("slow_acquire", &mut pool.slow_acquire);
-    reader.set("leak_after", &mut pool.leak_after);
-    reader.set("shutdown_grace", &mut pool.shutdown_grace);
-    reader.set("connect_concurrency", &mut pool.connect_concurrency);
-    reader.set("nested", &mut pool.nested);
-    reader.set("statement_timeout", &mut settings.statement_timeout);
-    reader.set("lock_timeout", &mut settings.lock_timeout);
-    reader.set("idle_in_transaction_timeout", &mut settings.idle_in_transaction_timeout);
-    reader.set("application_name", &mut settings.application_name);
-    reader.set("statement_cache", &mut settings.statement_cache);
-    reader.set("statement_timeout_status", &mut settings.statement_timeout_status);
-    reader.set("reset", &mut settings.reset);
-    reader.set("pooler", &mut settings.pooler);
-    reader.only_default("wake_allowance", std::time::Duration::ZERO);
-    reader.only_default("provider", Provider::None);
-    reader.set("listen_url", &mut settings.listen_url);
 
+    let mut settings = DatabaseSettings::defaults();
+    settings.profile = figment.profile().to_string();
+    settings.pool.name = name.to_owned();
+    for setting in reference() {
+        let (Some(value), key) = (value(setting.key), setting.key) else { continue };
+        match (setting.set)(&mut settings, value) {
+            Ok(()) => drop(settings.explicit.insert(key, place(figment, value.tag(), name, key))),
+            Err(problem) => reader.fault(key, value.tag(), problem),
+        }
+    }
+    if settings.explicit("pool_timeout").is_none() {
+        settings.pool.pool_timeout = settings.pool.connection_timeout;
+    }
     // To the server, a limit of zero is none.
     for limit in
         [&mut settings.statement_timeout, &mut settings.lock_timeout, &mut settings.idle_in_transaction_timeout]
     {
         *limit = limit.filter(|limit| !limit.is_zero());
     }
-    let Reader { mut faults, explicit, .. } = reader;
-    settings.explicit = explicit;
     // What the types cannot see. A key whose value was refused above holds its default, about which there is nothing to say.
-    if let Err(error) = settings.validate() {
-        let refused: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
-        let speaks_of = |problem: &str, key: &String| {
-            problem.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key)
-        };
-        let news = error
-            .faults()
-            .iter()
-            .filter(|fault| !refused.iter().any(|key| !key.is_empty() && speaks_of(&fault.problem, key)));
-        faults.extend(news.cloned());
-    }
+    let Reader { mut faults, .. } = reader;
+    let refused: Vec<String> = faults.iter().map(|fault| fault.key.clone()).filter(|key| !key.is_empty()).collect();
+    let speaks_of =
+        |problem: &str, key: &String| problem.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key);
+    let found = settings.faults().into_iter();
+    faults.extend(found.filter(|fault| !refused.iter().any(|key| speaks_of(&fault.problem, key))));
     verdict(faults)?;
     Ok(settings)
 }
@@ -144,44 +109,10 @@ pub(super) fn databases(figment: &Figment) -> Result<Dict, ConfigError> {
 struct Reader<'a> {
     figment: &'a Figment,
     name: &'a str,
-    /// What has not been read yet.
-    values: Dict,
     faults: Vec<ConfigFault>,
-    explicit: BTreeMap<&'static str, String>,
 }
 
 impl Reader<'_> {
-    /// Sets the field if the key is set, and tells whether it was, rightly or wrongly.
-    fn set<T: FromValue>(&mut self, key: &'static str, field: &mut T) -> bool {
-        debug_assert!(
-            reference().iter().any(|setting| setting.key == key),
-            "BUG: {key} is missing from the settings table"
-        );
-        let Some(value) = self.values.remove(key).filter(|value| !matches!(value, Value::Empty(..))) else {
-            return false;
-        };
-        match T::from_value(&value) {
-            Ok(parsed) => {
-                *field = parsed;
-                self.explicit.insert(key, place(self.figment, value.tag(), self.name, key));
-            }
-            Err(problem) => self.fault(key, value.tag(), problem),
-        }
-        true
-    }
-
-    /// Takes a key whose feature does not exist yet: a value other than the default would have no effect, so it is refused.
-    fn only_default<T: FromValue + PartialEq + Clone>(&mut self, key: &'static str, default: T) {
-        let mut value = default.clone();
-        let tag = self.values.get(key).map(Value::tag);
-        self.set(key, &mut value);
-        if let Some(tag) = tag
-            && value != default
-        {
-            self.fault(key, tag, format!("{key} is not supported by this version yet; leave it out"));
-        }
-    }
-
     fn no_url(&mut self, databases: &Dict) {
         let (name, profile) = (self.name, self.figment.profile());
         let file = self.figment.metadata().find_map(|m| m.source.as_ref().filter(|s| s.file_path().is_some()));

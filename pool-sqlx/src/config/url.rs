@@ -4,9 +4,6 @@ use std::borrow::Cow;
 
 use ::url::Url;
 
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-use super::{Secret, reference::did_you_mean};
-
 const WANTED: &str = "a url such as postgres://app@db/app, mysql://app@db/app or sqlite://app.db";
 
 /// Brings a url into sqlx's form: SQLAlchemy's driver names go, and what others say of TLS becomes what sqlx says.
@@ -42,35 +39,6 @@ pub(super) fn normalise(url: &str) -> Result<String, String> {
         Ok(_) => Ok(url),
         Err(error) => Err(format!("expected {WANTED}; this one has an {error}: {ENCODE}")),
     }
-}
-
-/// The url without the parameters that its driver would not read. sqlx logs those together with their values, which may be secret
-/// (`sslpassword`), or drops them without a word. A warning names them here, without a value.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(crate) fn without_unread(url: &Secret, is_read: impl Fn(&str) -> bool) -> String {
-    let whole = url.expose();
-    let Ok(mut parsed) = Url::parse(whole) else { return whole.to_owned() };
-    let (read, unread): (Vec<_>, Vec<_>) =
-        parsed.query_pairs().into_owned().partition(|(key, _): &(String, String)| is_read(key));
-    if unread.is_empty() {
-        return whole.to_owned();
-    }
-    for (key, value) in &unread {
-        // What has no value may be anything, a torn password too.
-        let is_name =
-            !value.is_empty() && key.len() <= 40 && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let name = if is_name { key } else { "with an odd name" };
-        let hint = match did_you_mean(key).filter(|_| is_name) {
-            Some(setting) => format!("; there is a setting {setting}"),
-            None => String::new(),
-        };
-        tracing::warn!(target: "pool", "the url's parameter {name} is not known to sqlx and has no effect{hint}");
-    }
-    parsed.set_query(None);
-    if !read.is_empty() {
-        parsed.query_pairs_mut().extend_pairs(read);
-    }
-    parsed.into()
 }
 
 /// SQLAlchemy counts slashes otherwise than sqlx: three are a relative path there, and an absolute one here. Only a driver name tells
@@ -190,22 +158,6 @@ mod tests {
         check("postgres://app@db/app?sslrootcert=system&sslmode=require", "sslmode=verify-full");
         check("mysql+pymysql://app@db/app?charset=utf8&ssl_ca=/secret.pem", "ssl_ca in the url");
         check("mysql://app@db/app?ssl=true", "ssl-mode=VERIFY_IDENTITY");
-    }
-
-    #[test]
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
-    fn parameters_that_nobody_reads_are_left_out() {
-        fn check(url: &str, expected: &str) {
-            let left = without_unread(&Secret::new(url), |key| ["sslmode", "host", "options"].contains(&key));
-            assert_eq!(left, expected);
-        }
-        check("postgres://app:p%40@db/app", "postgres://app:p%40@db/app");
-        check("postgres:///app?host=/run/pg&sslmode=require", "postgres:///app?host=/run/pg&sslmode=require");
-        check("postgres://app:p%40@db/app?sslpassword=s3", "postgres://app:p%40@db/app");
-        check(
-            "postgres://db/app?x=1&options=-c%20a%3Db+c&%73slpassword=s3&sslmode=require",
-            "postgres://db/app?options=-c+a%3Db+c&sslmode=require",
-        );
     }
 
     #[test]

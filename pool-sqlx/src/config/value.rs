@@ -1,15 +1,46 @@
-//! From a value of a file or variable to the type of a field.
+//! The types of settings: how each is read from a value of a file or variable, and how it is written.
 
 use std::time::Duration;
 
 use figment::value::{Num, Value};
 use pool_core::{MaxOverflow, Nested};
 
-use super::{Pooler, Reset, Secret, duration, secret, url};
+use super::{Pooler, Reset, duration, url};
+use crate::words::{Secret, secret};
 
-/// Reads a type from a configuration value. The error is a sentence such as `found "forty", expected a whole number such as 40`.
-pub(super) trait FromValue: Sized {
-    fn from_value(value: &Value) -> Result<Self, String>;
+/// A type of a setting.
+pub(super) trait SettingValue: Sized {
+    const KIND: SettingKind;
+
+    /// The error is a sentence such as `found "forty", expected a whole number such as 40`.
+    fn read(value: &Value) -> Result<Self, String>;
+
+    /// The value as one would write it.
+    fn written(&self) -> String;
+}
+
+/// What a setting can be set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SettingKind {
+    /// A database url, secret.
+    Url,
+    /// Text.
+    Text,
+    /// A whole number.
+    Count,
+    /// A whole number or `"none"`.
+    CountOrNone,
+    /// A whole number, `"unlimited"` or -1.
+    Overflow,
+    /// A duration: a number of seconds, or `"250ms" "2s" "5m" "2h"`.
+    Duration,
+    /// A duration or `"none"`.
+    DurationOrNone,
+    /// `true` or `false`; in the environment also `1 0 yes no on off`.
+    Switch,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 /// The value as an error may quote it.
@@ -38,12 +69,18 @@ fn expected<T>(value: &Value, wanted: &str) -> Result<T, String> {
 
 macro_rules! whole_numbers {
     ($($number:ty),*) => {$(
-        impl FromValue for $number {
-            fn from_value(value: &Value) -> Result<Self, String> {
+        impl SettingValue for $number {
+            const KIND: SettingKind = SettingKind::Count;
+
+            fn read(value: &Value) -> Result<Self, String> {
                 match whole(value) {
                     Some(n) => n.try_into().or_else(|_| expected(value, &format!("a whole number from 0 to {}", <$number>::MAX))),
                     None => expected(value, "a whole number such as 40"),
                 }
+            }
+
+            fn written(&self) -> String {
+                self.to_string()
             }
         }
     )*};
@@ -63,30 +100,50 @@ fn float(num: &Num) -> Option<f64> {
     }
 }
 
-impl FromValue for bool {
-    fn from_value(value: &Value) -> Result<Self, String> {
+impl SettingValue for bool {
+    const KIND: SettingKind = SettingKind::Switch;
+
+    fn read(value: &Value) -> Result<Self, String> {
         value.to_bool().map_or_else(|| expected(value, "true or false"), Ok)
     }
-}
 
-impl FromValue for String {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        value.as_str().map_or_else(|| expected(value, "text in quotes"), |text| Ok(text.to_owned()))
+    fn written(&self) -> String {
+        self.to_string()
     }
 }
 
-impl FromValue for Secret {
-    fn from_value(value: &Value) -> Result<Self, String> {
+impl SettingValue for String {
+    const KIND: SettingKind = SettingKind::Text;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| expected(value, "text in quotes"), |text| Ok(text.to_owned()))
+    }
+
+    fn written(&self) -> String {
+        self.clone()
+    }
+}
+
+impl SettingValue for Secret {
+    const KIND: SettingKind = SettingKind::Url;
+
+    fn read(value: &Value) -> Result<Self, String> {
         match value.as_str() {
             Some(text) => url::normalise(text).map(Secret::new),
             // What stands where a url should is not quoted, whatever it is.
             None => Err("expected a url in quotes".into()),
         }
     }
+
+    fn written(&self) -> String {
+        self.to_string()
+    }
 }
 
-impl FromValue for Duration {
-    fn from_value(value: &Value) -> Result<Self, String> {
+impl SettingValue for Duration {
+    const KIND: SettingKind = SettingKind::Duration;
+
+    fn read(value: &Value) -> Result<Self, String> {
         let parsed = match value {
             Value::String(_, text) => duration::parse(text),
             Value::Num(_, num) => match (float(num), whole(value)) {
@@ -99,10 +156,16 @@ impl FromValue for Duration {
         };
         parsed.or_else(|wanted| expected(value, wanted))
     }
+
+    fn written(&self) -> String {
+        duration::written(*self)
+    }
 }
 
-impl FromValue for MaxOverflow {
-    fn from_value(value: &Value) -> Result<Self, String> {
+impl SettingValue for MaxOverflow {
+    const KIND: SettingKind = SettingKind::Overflow;
+
+    fn read(value: &Value) -> Result<Self, String> {
         const WANTED: &str = r#"a whole number such as 5, or "unlimited" (-1)"#;
         if value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("unlimited")) || whole(value) == Some(-1) {
             return Ok(Self::Unlimited);
@@ -112,24 +175,46 @@ impl FromValue for MaxOverflow {
             None => expected(value, WANTED),
         }
     }
+
+    fn written(&self) -> String {
+        self.to_string()
+    }
 }
 
-impl<T: FromValue> FromValue for Option<T> {
-    fn from_value(value: &Value) -> Result<Self, String> {
+impl<T: SettingValue> SettingValue for Option<T> {
+    const KIND: SettingKind = match T::KIND {
+        SettingKind::Count => SettingKind::CountOrNone,
+        SettingKind::Duration => SettingKind::DurationOrNone,
+        kind => kind,
+    };
+
+    fn read(value: &Value) -> Result<Self, String> {
         if value.as_str().is_some_and(|text| text.trim().eq_ignore_ascii_case("none")) {
             return Ok(None);
         }
-        T::from_value(value).map(Some).map_err(|problem| format!("{problem}, or \"none\""))
+        T::read(value).map(Some).map_err(|problem| format!("{problem}, or \"none\""))
+    }
+
+    fn written(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), T::written)
     }
 }
 
 macro_rules! choices {
     ($($choice:ty { $($word:literal => $variant:ident),* } $wanted:literal)*) => {$(
-        impl FromValue for $choice {
-            fn from_value(value: &Value) -> Result<Self, String> {
+        impl SettingValue for $choice {
+            const KIND: SettingKind = SettingKind::Choice(&[$($word),*]);
+
+            fn read(value: &Value) -> Result<Self, String> {
                 match value.as_str().map(str::to_ascii_lowercase).as_deref() {
                     $(Some($word) => Ok(Self::$variant),)*
                     _ => expected(value, $wanted),
+                }
+            }
+
+            fn written(&self) -> String {
+                match self {
+                    $(Self::$variant => $word.to_owned(),)*
                 }
             }
         }
@@ -154,8 +239,8 @@ pub(super) enum Provider {
 mod tests {
     use super::*;
 
-    fn refused<T: FromValue + std::fmt::Debug>(value: impl Into<Value>, expected: &str) {
-        assert_eq!(T::from_value(&value.into()).expect_err("refused"), expected);
+    fn refused<T: SettingValue + std::fmt::Debug>(value: impl Into<Value>, expected: &str) {
+        assert_eq!(T::read(&value.into()).expect_err("refused"), expected);
     }
 
     #[test]
@@ -192,8 +277,8 @@ mod tests {
 
     #[test]
     fn values_are_read_from_every_form_they_come_in() {
-        fn check<T: FromValue + std::fmt::Debug + PartialEq>(value: impl Into<Value>, expected: T) {
-            assert_eq!(T::from_value(&value.into()), Ok(expected));
+        fn check<T: SettingValue + std::fmt::Debug + PartialEq>(value: impl Into<Value>, expected: T) {
+            assert_eq!(T::read(&value.into()), Ok(expected));
         }
         check(40u64, 40u32);
         check(40i64, 40u32);
