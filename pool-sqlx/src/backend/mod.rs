@@ -26,7 +26,7 @@ use crate::{
 };
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
-use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
+use sqlx::{Connection, Database, SqlStr};
 use std::{future::Future, net::IpAddr, time::Duration};
 
 /// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::MySql`] with
@@ -186,10 +186,6 @@ pub trait Backend: Database + sealed::Sealed {
     fn heeds(_: &mut Self::Connection) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
         std::future::ready(Ok(true))
     }
-
-    /// Says what an error of the database means.
-    #[doc(hidden)]
-    fn classify(error: &dyn DatabaseError) -> Class;
 
     /// Who ends a statement that runs longer than the pool's `statement_timeout`.
     #[doc(hidden)]

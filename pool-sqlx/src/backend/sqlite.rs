@@ -8,7 +8,6 @@ use crate::{
 };
 use sqlx::{
     ConnectOptions, Connection, Executor, Row, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
-    error::DatabaseError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 use std::{
@@ -198,20 +197,6 @@ impl Backend for Sqlite {
 
     async fn verify(_: &mut SqliteConnection, _: &Session) -> Result<(), sqlx::Error> {
         Ok(())
-    }
-
-    fn classify(error: &dyn DatabaseError) -> Class {
-        let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
-        match (code, code & 0xff) {
-            // A read transaction that wants to write while another has written: waiting cannot help, running it again can.
-            (517, _) => Class::Conflict,
-            (_, 5 | 6) => Class::LockTimeout,
-            // Nobody interrupts but the deadline.
-            (_, 9) => Class::StatementTimeout,
-            // No such file or no right to it; not a database.
-            (_, 14 | 26) => Class::Denied,
-            _ => Class::Query,
-        }
     }
 
     fn keeper(_: &DatabaseSettings, _: &Session) -> Keeper {

@@ -1,9 +1,6 @@
 //! What an error of sqlx means, and what OpenTelemetry calls it.
 
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
-use crate::Backend;
 use crate::{Error, words::Class};
-use sqlx::error::DatabaseError;
 use std::{borrow::Cow, error::Error as StdError, io};
 
 impl Class {
@@ -30,23 +27,6 @@ impl Class {
             _ if error.kind() == io::ErrorKind::PermissionDenied => Self::Denied,
             _ => Self::Lost,
         }
-    }
-
-    pub(crate) fn of_database(error: &dyn DatabaseError) -> Self {
-        #[cfg(feature = "postgres")]
-        if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-            return sqlx::Postgres::classify(error);
-        }
-        #[cfg(feature = "mysql")]
-        if error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().is_some() {
-            return sqlx::MySql::classify(error);
-        }
-        #[cfg(feature = "sqlite")]
-        if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-            return sqlx::Sqlite::classify(error);
-        }
-        let _ = error;
-        Self::Query
     }
 }
 

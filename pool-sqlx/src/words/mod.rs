@@ -1,7 +1,7 @@
 //! Plain data that every floor may use.
 
 pub(crate) mod backoff;
-mod class;
+pub(crate) mod class;
 mod endpoint;
 pub(crate) mod secret;
 mod tx_options;

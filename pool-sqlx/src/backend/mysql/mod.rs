@@ -14,8 +14,7 @@ use crate::{
 use futures_util::TryStreamExt;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Executor, MySql, MySqlConnection, Row, SqlSafeStr, SqlStr,
-    error::DatabaseError,
-    mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow, MySqlSslMode},
+    mysql::{MySqlConnectOptions, MySqlRow, MySqlSslMode},
 };
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
@@ -224,22 +223,6 @@ impl Backend for MySql {
         Err(sqlx::Error::Protocol(
             "not everything that was done in the session was seen: the connection is closed".into(),
         ))
-    }
-
-    fn classify(error: &dyn DatabaseError) -> Class {
-        let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() else { return Class::Query };
-        match error.number() {
-            1969 | 3024 => Class::StatementTimeout,
-            1317 => Class::Cancelled,
-            // 1206: no more room for locks, which rolls everything back.
-            1205 | 1206 | 3572 => Class::LockTimeout,
-            // 1020: MariaDB, a row that changed since the snapshot.
-            1213 | 1020 | 3101 => Class::Conflict,
-            1040 | 1203 | 1226 => Class::Overloaded,
-            1053 | 1077 | 1927 | 4031 | 1152..=1161 => Class::Lost,
-            1044 | 1045 | 1049 | 1129 | 1130 | 1251 | 1698 => Class::Denied,
-            _ => Class::Query,
-        }
     }
 
     fn keeper(_: &DatabaseSettings, session: &Session) -> Keeper {

@@ -10,12 +10,11 @@ use crate::{
     DatabaseSettings, Error, Pooler, Reset, Secret,
     config::without_unread,
     session::Control,
-    words::{Class, Place, TxOptions},
+    words::{Class, Place, TxOptions, class::postgres::is_unnamed_lost},
 };
 use futures_util::StreamExt;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
-    error::DatabaseError,
     postgres::{PgConnectOptions, PgDatabaseError, PgRow, PgSeverity, PgSslMode},
 };
 use std::{
@@ -373,31 +372,6 @@ impl Backend for Postgres {
         }
     }
 
-    fn classify(error: &dyn DatabaseError) -> Class {
-        let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else { return Class::Query };
-        let fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
-        match error.code() {
-            // The text follows lc_messages; where it is not English, `executor` goes by the time that has passed.
-            "57014" if error.message().contains("statement timeout") => Class::StatementTimeout,
-            "57014" => Class::Cancelled,
-            "55P03" => Class::LockTimeout,
-            "40001" | "40P01" => Class::Conflict,
-            "57P03" => Class::StartingUp,
-            "53300" => Class::Overloaded,
-            "57P01" | "57P02" | "57P05" | "25P03" | "25P04" => Class::Lost,
-            // sqlx believes in a prepared statement that the server has no more, or has with other columns, and will not learn better.
-            "26000" if is_of_no_name(error) => Class::Query,
-            "26000" | "42P05" => Class::Protocol,
-            "0A000" if error.routine() == Some("RevalidateCachedQuery") => Class::Protocol,
-            "3D000" => Class::Denied,
-            code if code.starts_with("28") => Class::Denied,
-            // PgBouncer on a start-up parameter; there is no connection yet.
-            "08P01" if fatal => Class::Denied,
-            code if code.starts_with("08") || fatal => Class::Lost,
-            _ => Class::Query,
-        }
-    }
-
     fn keeper(settings: &DatabaseSettings, session: &Session) -> Keeper {
         match settings.pooler {
             Pooler::Direct if session.swallowed => Keeper::Us,
@@ -559,12 +533,7 @@ impl Again {
 /// Whether the server has lost a statement without a name before it ran: sqlx has looked types up meanwhile, and knows them now.
 fn is_forgotten(error: &sqlx::Error) -> bool {
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    error.is_some_and(is_of_no_name)
-}
-
-/// The text is translated, and statements with a name are looked for elsewhere.
-fn is_of_no_name(error: &PgDatabaseError) -> bool {
-    error.code() == "26000" && error.routine() == Some("exec_bind_message")
+    error.is_some_and(|error| is_unnamed_lost(error.code(), error.routine()))
 }
 
 /// Makes sure that the answers are those to our statements. An error of the database, too, may have been said to another.
@@ -619,7 +588,7 @@ fn is_read(parameter: &str) -> bool {
     READ.contains(&parameter) || parameter.starts_with("options[")
 }
 
-fn severity(error: &dyn DatabaseError) -> Option<PgSeverity> {
+fn severity(error: &dyn sqlx::error::DatabaseError) -> Option<PgSeverity> {
     error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity)
 }
 
