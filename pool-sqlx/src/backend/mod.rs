@@ -21,7 +21,6 @@ mod tls;
 use crate::ConfigError;
 use crate::{
     DatabaseSettings, Error, Reset, Secret,
-    session::Control,
     words::{Class, Place, TxOptions},
 };
 use either::Either;
@@ -127,13 +126,12 @@ pub trait Backend: Database + sealed::Sealed {
         reset: Reset,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Stops the statement that a caller left running.
+    /// Stops the statement that a caller dropped, as far as its own connection can, and answers what is left to do.
     #[doc(hidden)]
     fn interrupt(
         conn: &mut Self::Connection,
         state: &Self::State,
-        control: &Control<Self>,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Interrupt, sqlx::Error>> + Send;
 
     /// What the server of a control connection says of itself, and no other that stands behind the same address.
     #[doc(hidden)]
@@ -296,6 +294,17 @@ pub enum Keeper {
     Both,
     /// We do: the caller is told at once, and the statement is cancelled when the connection goes back.
     Us,
+}
+
+/// What is left to do about a statement that its caller dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Nothing: the statement has ended.
+    Ended,
+    /// Cancel it over another connection.
+    Cancel(Target),
+    /// End its whole session over another connection: this one is of no use any more.
+    End(Target),
 }
 
 mod sealed {

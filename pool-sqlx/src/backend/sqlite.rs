@@ -1,9 +1,8 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
-use super::{Backend, Keeper, Server, executor_of_sqlx, hidden, refuse};
+use super::{Backend, Interrupt, Keeper, Server, executor_of_sqlx, hidden, refuse};
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
-    session::Control,
     words::{Class, Place, TxOptions},
 };
 use sqlx::{
@@ -179,11 +178,11 @@ impl Backend for Sqlite {
         }
     }
 
-    async fn interrupt(conn: &mut SqliteConnection, state: &Session, _: &Control<Sqlite>) -> Result<(), sqlx::Error> {
-        state.deadline.store(0, Ordering::Relaxed);
+    async fn interrupt(conn: &mut SqliteConnection, session: &Session) -> Result<Interrupt, sqlx::Error> {
+        session.deadline.store(0, Ordering::Relaxed);
         let idle = conn.ping().await;
-        state.deadline.store(u64::MAX, Ordering::Relaxed);
-        idle
+        session.deadline.store(u64::MAX, Ordering::Relaxed);
+        idle.map(|()| Interrupt::Ended)
     }
 
     const DRAINS: bool = true;

@@ -20,7 +20,7 @@ use tokio::{
 
 /// Where those queue whose statement is to be ended. Whoever has the turn ends it for all who wait: a hundred cancelled requests cost
 /// a connect or two.
-pub struct Control<DB: Backend> {
+pub(crate) struct Control<DB: Backend> {
     settings: Arc<DatabaseSettings>,
     /// In nanoseconds. The pool may get another while it runs.
     reset_timeout: AtomicU64,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Pooler,
-    backend::{Backend, Keeper},
+    backend::{Backend, Interrupt, Keeper},
     words::Class,
 };
 use sqlx::Connection;
@@ -114,13 +114,25 @@ impl<DB: Backend> Link<DB> {
     /// Cancels the statement that a caller left running.
     async fn interrupt(&mut self) -> Result<(), sqlx::Error> {
         self.track.cancels();
-        let done = DB::interrupt(&mut self.raw, &self.state, &self.control).await;
+        let done = self.end_statement().await;
         self.track.cancelled(match &done {
             Ok(()) => Cancelled::Sent,
             Err(error) if Class::of(error) == Class::Overloaded => Cancelled::NoRoom,
             Err(_) => Cancelled::Failed,
         });
         done
+    }
+
+    /// Ends the statement under way, over another connection where its own cannot.
+    async fn end_statement(&mut self) -> Result<(), sqlx::Error> {
+        match DB::interrupt(&mut self.raw, &self.state).await? {
+            Interrupt::Ended => Ok(()),
+            Interrupt::Cancel(target) => self.control.end(&target).await,
+            Interrupt::End(target) => {
+                self.control.end(&target).await?;
+                Err(sqlx::Error::Protocol("a statement was dropped in the middle: the connection is closed".into()))
+            }
+        }
     }
 
     /// Another `statement_timeout` than the pool's, until the connection goes back.

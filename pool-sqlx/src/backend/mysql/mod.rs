@@ -1,13 +1,12 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
 use super::{
-    Answer, Backend, Keeper, Limit, Login, Prepared, Server, Target, Whom, executor_of_sqlx, hidden, refuse, tls,
-    without_brackets,
+    Answer, Backend, Interrupt, Keeper, Limit, Login, Prepared, Server, Target, Whom, executor_of_sqlx, hidden, refuse,
+    tls, without_brackets,
 };
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
     config::without_unread,
-    session::Control,
     sql::{self, Dialect, statements},
     words::{Class, Place, TxOptions},
 };
@@ -177,14 +176,9 @@ impl Backend for MySql {
         Ok(())
     }
 
-    async fn interrupt(
-        _: &mut MySqlConnection,
-        session: &Session,
-        control: &Control<MySql>,
-    ) -> Result<(), sqlx::Error> {
-        // A statement dropped in the middle of a packet breaks the connection for good, so it goes, and its statement with it.
-        control.end(&session.target).await?;
-        Err(sqlx::Error::Protocol("a statement was dropped in the middle: the connection is closed".into()))
+    async fn interrupt(_: &mut MySqlConnection, session: &Session) -> Result<Interrupt, sqlx::Error> {
+        // A statement dropped in the middle of a packet breaks the connection for good.
+        Ok(Interrupt::End(session.target.clone()))
     }
 
     async fn server(conn: &mut MySqlConnection) -> Result<String, sqlx::Error> {

@@ -3,13 +3,12 @@
 mod environment;
 
 use super::{
-    Again, Answer, Backend, Keeper, Limit, Login, Prepared, Rows, Server, Target, Whom, dial::dial, executor_of_sqlx,
-    hidden, poolers, tls, without_brackets,
+    Again, Answer, Backend, Interrupt, Keeper, Limit, Login, Prepared, Rows, Server, Target, Whom, dial::dial,
+    executor_of_sqlx, hidden, poolers, tls, without_brackets,
 };
 use crate::{
     DatabaseSettings, Error, Pooler, Reset, Secret,
     config::without_unread,
-    session::Control,
     words::{Class, Place, TxOptions, class::postgres::is_unnamed_lost},
 };
 use futures_util::StreamExt;
@@ -295,25 +294,21 @@ impl Backend for Postgres {
         }
     }
 
-    async fn interrupt(
-        conn: &mut PgConnection,
-        Session { target, .. }: &Session,
-        control: &Control<Postgres>,
-    ) -> Result<(), sqlx::Error> {
-        let Some(target) = target else {
-            // Not ours to cancel: it ends by itself within `reset_timeout`, or the connection is closed.
-            return match conn.ping().await {
-                Ok(()) | Err(sqlx::Error::Database(_)) => Ok(()),
-                Err(error) => Err(error),
-            };
+    async fn interrupt(conn: &mut PgConnection, session: &Session) -> Result<Interrupt, sqlx::Error> {
+        let ended = match &session.target {
+            // The pooler's session cannot be cancelled: the statement ends by itself within `reset_timeout`, or the connection is closed.
+            None => conn.ping().await,
+            // Most statements end by themselves at once.
+            Some(target) => match tokio::time::timeout(PATIENCE, conn.ping()).await {
+                Ok(ended) => ended,
+                Err(_) => return Ok(Interrupt::Cancel(target.clone())),
+            },
         };
-        // Most statements end by themselves at once. An error of the statement was its caller's, who has left.
-        match tokio::time::timeout(PATIENCE, conn.ping()).await {
-            Ok(Ok(()) | Err(sqlx::Error::Database(_))) => return Ok(()),
-            Ok(Err(error)) => return Err(error),
-            Err(_) => {}
+        match ended {
+            // An error of the statement belongs to the caller that dropped it.
+            Ok(()) | Err(sqlx::Error::Database(_)) => Ok(Interrupt::Ended),
+            Err(error) => Err(error),
         }
-        control.end(target).await
     }
 
     async fn server(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
