@@ -1,6 +1,6 @@
 //! Opens connections: by whichever address of the host answers, and with the way out where TLS stands in the way.
 
-use super::{Backend, Options};
+use super::{Dial, Options};
 use futures_util::{
     StreamExt,
     future::{Either, pending, select},
@@ -20,7 +20,7 @@ const LATE: Duration = Duration::from_millis(250);
 ///
 /// sqlx tries the addresses of a host one after another, each for as long as the system does, which may be minutes. So we look the
 /// host up and dial the addresses ourselves, unless TLS may be spoken: its names go with sqlx's idea of the host.
-pub(crate) async fn dial<DB: Backend>(options: &Options<DB>) -> Result<DB::Connection, Error> {
+pub(crate) async fn dial<DB: Dial>(options: &Options<DB>) -> Result<DB::Connection, Error> {
     let Some(host) = DB::host(options) else {
         return DB::Connection::connect_with(options).await.map_err(explain);
     };
@@ -34,7 +34,7 @@ pub(crate) async fn dial<DB: Backend>(options: &Options<DB>) -> Result<DB::Conne
 
 /// The options with an address that answers in the place of the host, for connects of sqlx's own.
 #[cfg(feature = "postgres")]
-pub(crate) async fn reachable<DB: Backend>(options: Options<DB>) -> Result<Options<DB>, Error> {
+pub(crate) async fn reachable<DB: Dial>(options: Options<DB>) -> Result<Options<DB>, Error> {
     let Some(host) = DB::host(&options) else { return Ok(options) };
     let addresses: VecDeque<_> = lookup_host(host).await?.collect();
     if addresses.len() < 2 {
@@ -245,8 +245,8 @@ mod tests {
     fn a_host_is_dialled_by_its_addresses_where_no_tls_can_be_spoken() {
         fn check(url: &str, expected: Option<(&str, u16)>) {
             let settings = crate::DatabaseSettings::new(url).expect(url);
-            let options = <sqlx::Postgres as Backend>::configure(&settings, None).expect(url);
-            assert_eq!(<sqlx::Postgres as Backend>::host(&options), expected, "{url}");
+            let options = <sqlx::Postgres as Dial>::configure(&settings, None).expect(url);
+            assert_eq!(<sqlx::Postgres as Dial>::host(&options), expected, "{url}");
         }
         check("postgres://app@db/app?sslmode=disable", Some(("db", 5432)));
         // sqlx would look a name with brackets up.

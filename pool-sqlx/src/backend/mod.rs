@@ -31,242 +31,213 @@ use std::{future::Future, net::IpAddr, time::Duration};
 /// A database that pools can be made for: [`sqlx::Postgres`] with feature `postgres`, [`sqlx::MySql`] with
 /// feature `mysql` (MariaDB too), [`sqlx::Sqlite`] with feature `sqlite`.
 ///
-/// Nobody else can implement it: its items are ours and change with us.
-pub trait Backend: Database + sealed::Sealed {
+/// Sealed: its supertraits are not exported, and they may change in any release.
+pub trait Backend: Session + Transactions + Statements {}
+
+/// Makes connections: where the database is, sqlx's options for it, and what is found out at each connect.
+#[doc(hidden)]
+pub trait Dial: Database {
     /// What is kept with each connection beside sqlx's own.
-    #[doc(hidden)]
     type State: Send + Sync + 'static;
 
     /// The database as OpenTelemetry names it.
-    #[doc(hidden)]
     const SYSTEM: &'static str;
 
     /// The same, known better once connected.
-    #[doc(hidden)]
     fn system(_: &Self::State) -> &'static str {
         Self::SYSTEM
     }
 
     /// Where the database is.
-    #[doc(hidden)]
     fn place(options: &Options<Self>) -> Place;
 
     /// Settles what was left open in the settings.
-    #[doc(hidden)]
     fn adapt(settings: &mut DatabaseSettings);
 
     /// sqlx's options for these settings. `limit` is the statement timeout: `None` for a connection that runs migrations.
-    #[doc(hidden)]
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<Options<Self>, Error>;
 
     /// The pool's settings, adapted where this database asks for it.
-    #[doc(hidden)]
     fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings;
 
     /// Whether the database lives only as long as a connection to it.
-    #[doc(hidden)]
     fn is_volatile(settings: &DatabaseSettings) -> bool;
 
+    /// The options with another password. `None`: there are no passwords.
+    fn with_password(options: &Options<Self>, password: &str) -> Option<Options<Self>>;
+
+    /// Why a url is taken for that of a pooler of transactions.
+    fn guess(_: &Secret) -> Option<&'static str> {
+        None
+    }
+
+    /// Host and port, where one of the host's addresses will do: no socket, and no TLS, which is asked for by name.
+    fn host(options: &Options<Self>) -> Option<(&str, u16)>;
+
+    /// The options with this address in the place of the host.
+    fn at(options: &Options<Self>, address: IpAddr) -> Options<Self>;
+
     /// Prepares a new connection.
-    #[doc(hidden)]
     fn on_connect(
         conn: &mut Self::Connection,
         settings: &DatabaseSettings,
     ) -> impl Future<Output = Result<Self::State, sqlx::Error>> + Send;
 
-    /// Asks the server for its own limits, with a statement or two.
-    #[doc(hidden)]
-    fn limits_of(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<Server>, sqlx::Error>> + Send;
+    /// Whether our start-up options have reached the server.
+    fn is_marked(_: &mut Self::Connection) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
+        std::future::ready(Ok(true))
+    }
 
     /// Whether the server did not get our start-up options: something stands in between.
-    #[doc(hidden)]
     fn is_swallowed(state: &Self::State) -> bool;
 
     /// Whether what stands between us and the server would take the statements of others for ours. `options` are those of the connection.
-    #[doc(hidden)]
     fn mixes_statements(
         conn: &mut Self::Connection,
         settings: &DatabaseSettings,
         options: &Options<Self>,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+}
 
-    /// Whether our start-up options have reached the server.
-    #[doc(hidden)]
-    fn is_marked(_: &mut Self::Connection) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
+/// Makes a session as good as new, and ends the statement of a caller that has left.
+#[doc(hidden)]
+pub trait Session: Dial {
+    /// Whether the connection can go on after a statement on it was dropped in the middle.
+    const DRAINS: bool;
+
+    /// Whether the probe may have to wait for something that runs elsewhere and was not seen, or not stopped.
+    const IS_REMOTE: bool;
+
+    /// Whether the server ends a statement by itself when its client is gone.
+    const MISSES_CLIENTS: bool = false;
+
+    /// Asks the server for its own limits, with a statement or two.
+    fn limits_of(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<Server>, sqlx::Error>> + Send;
+
+    /// Drains what is left of earlier statements and ends whatever transaction is open, however it was begun.
+    fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Makes sure, after the probe, that a connection of which not everything was seen can be lent again. An error closes it.
+    fn verify(conn: &mut Self::Connection, state: &Self::State)
+    -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Makes sure, on the same loan and after something went past us, that answers are those to our statements. An error: they are not.
+    /// `false`: there is no telling yet.
+    fn heeds(_: &mut Self::Connection) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
         std::future::ready(Ok(true))
     }
 
-    /// Why a url is taken for that of a pooler of transactions.
-    #[doc(hidden)]
-    fn guess(_: &Secret) -> Option<&'static str> {
-        None
-    }
-
-    /// The options with another password. `None`: there are no passwords.
-    #[doc(hidden)]
-    fn with_password(options: &Options<Self>, password: &str) -> Option<Options<Self>>;
-
-    /// Host and port, where one of the host's addresses will do: no socket, and no TLS, which is asked for by name.
-    #[doc(hidden)]
-    fn host(options: &Options<Self>) -> Option<(&str, u16)>;
-
-    /// The options with this address in the place of the host.
-    #[doc(hidden)]
-    fn at(options: &Options<Self>, address: IpAddr) -> Options<Self>;
-
-    /// Drains what is left of earlier statements and ends whatever transaction is open, however it was begun.
-    #[doc(hidden)]
-    fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
-
     /// Undoes session settings as `reset` asks, on a connection outside any transaction. An error closes it.
-    #[doc(hidden)]
     fn restore(
         conn: &mut Self::Connection,
         state: &Self::State,
         reset: Reset,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Stops the statement that a caller dropped, as far as its own connection can, and answers what is left to do.
-    #[doc(hidden)]
-    fn interrupt(
-        conn: &mut Self::Connection,
-        state: &Self::State,
-    ) -> impl Future<Output = Result<Interrupt, sqlx::Error>> + Send;
-
-    /// What the server of a control connection says of itself, and no other that stands behind the same address.
-    #[doc(hidden)]
-    fn server(_: &mut Self::Connection) -> impl Future<Output = Result<String, sqlx::Error>> + Send {
-        std::future::ready(Ok(String::new()))
-    }
-
-    /// Ends the statements of these sessions, over a control connection.
-    #[doc(hidden)]
-    fn end(_: &mut Self::Connection, _: &[u64]) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
-        std::future::ready(Ok(()))
-    }
-
-    /// Whether the server still has a session with this number, as a control connection is told.
-    #[doc(hidden)]
-    fn is_there(_: &mut Self::Connection, _: u64) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
-        std::future::ready(Ok(false))
-    }
-
-    /// By what a control connection knows a session; `None` where there is no such thing.
-    #[doc(hidden)]
-    fn target(_: &Self::State) -> Option<&Target> {
-        None
-    }
-
-    /// Whether the connection can go on after a statement on it was dropped in the middle.
-    #[doc(hidden)]
-    const DRAINS: bool;
-
-    /// Whether a statement that we did not see has to be stopped before the probe, which would wait for its end. No I/O.
-    #[doc(hidden)]
-    fn is_busy(conn: &mut Self::Connection) -> bool;
-
-    /// Whether the probe may have to wait for something that runs elsewhere and was not seen, or not stopped.
-    #[doc(hidden)]
-    const IS_REMOTE: bool;
-
-    /// Whether the server ends a statement by itself when its client is gone.
-    #[doc(hidden)]
-    const MISSES_CLIENTS: bool = false;
-
-    /// Makes sure, after the probe, that a connection of which not everything was seen can be lent again. An error closes it.
-    #[doc(hidden)]
-    fn verify(conn: &mut Self::Connection, state: &Self::State)
-    -> impl Future<Output = Result<(), sqlx::Error>> + Send;
-
-    /// Makes sure, on the same loan and after something went past us, that answers are those to our statements. An error: they are not.
-    /// `false`: there is no telling yet.
-    #[doc(hidden)]
-    fn heeds(_: &mut Self::Connection) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
-        std::future::ready(Ok(true))
-    }
-
-    /// Who ends a statement that runs longer than the pool's `statement_timeout`.
-    #[doc(hidden)]
-    fn keeper(settings: &DatabaseSettings, state: &Self::State) -> Keeper;
-
-    /// Sets the time limit of what the connection does next, where the server does not keep it itself.
-    #[doc(hidden)]
-    fn deadline(state: &Self::State, limit: Option<Duration>);
-
-    /// The statement that begins a transaction, where a plain `BEGIN` will not do.
-    #[doc(hidden)]
-    fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr>;
-
-    /// Whether a transaction can still be committed, after a statement in it failed (`conflict`: against another one) or went unseen.
-    #[doc(hidden)]
-    fn is_committable(
-        conn: &mut Self::Connection,
-        conflict: bool,
-    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
-
-    /// Whether a statement that failed like this has ended the transaction that it was in: what follows would be made for good at once.
-    #[doc(hidden)]
-    fn has_ended(conn: &mut Self::Connection, failure: Class)
-    -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
-
-    /// Why a statement cannot be sent in a transaction that has an owner: it would end it. By keyword. `alone` says that the protocol takes
-    /// the text as one statement.
-    #[doc(hidden)]
-    fn refusal(_sql: &str, _alone: bool) -> Option<String> {
-        None
-    }
-
-    /// Whether a savepoint that is rolled back to takes a conflict that was lost since with it.
-    #[doc(hidden)]
-    const FORGIVES_CONFLICTS: bool;
-
-    /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Self::undo).
-    #[doc(hidden)]
-    const READ_ONLY_LINGERS: bool;
-
-    /// Whether [`deadline`](Self::deadline) alone ends a statement in time.
-    #[doc(hidden)]
-    const KEEPS_DEADLINES: bool;
-
-    /// Whether [`begin_statement`](Self::begin_statement) sets the transaction's statement timeout.
-    #[doc(hidden)]
-    const LIMITS_TRANSACTIONS: bool;
-
-    /// Sets the session's statement timeout, until [`undo`](Self::undo).
-    #[doc(hidden)]
-    fn limit(
-        conn: &mut Self::Connection,
-        state: &Self::State,
-        statement_timeout: Duration,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
-
     /// Takes back what we changed in the session for one loan.
-    #[doc(hidden)]
     fn undo(
         conn: &mut Self::Connection,
         state: &Self::State,
         settings: &DatabaseSettings,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
+    /// Whether a statement that we did not see has to be stopped before the probe, which would wait for its end. No I/O.
+    fn is_busy(conn: &mut Self::Connection) -> bool;
+
+    /// Stops the statement that a caller dropped, as far as its own connection can, and answers what is left to do.
+    fn interrupt(
+        conn: &mut Self::Connection,
+        state: &Self::State,
+    ) -> impl Future<Output = Result<Interrupt, sqlx::Error>> + Send;
+
+    /// By what a control connection knows a session; `None` where there is no such thing.
+    fn target(_: &Self::State) -> Option<&Target> {
+        None
+    }
+
+    /// What the server of a control connection says of itself, and no other that stands behind the same address.
+    fn server(_: &mut Self::Connection) -> impl Future<Output = Result<String, sqlx::Error>> + Send {
+        std::future::ready(Ok(String::new()))
+    }
+
+    /// Ends the statements of these sessions, over a control connection.
+    fn end(_: &mut Self::Connection, _: &[u64]) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Whether the server still has a session with this number, as a control connection is told.
+    fn is_there(_: &mut Self::Connection, _: u64) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
+        std::future::ready(Ok(false))
+    }
+}
+
+/// Begins transactions, and knows how they end.
+#[doc(hidden)]
+pub trait Transactions: Dial {
+    /// Whether a savepoint that is rolled back to takes a conflict that was lost since with it.
+    const FORGIVES_CONFLICTS: bool;
+
+    /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Self::undo).
+    const READ_ONLY_LINGERS: bool;
+
+    /// Whether [`begin_statement`](Self::begin_statement) sets the transaction's statement timeout.
+    const LIMITS_TRANSACTIONS: bool;
+
+    /// The statement that begins a transaction, where a plain `BEGIN` will not do.
+    fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr>;
+
+    /// Whether a transaction can still be committed, after a statement in it failed (`conflict`: against another one) or went unseen.
+    fn is_committable(
+        conn: &mut Self::Connection,
+        conflict: bool,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Whether a statement that failed like this has ended the transaction that it was in: what follows would be made for good at once.
+    fn has_ended(conn: &mut Self::Connection, failure: Class)
+    -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+}
+
+/// Sends statements within their time limits.
+#[doc(hidden)]
+pub trait Statements: Dial {
+    /// Whether [`deadline`](Self::deadline) alone ends a statement in time.
+    const KEEPS_DEADLINES: bool;
+
+    /// Who ends a statement that runs longer than the pool's `statement_timeout`.
+    fn keeper(settings: &DatabaseSettings, state: &Self::State) -> Keeper;
+
+    /// Sets the time limit of what the connection does next, where the server does not keep it itself.
+    fn deadline(state: &Self::State, limit: Option<Duration>);
+
+    /// Sets the session's statement timeout, until [`undo`](Self::undo).
+    fn limit(
+        conn: &mut Self::Connection,
+        state: &Self::State,
+        statement_timeout: Duration,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
     /// Whether the extended protocol takes one statement at a time.
-    #[doc(hidden)]
     const SINGLE: bool;
 
+    /// Why a statement cannot be sent in a transaction that has an owner: it would end it. By keyword. `alone` says that the protocol takes
+    /// the text as one statement.
+    fn refusal(_sql: &str, _alone: bool) -> Option<String> {
+        None
+    }
+
     /// Whether a statement of a harmless kind leaves something behind in the session that makes it a doubtful one. By keyword.
-    #[doc(hidden)]
     fn lingers(sql: &str) -> bool;
 
-    #[doc(hidden)]
     fn fetch_many<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Rows<'e, Self>;
-    #[doc(hidden)]
+
     fn fetch_optional<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Answer<'e, Option<Self::Row>>;
-    #[doc(hidden)]
+
     fn prepare_with<'e>(
         conn: &'e mut Self::Connection,
         sql: SqlStr,
         parameters: &'e [Self::TypeInfo],
     ) -> Answer<'e, Self::Statement>;
-    #[doc(hidden)]
+
     fn describe<'e>(conn: &'e mut Self::Connection, sql: SqlStr) -> Answer<'e, sqlx::Describe<Self>>;
 }
 
@@ -305,16 +276,6 @@ pub enum Interrupt {
     Cancel(Target),
     /// End its whole session over another connection: this one is of no use any more.
     End(Target),
-}
-
-mod sealed {
-    pub trait Sealed {}
-    #[cfg(feature = "mysql")]
-    impl Sealed for sqlx::MySql {}
-    #[cfg(feature = "postgres")]
-    impl Sealed for sqlx::Postgres {}
-    #[cfg(feature = "sqlite")]
-    impl Sealed for sqlx::Sqlite {}
 }
 
 /// The four methods of sqlx's `Executor`, so that generic code need not carry its `for<'c> &'c mut ..` bound around.

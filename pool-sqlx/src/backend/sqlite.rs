@@ -1,6 +1,8 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
-use super::{Backend, Interrupt, Keeper, Server, executor_of_sqlx, hidden, refuse};
+use super::{
+    Backend, Dial, Interrupt, Keeper, Server, Session, Statements, Transactions, executor_of_sqlx, hidden, refuse,
+};
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
     words::{Class, Place, TxOptions},
@@ -33,7 +35,7 @@ const HELD: &str = "SELECT (SELECT foreign_keys FROM pragma_foreign_keys) || (SE
     || coalesce((SELECT group_concat(name || ' ' || file) FROM pragma_database_list WHERE name NOT IN ('main', 'temp')), '')";
 
 /// What is known of a session.
-pub struct Session {
+pub struct State {
     base: Instant,
     /// When the statement under way has to end, in microseconds since `base`. `u64::MAX`: no limit.
     deadline: Arc<AtomicU64>,
@@ -41,8 +43,10 @@ pub struct Session {
     held: Option<String>,
 }
 
-impl Backend for Sqlite {
-    type State = Session;
+impl Backend for Sqlite {}
+
+impl Dial for Sqlite {
+    type State = State;
 
     const SYSTEM: &'static str = "sqlite";
 
@@ -107,7 +111,19 @@ impl Backend for Sqlite {
         url.contains(":memory:") || parameter(url, "mode") == Some("memory")
     }
 
-    async fn on_connect(conn: &mut SqliteConnection, settings: &DatabaseSettings) -> Result<Session, sqlx::Error> {
+    fn with_password(_: &SqliteConnectOptions, _: &str) -> Option<SqliteConnectOptions> {
+        None
+    }
+
+    fn host(_: &SqliteConnectOptions) -> Option<(&str, u16)> {
+        None
+    }
+
+    fn at(options: &SqliteConnectOptions, _: IpAddr) -> SqliteConnectOptions {
+        options.clone()
+    }
+
+    async fn on_connect(conn: &mut SqliteConnection, settings: &DatabaseSettings) -> Result<State, sqlx::Error> {
         let (base, deadline) = (Instant::now(), Arc::new(AtomicU64::new(u64::MAX)));
         let at = Arc::clone(&deadline);
         conn.lock_handle().await?.set_progress_handler(STEPS, move || match at.load(Ordering::Relaxed) {
@@ -120,14 +136,10 @@ impl Backend for Sqlite {
             Reset::Rollback => None,
             Reset::Session | Reset::Full => Some(held(conn).await?),
         };
-        Ok(Session { base, deadline, held })
+        Ok(State { base, deadline, held })
     }
 
-    async fn limits_of(_: &mut SqliteConnection) -> Result<Option<Server>, sqlx::Error> {
-        Ok(None)
-    }
-
-    fn is_swallowed(_: &Session) -> bool {
+    fn is_swallowed(_: &State) -> bool {
         false
     }
 
@@ -138,17 +150,14 @@ impl Backend for Sqlite {
     ) -> Result<bool, sqlx::Error> {
         Ok(false)
     }
+}
 
-    fn with_password(_: &SqliteConnectOptions, _: &str) -> Option<SqliteConnectOptions> {
-        None
-    }
+impl Session for Sqlite {
+    const DRAINS: bool = true;
+    const IS_REMOTE: bool = false;
 
-    fn host(_: &SqliteConnectOptions) -> Option<(&str, u16)> {
-        None
-    }
-
-    fn at(options: &SqliteConnectOptions, _: IpAddr) -> SqliteConnectOptions {
-        options.clone()
+    async fn limits_of(_: &mut SqliteConnection) -> Result<Option<Server>, sqlx::Error> {
+        Ok(None)
     }
 
     async fn probe(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
@@ -168,7 +177,11 @@ impl Backend for Sqlite {
         Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
     }
 
-    async fn restore(conn: &mut SqliteConnection, session: &Session, _: Reset) -> Result<(), sqlx::Error> {
+    async fn verify(_: &mut SqliteConnection, _: &State) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn restore(conn: &mut SqliteConnection, session: &State, _: Reset) -> Result<(), sqlx::Error> {
         // Nothing takes all of it back, and a new connection costs little.
         match &session.held {
             Some(before) if held(conn).await? != *before => {
@@ -178,34 +191,27 @@ impl Backend for Sqlite {
         }
     }
 
-    async fn interrupt(conn: &mut SqliteConnection, session: &Session) -> Result<Interrupt, sqlx::Error> {
-        session.deadline.store(0, Ordering::Relaxed);
-        let idle = conn.ping().await;
-        session.deadline.store(u64::MAX, Ordering::Relaxed);
-        idle.map(|()| Interrupt::Ended)
+    async fn undo(conn: &mut SqliteConnection, _: &State, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
+        conn.execute("PRAGMA query_only = 0").await.map(drop)
     }
-
-    const DRAINS: bool = true;
 
     fn is_busy(_: &mut SqliteConnection) -> bool {
         // Not to be known, and stopping nothing costs nothing.
         true
     }
 
-    const IS_REMOTE: bool = false;
-
-    async fn verify(_: &mut SqliteConnection, _: &Session) -> Result<(), sqlx::Error> {
-        Ok(())
+    async fn interrupt(conn: &mut SqliteConnection, session: &State) -> Result<Interrupt, sqlx::Error> {
+        session.deadline.store(0, Ordering::Relaxed);
+        let idle = conn.ping().await;
+        session.deadline.store(u64::MAX, Ordering::Relaxed);
+        idle.map(|()| Interrupt::Ended)
     }
+}
 
-    fn keeper(_: &DatabaseSettings, _: &Session) -> Keeper {
-        Keeper::Server
-    }
-
-    fn deadline(state: &Session, limit: Option<Duration>) {
-        let at = limit.map_or(u64::MAX, |limit| micros(state.base.elapsed() + limit));
-        state.deadline.store(at, Ordering::Relaxed);
-    }
+impl Transactions for Sqlite {
+    const FORGIVES_CONFLICTS: bool = true;
+    const READ_ONLY_LINGERS: bool = true;
+    const LIMITS_TRANSACTIONS: bool = true;
 
     fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
         match (options.read_only, is_read_only(settings.url.expose())) {
@@ -225,18 +231,22 @@ impl Backend for Sqlite {
         // A limit, a full disk and `ON CONFLICT ROLLBACK` end it. Then this begins one, which stays, for whoever rolls back to find.
         Ok(conn.execute("BEGIN").await.is_ok())
     }
+}
 
-    const FORGIVES_CONFLICTS: bool = true;
-    const READ_ONLY_LINGERS: bool = true;
+impl Statements for Sqlite {
     const KEEPS_DEADLINES: bool = true;
-    const LIMITS_TRANSACTIONS: bool = true;
 
-    async fn limit(_: &mut SqliteConnection, _: &Session, _: Duration) -> Result<(), sqlx::Error> {
-        Ok(())
+    fn keeper(_: &DatabaseSettings, _: &State) -> Keeper {
+        Keeper::Server
     }
 
-    async fn undo(conn: &mut SqliteConnection, _: &Session, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
-        conn.execute("PRAGMA query_only = 0").await.map(drop)
+    fn deadline(state: &State, limit: Option<Duration>) {
+        let at = limit.map_or(u64::MAX, |limit| micros(state.base.elapsed() + limit));
+        state.deadline.store(at, Ordering::Relaxed);
+    }
+
+    async fn limit(_: &mut SqliteConnection, _: &State, _: Duration) -> Result<(), sqlx::Error> {
+        Ok(())
     }
 
     const SINGLE: bool = false;

@@ -243,7 +243,7 @@ impl Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Backend;
+    use crate::backend::Dial;
 
     #[test]
     fn a_reader_that_is_too_slow_is_told_of_the_gap_when_there_is_room() {

@@ -1,8 +1,8 @@
 //! MySQL and MariaDB: limits are set after the connect, and a connection in doubt is closed, for it cannot be trusted again.
 
 use super::{
-    Answer, Backend, Interrupt, Keeper, Limit, Login, Prepared, Server, Target, Whom, executor_of_sqlx, hidden, refuse,
-    tls, without_brackets,
+    Answer, Backend, Dial, Interrupt, Keeper, Limit, Login, Prepared, Server, Session, Statements, Target,
+    Transactions, Whom, executor_of_sqlx, hidden, refuse, tls, without_brackets,
 };
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
@@ -26,7 +26,7 @@ const STARTED: &str = "UNIX_TIMESTAMP() - (SELECT variable_value FROM \
      /*M! information_schema */ /*!50706 performance_schema */ .global_status WHERE variable_name = 'Uptime')";
 
 /// Which server it is, and by what another connection can end this one.
-pub struct Session {
+pub struct State {
     target: Target,
     flavour: Flavour,
 }
@@ -39,12 +39,14 @@ enum Flavour {
     MariaDb,
 }
 
-impl Backend for MySql {
-    type State = Session;
+impl Backend for MySql {}
+
+impl Dial for MySql {
+    type State = State;
 
     const SYSTEM: &'static str = "mysql";
 
-    fn system(session: &Session) -> &'static str {
+    fn system(session: &State) -> &'static str {
         match session.flavour {
             Flavour::MySql => Self::SYSTEM,
             Flavour::MariaDb => "mariadb",
@@ -96,12 +98,29 @@ impl Backend for MySql {
         false
     }
 
-    async fn on_connect(conn: &mut MySqlConnection, settings: &DatabaseSettings) -> Result<Session, sqlx::Error> {
+    fn with_password(options: &MySqlConnectOptions, password: &str) -> Option<MySqlConnectOptions> {
+        Some(options.clone().password(password))
+    }
+
+    fn host(options: &MySqlConnectOptions) -> Option<(&str, u16)> {
+        let is_plain = match options.get_ssl_mode() {
+            MySqlSslMode::Disabled => true,
+            MySqlSslMode::Preferred => !hidden::has_tls(),
+            MySqlSslMode::Required | MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity => false,
+        };
+        (is_plain && options.get_socket().is_none()).then(|| (options.get_host(), options.get_port()))
+    }
+
+    fn at(options: &MySqlConnectOptions, address: IpAddr) -> MySqlConnectOptions {
+        options.clone().host(&address.to_string())
+    }
+
+    async fn on_connect(conn: &mut MySqlConnection, settings: &DatabaseSettings) -> Result<State, sqlx::Error> {
         // sqlx is told both at the handshake and keeps them to itself.
         let row = ask(conn, "CONNECTION_ID(), VERSION()").await?;
         let version: String = row.try_get(1)?;
         let flavour = if version.contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
-        let session = Session { target: Target { number: row.try_get(0)?, server: row.try_get(2)? }, flavour };
+        let session = State { target: Target { number: row.try_get(0)?, server: row.try_get(2)? }, flavour };
         let mut limits: Vec<String> =
             settings.statement_timeout.map(|limit| flavour.limit(limit)).into_iter().collect();
         if let Some(limit) = settings.lock_timeout {
@@ -114,6 +133,23 @@ impl Backend for MySql {
         }
         Ok(session)
     }
+
+    fn is_swallowed(_: &State) -> bool {
+        false
+    }
+
+    async fn mixes_statements(
+        _: &mut MySqlConnection,
+        _: &DatabaseSettings,
+        _: &MySqlConnectOptions,
+    ) -> Result<bool, sqlx::Error> {
+        Ok(false)
+    }
+}
+
+impl Session for MySql {
+    const DRAINS: bool = false;
+    const IS_REMOTE: bool = true;
 
     async fn limits_of(conn: &mut MySqlConnection) -> Result<Option<Server>, sqlx::Error> {
         let limits = "CAST(@@max_connections AS SIGNED), CAST(@@max_user_connections AS SIGNED), CAST(@@wait_timeout AS SIGNED), \
@@ -135,35 +171,6 @@ impl Backend for MySql {
         }))
     }
 
-    fn is_swallowed(_: &Session) -> bool {
-        false
-    }
-
-    async fn mixes_statements(
-        _: &mut MySqlConnection,
-        _: &DatabaseSettings,
-        _: &MySqlConnectOptions,
-    ) -> Result<bool, sqlx::Error> {
-        Ok(false)
-    }
-
-    fn with_password(options: &MySqlConnectOptions, password: &str) -> Option<MySqlConnectOptions> {
-        Some(options.clone().password(password))
-    }
-
-    fn host(options: &MySqlConnectOptions) -> Option<(&str, u16)> {
-        let is_plain = match options.get_ssl_mode() {
-            MySqlSslMode::Disabled => true,
-            MySqlSslMode::Preferred => !hidden::has_tls(),
-            MySqlSslMode::Required | MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity => false,
-        };
-        (is_plain && options.get_socket().is_none()).then(|| (options.get_host(), options.get_port()))
-    }
-
-    fn at(options: &MySqlConnectOptions, address: IpAddr) -> MySqlConnectOptions {
-        options.clone().host(&address.to_string())
-    }
-
     async fn probe(conn: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         // What sqlx counts, and then what it may not have counted. Outside of a transaction this is silent. Any error is a doubt.
         while hidden::depth::<MySql>(conn) > 0 {
@@ -172,13 +179,39 @@ impl Backend for MySql {
         conn.execute("ROLLBACK").await.map(drop)
     }
 
-    async fn restore(_: &mut MySqlConnection, _: &Session, _: Reset) -> Result<(), sqlx::Error> {
+    async fn verify(_: &mut MySqlConnection, _: &State) -> Result<(), sqlx::Error> {
+        // `autocommit`, a lock by name, a temporary table, a variable: there is no statement that takes all of them back, and sqlx does
+        // not speak the protocol's own reset.
+        Err(sqlx::Error::Protocol(
+            "not everything that was done in the session was seen: the connection is closed".into(),
+        ))
+    }
+
+    async fn restore(_: &mut MySqlConnection, _: &State, _: Reset) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
-    async fn interrupt(_: &mut MySqlConnection, session: &Session) -> Result<Interrupt, sqlx::Error> {
+    async fn undo(conn: &mut MySqlConnection, session: &State, settings: &DatabaseSettings) -> Result<(), sqlx::Error> {
+        let set = match settings.statement_timeout {
+            Some(limit) => session.flavour.limit(limit),
+            // The server's own.
+            None => format!("{} = DEFAULT", session.flavour.key()),
+        };
+        conn.execute(AssertSqlSafe(format!("SET SESSION {set}"))).await.map(drop)
+    }
+
+    fn is_busy(_: &mut MySqlConnection) -> bool {
+        // Not to be known.
+        false
+    }
+
+    async fn interrupt(_: &mut MySqlConnection, session: &State) -> Result<Interrupt, sqlx::Error> {
         // A statement dropped in the middle of a packet breaks the connection for good.
         Ok(Interrupt::End(session.target.clone()))
+    }
+
+    fn target(session: &State) -> Option<&Target> {
+        Some(&session.target)
     }
 
     async fn server(conn: &mut MySqlConnection) -> Result<String, sqlx::Error> {
@@ -197,36 +230,12 @@ impl Backend for MySql {
         let ask = format!("SELECT 1 FROM information_schema.processlist WHERE id = {session}");
         Ok(conn.fetch_optional(sqlx::raw_sql(AssertSqlSafe(ask))).await?.is_some())
     }
+}
 
-    fn target(session: &Session) -> Option<&Target> {
-        Some(&session.target)
-    }
-
-    const DRAINS: bool = false;
-
-    fn is_busy(_: &mut MySqlConnection) -> bool {
-        // Not to be known.
-        false
-    }
-
-    const IS_REMOTE: bool = true;
-
-    async fn verify(_: &mut MySqlConnection, _: &Session) -> Result<(), sqlx::Error> {
-        // `autocommit`, a lock by name, a temporary table, a variable: there is no statement that takes all of them back, and sqlx does
-        // not speak the protocol's own reset.
-        Err(sqlx::Error::Protocol(
-            "not everything that was done in the session was seen: the connection is closed".into(),
-        ))
-    }
-
-    fn keeper(_: &DatabaseSettings, session: &Session) -> Keeper {
-        match session.flavour {
-            Flavour::MySql => Keeper::Both,
-            Flavour::MariaDb => Keeper::Server,
-        }
-    }
-
-    fn deadline(_: &Session, _: Option<Duration>) {}
+impl Transactions for MySql {
+    const FORGIVES_CONFLICTS: bool = false;
+    const READ_ONLY_LINGERS: bool = false;
+    const LIMITS_TRANSACTIONS: bool = false;
 
     fn begin_statement(_: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
         let TxOptions { isolation, read_only, deferrable: _, statement_timeout: _, retries: _ } = options;
@@ -258,6 +267,30 @@ impl Backend for MySql {
             _ => Ok(false),
         }
     }
+}
+
+impl Statements for MySql {
+    const KEEPS_DEADLINES: bool = false;
+
+    fn keeper(_: &DatabaseSettings, session: &State) -> Keeper {
+        match session.flavour {
+            Flavour::MySql => Keeper::Both,
+            Flavour::MariaDb => Keeper::Server,
+        }
+    }
+
+    fn deadline(_: &State, _: Option<Duration>) {}
+
+    async fn limit(
+        conn: &mut MySqlConnection,
+        session: &State,
+        statement_timeout: Duration,
+    ) -> Result<(), sqlx::Error> {
+        let set = format!("SET SESSION {}", session.flavour.limit(statement_timeout));
+        conn.execute(AssertSqlSafe(set)).await.map(drop)
+    }
+
+    const SINGLE: bool = true;
 
     fn refusal(sql: &str, alone: bool) -> Option<String> {
         let (words, way_out) = match alone {
@@ -266,35 +299,6 @@ impl Backend for MySql {
         }?;
         Some(format!("refused in a transaction, which {words} would end, as MySQL and MariaDB have it: {way_out}"))
     }
-
-    const FORGIVES_CONFLICTS: bool = false;
-    const READ_ONLY_LINGERS: bool = false;
-    const KEEPS_DEADLINES: bool = false;
-    const LIMITS_TRANSACTIONS: bool = false;
-
-    async fn limit(
-        conn: &mut MySqlConnection,
-        session: &Session,
-        statement_timeout: Duration,
-    ) -> Result<(), sqlx::Error> {
-        let set = format!("SET SESSION {}", session.flavour.limit(statement_timeout));
-        conn.execute(AssertSqlSafe(set)).await.map(drop)
-    }
-
-    async fn undo(
-        conn: &mut MySqlConnection,
-        session: &Session,
-        settings: &DatabaseSettings,
-    ) -> Result<(), sqlx::Error> {
-        let set = match settings.statement_timeout {
-            Some(limit) => session.flavour.limit(limit),
-            // The server's own.
-            None => format!("{} = DEFAULT", session.flavour.key()),
-        };
-        conn.execute(AssertSqlSafe(format!("SET SESSION {set}"))).await.map(drop)
-    }
-
-    const SINGLE: bool = true;
 
     fn lingers(sql: &str) -> bool {
         let has =

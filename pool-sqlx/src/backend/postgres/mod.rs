@@ -3,8 +3,8 @@
 mod environment;
 
 use super::{
-    Again, Answer, Backend, Interrupt, Keeper, Limit, Login, Prepared, Rows, Server, Target, Whom, dial::dial,
-    executor_of_sqlx, hidden, poolers, tls, without_brackets,
+    Again, Answer, Backend, Dial, Interrupt, Keeper, Limit, Login, Prepared, Rows, Server, Session, Statements, Target,
+    Transactions, Whom, dial::dial, executor_of_sqlx, hidden, poolers, tls, without_brackets,
 };
 use crate::{
     DatabaseSettings, Error, Pooler, Reset, Secret,
@@ -43,15 +43,17 @@ const MARK: (&str, &str) = ("pool_sqlx.direct", "on");
 
 /// What is known of a session.
 #[derive(Debug, Default)]
-pub struct Session {
+pub struct State {
     /// By what another connection can cancel what this one does; `None` where a pooler makes that somebody else's.
     target: Option<Target>,
     /// The server did not get our start-up options.
     swallowed: bool,
 }
 
-impl Backend for Postgres {
-    type State = Session;
+impl Backend for Postgres {}
+
+impl Dial for Postgres {
+    type State = State;
 
     const SYSTEM: &'static str = "postgresql";
 
@@ -115,9 +117,32 @@ impl Backend for Postgres {
         false
     }
 
-    async fn on_connect(conn: &mut PgConnection, settings: &DatabaseSettings) -> Result<Session, sqlx::Error> {
+    fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {
+        Some(options.clone().password(password))
+    }
+
+    fn guess(url: &Secret) -> Option<&'static str> {
+        poolers::guess(url).map(|(_, reason)| reason)
+    }
+
+    fn host(options: &PgConnectOptions) -> Option<(&str, u16)> {
+        let is_plain = match options.get_ssl_mode() {
+            PgSslMode::Disable | PgSslMode::Allow => true,
+            PgSslMode::Prefer => !hidden::has_tls(),
+            PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => false,
+        };
+        let host = options.get_host();
+        let is_remote = options.get_socket().is_none() && !host.starts_with('/');
+        (is_plain && is_remote).then(|| (host, options.get_port()))
+    }
+
+    fn at(options: &PgConnectOptions, address: IpAddr) -> PgConnectOptions {
+        options.clone().host(&address.to_string())
+    }
+
+    async fn on_connect(conn: &mut PgConnection, settings: &DatabaseSettings) -> Result<State, sqlx::Error> {
         if settings.pooler != Pooler::Direct {
-            return Ok(Session::default());
+            return Ok(State::default());
         }
         // sqlx is told this number at start-up and keeps it to itself. The simple protocol takes one round trip.
         // The limits prove nothing: the role may have the same.
@@ -128,8 +153,60 @@ impl Backend for Postgres {
         let (pid, swallowed): (i32, bool) = (row.try_get(0)?, !row.try_get::<bool, _>(1)?);
         let target = Target { server: row.try_get(2)?, number: u64::from(pid.unsigned_abs()) };
         // What does not pass start-up options on stands between us and the server, whose numbers are then not ours.
-        Ok(Session { target: Some(target).filter(|_| !swallowed), swallowed })
+        Ok(State { target: Some(target).filter(|_| !swallowed), swallowed })
     }
+
+    async fn is_marked(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {}", is_marked())))).await?.try_get(0)
+    }
+
+    fn is_swallowed(session: &State) -> bool {
+        session.swallowed
+    }
+
+    async fn mixes_statements(
+        conn: &mut PgConnection,
+        settings: &DatabaseSettings,
+        options: &PgConnectOptions,
+    ) -> Result<bool, sqlx::Error> {
+        if settings.pooler != Pooler::Prepared {
+            return Ok(false);
+        }
+        // What keeps the statements of its clients apart gives them names of its own. In a transaction, the server stays the same.
+        let mut tx = conn.begin().await?;
+        let ask = "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%FROM pg_prepared_statements%'";
+        let names = sqlx::query_scalar::<_, String>(ask).fetch_all(&mut *tx).await;
+        let is_ours = match names {
+            Ok(names) => names.iter().any(|name| name.starts_with("sqlx_s_")),
+            // There is one of that name; or none, any more.
+            Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P05" | "26000")) => true,
+            Err(error) => return Err(error),
+        };
+        tx.clear_cached_statements().await?;
+        tx.rollback().await?;
+        if !is_ours {
+            return Ok(false);
+        }
+        // So would the server itself, which is harmless. It takes start-up options, where a pooler refuses or swallows them.
+        match dial::<Postgres>(&options.clone().options([MARK])).await {
+            Ok(mut direct) => {
+                let marked = Self::is_marked(&mut direct).await?;
+                direct.close().await?;
+                Ok(!marked)
+            }
+            Err(error) if matches!(Class::of(&error), Class::Overloaded | Class::StartingUp) => Err(error),
+            Err(_) => Ok(true),
+        }
+    }
+}
+
+impl Session for Postgres {
+    const DRAINS: bool = true;
+
+    /// sqlx counts no `COPY`, so [`is_busy`](Self::is_busy) does not see one.
+    const IS_REMOTE: bool = true;
+
+    const MISSES_CLIENTS: bool = true;
 
     async fn limits_of(conn: &mut PgConnection) -> Result<Option<Server>, sqlx::Error> {
         // Each limit counts whom it holds for: everybody, the role, the database; for superusers only the first holds. What another
@@ -187,72 +264,6 @@ impl Backend for Postgres {
         }))
     }
 
-    fn is_swallowed(session: &Session) -> bool {
-        session.swallowed
-    }
-
-    async fn mixes_statements(
-        conn: &mut PgConnection,
-        settings: &DatabaseSettings,
-        options: &PgConnectOptions,
-    ) -> Result<bool, sqlx::Error> {
-        if settings.pooler != Pooler::Prepared {
-            return Ok(false);
-        }
-        // What keeps the statements of its clients apart gives them names of its own. In a transaction, the server stays the same.
-        let mut tx = conn.begin().await?;
-        let ask = "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%FROM pg_prepared_statements%'";
-        let names = sqlx::query_scalar::<_, String>(ask).fetch_all(&mut *tx).await;
-        let is_ours = match names {
-            Ok(names) => names.iter().any(|name| name.starts_with("sqlx_s_")),
-            // There is one of that name; or none, any more.
-            Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P05" | "26000")) => true,
-            Err(error) => return Err(error),
-        };
-        tx.clear_cached_statements().await?;
-        tx.rollback().await?;
-        if !is_ours {
-            return Ok(false);
-        }
-        // So would the server itself, which is harmless. It takes start-up options, where a pooler refuses or swallows them.
-        match dial::<Postgres>(&options.clone().options([MARK])).await {
-            Ok(mut direct) => {
-                let marked = Self::is_marked(&mut direct).await?;
-                direct.close().await?;
-                Ok(!marked)
-            }
-            Err(error) if matches!(Class::of(&error), Class::Overloaded | Class::StartingUp) => Err(error),
-            Err(_) => Ok(true),
-        }
-    }
-
-    async fn is_marked(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {}", is_marked())))).await?.try_get(0)
-    }
-
-    fn guess(url: &Secret) -> Option<&'static str> {
-        poolers::guess(url).map(|(_, reason)| reason)
-    }
-
-    fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {
-        Some(options.clone().password(password))
-    }
-
-    fn host(options: &PgConnectOptions) -> Option<(&str, u16)> {
-        let is_plain = match options.get_ssl_mode() {
-            PgSslMode::Disable | PgSslMode::Allow => true,
-            PgSslMode::Prefer => !hidden::has_tls(),
-            PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => false,
-        };
-        let host = options.get_host();
-        let is_remote = options.get_socket().is_none() && !host.starts_with('/');
-        (is_plain && is_remote).then(|| (host, options.get_port()))
-    }
-
-    fn at(options: &PgConnectOptions, address: IpAddr) -> PgConnectOptions {
-        options.clone().host(&address.to_string())
-    }
-
     async fn probe(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         // The first answer after a cancellation may be the cancelled statement's error; a settled connection needs one round.
         for _ in 0..4 {
@@ -275,73 +286,7 @@ impl Backend for Postgres {
         Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
     }
 
-    async fn restore(conn: &mut PgConnection, session: &Session, reset: Reset) -> Result<(), sqlx::Error> {
-        let notice = || notice_lost_clients(if session.swallowed { "false" } else { "true" });
-        match reset {
-            Reset::Rollback => Ok(()),
-            // Leaves the prepared statements alone. `DISCARD ALL` alone would make each of them fail for ever.
-            Reset::Session => {
-                // `RESET ALL` leaves the role alone.
-                let clean = "RESET SESSION AUTHORIZATION; RESET ROLE; \
-                    SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; SELECT";
-                conn.execute(AssertSqlSafe(format!("{clean} {}", notice()))).await.map(drop)
-            }
-            Reset::Full => {
-                conn.clear_cached_statements().await?;
-                conn.execute("DISCARD ALL").await?;
-                conn.execute(AssertSqlSafe(format!("SELECT {}", notice()))).await.map(drop)
-            }
-        }
-    }
-
-    async fn interrupt(conn: &mut PgConnection, session: &Session) -> Result<Interrupt, sqlx::Error> {
-        let ended = match &session.target {
-            // The pooler's session cannot be cancelled: the statement ends by itself within `reset_timeout`, or the connection is closed.
-            None => conn.ping().await,
-            // Most statements end by themselves at once.
-            Some(target) => match tokio::time::timeout(PATIENCE, conn.ping()).await {
-                Ok(ended) => ended,
-                Err(_) => return Ok(Interrupt::Cancel(target.clone())),
-            },
-        };
-        match ended {
-            // An error of the statement belongs to the caller that dropped it.
-            Ok(()) | Err(sqlx::Error::Database(_)) => Ok(Interrupt::Ended),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn server(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
-        conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?.try_get(0)
-    }
-
-    async fn end(conn: &mut PgConnection, pids: &[u64]) -> Result<(), sqlx::Error> {
-        let pids = pids.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
-        conn.execute(AssertSqlSafe(cancel)).await.map(drop)
-    }
-
-    async fn is_there(conn: &mut PgConnection, pid: u64) -> Result<bool, sqlx::Error> {
-        let ask = format!("SELECT 1 FROM pg_stat_activity WHERE pid = {pid}");
-        Ok(conn.fetch_optional(sqlx::raw_sql(AssertSqlSafe(ask))).await?.is_some())
-    }
-
-    fn target(session: &Session) -> Option<&Target> {
-        session.target.as_ref()
-    }
-
-    const DRAINS: bool = true;
-
-    fn is_busy(conn: &mut PgConnection) -> bool {
-        hidden::is_busy(conn)
-    }
-
-    /// sqlx counts no `COPY`, so [`is_busy`](Self::is_busy) does not see one.
-    const IS_REMOTE: bool = true;
-
-    const MISSES_CLIENTS: bool = true;
-
-    async fn verify(conn: &mut PgConnection, session: &Session) -> Result<(), sqlx::Error> {
+    async fn verify(conn: &mut PgConnection, session: &State) -> Result<(), sqlx::Error> {
         // A notification that comes later, for a LISTEN that nobody saw, would break the next user's connection. And what sqlx believes to
         // be prepared has to be there, unless a pooler keeps it under names of its own.
         let are_there = match session.target.is_some().then(|| conn.cached_statements_size()) {
@@ -367,16 +312,74 @@ impl Backend for Postgres {
         }
     }
 
-    fn keeper(settings: &DatabaseSettings, session: &Session) -> Keeper {
-        match settings.pooler {
-            Pooler::Direct if session.swallowed => Keeper::Us,
-            Pooler::Direct | Pooler::Unprepared => Keeper::Server,
-            // The server is told with each transaction. Between the two it knows of no limit.
-            Pooler::Prepared => Keeper::Us,
+    async fn restore(conn: &mut PgConnection, session: &State, reset: Reset) -> Result<(), sqlx::Error> {
+        let notice = || notice_lost_clients(if session.swallowed { "false" } else { "true" });
+        match reset {
+            Reset::Rollback => Ok(()),
+            // Leaves the prepared statements alone. `DISCARD ALL` alone would make each of them fail for ever.
+            Reset::Session => {
+                // `RESET ALL` leaves the role alone.
+                let clean = "RESET SESSION AUTHORIZATION; RESET ROLE; \
+                    SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; SELECT";
+                conn.execute(AssertSqlSafe(format!("{clean} {}", notice()))).await.map(drop)
+            }
+            Reset::Full => {
+                conn.clear_cached_statements().await?;
+                conn.execute("DISCARD ALL").await?;
+                conn.execute(AssertSqlSafe(format!("SELECT {}", notice()))).await.map(drop)
+            }
         }
     }
 
-    fn deadline(_: &Session, _: Option<Duration>) {}
+    async fn undo(conn: &mut PgConnection, _: &State, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
+        conn.execute("RESET statement_timeout; UNLISTEN *").await.map(drop)
+    }
+
+    fn is_busy(conn: &mut PgConnection) -> bool {
+        hidden::is_busy(conn)
+    }
+
+    async fn interrupt(conn: &mut PgConnection, session: &State) -> Result<Interrupt, sqlx::Error> {
+        let ended = match &session.target {
+            // The pooler's session cannot be cancelled: the statement ends by itself within `reset_timeout`, or the connection is closed.
+            None => conn.ping().await,
+            // Most statements end by themselves at once.
+            Some(target) => match tokio::time::timeout(PATIENCE, conn.ping()).await {
+                Ok(ended) => ended,
+                Err(_) => return Ok(Interrupt::Cancel(target.clone())),
+            },
+        };
+        match ended {
+            // An error of the statement belongs to the caller that dropped it.
+            Ok(()) | Err(sqlx::Error::Database(_)) => Ok(Interrupt::Ended),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn target(session: &State) -> Option<&Target> {
+        session.target.as_ref()
+    }
+
+    async fn server(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+        conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {SERVER}")))).await?.try_get(0)
+    }
+
+    async fn end(conn: &mut PgConnection, pids: &[u64]) -> Result<(), sqlx::Error> {
+        let pids = pids.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let cancel = format!("SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{pids}]::int[]) pid");
+        conn.execute(AssertSqlSafe(cancel)).await.map(drop)
+    }
+
+    async fn is_there(conn: &mut PgConnection, pid: u64) -> Result<bool, sqlx::Error> {
+        let ask = format!("SELECT 1 FROM pg_stat_activity WHERE pid = {pid}");
+        Ok(conn.fetch_optional(sqlx::raw_sql(AssertSqlSafe(ask))).await?.is_some())
+    }
+}
+
+impl Transactions for Postgres {
+    const FORGIVES_CONFLICTS: bool = true;
+    const READ_ONLY_LINGERS: bool = false;
+    const LIMITS_TRANSACTIONS: bool = true;
 
     fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
         let TxOptions { isolation, read_only, deferrable, statement_timeout, retries: _ } = options;
@@ -423,19 +426,25 @@ impl Backend for Postgres {
         // The block is aborted: it takes nothing but its end.
         Ok(false)
     }
+}
 
-    const FORGIVES_CONFLICTS: bool = true;
-    const READ_ONLY_LINGERS: bool = false;
+impl Statements for Postgres {
     const KEEPS_DEADLINES: bool = false;
-    const LIMITS_TRANSACTIONS: bool = true;
 
-    async fn limit(conn: &mut PgConnection, _: &Session, statement_timeout: Duration) -> Result<(), sqlx::Error> {
-        let set = format!("SET statement_timeout = '{}'", written(statement_timeout));
-        conn.execute(AssertSqlSafe(set)).await.map(drop)
+    fn keeper(settings: &DatabaseSettings, session: &State) -> Keeper {
+        match settings.pooler {
+            Pooler::Direct if session.swallowed => Keeper::Us,
+            Pooler::Direct | Pooler::Unprepared => Keeper::Server,
+            // The server is told with each transaction. Between the two it knows of no limit.
+            Pooler::Prepared => Keeper::Us,
+        }
     }
 
-    async fn undo(conn: &mut PgConnection, _: &Session, _: &DatabaseSettings) -> Result<(), sqlx::Error> {
-        conn.execute("RESET statement_timeout; UNLISTEN *").await.map(drop)
+    fn deadline(_: &State, _: Option<Duration>) {}
+
+    async fn limit(conn: &mut PgConnection, _: &State, statement_timeout: Duration) -> Result<(), sqlx::Error> {
+        let set = format!("SET statement_timeout = '{}'", written(statement_timeout));
+        conn.execute(AssertSqlSafe(set)).await.map(drop)
     }
 
     const SINGLE: bool = true;
