@@ -97,6 +97,12 @@ async fn overtaken(dialled: SocketAddr, others: &VecDeque<SocketAddr>) -> Socket
     pending().await
 }
 
+/// An address of IPv6 as sqlx can use it: sqlx looks a url's host up as it is, with its brackets.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) fn without_brackets(host: &str) -> Option<String> {
+    Some(host.strip_prefix('[')?.strip_suffix(']')?.to_owned())
+}
+
 /// Whether another address of the same host may do better.
 fn is_of_address(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};

@@ -1,8 +1,15 @@
 //! A query on its way to sqlx.
 
-use super::Backend;
-use crate::sql;
+use either::Either;
+use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Database, Execute, SqlStr, error::BoxDynError};
+
+/// What an executor of sqlx streams.
+pub(crate) type Rows<'e, DB> =
+    BoxStream<'e, Result<Either<<DB as Database>::QueryResult, <DB as Database>::Row>, sqlx::Error>>;
+
+/// What an executor of sqlx answers.
+pub(crate) type Answer<'e, T> = BoxFuture<'e, Result<T, sqlx::Error>>;
 
 /// A query taken apart, so that its text can be looked at before sqlx gets it.
 pub struct Prepared<DB: Database> {
@@ -13,12 +20,14 @@ pub struct Prepared<DB: Database> {
     pub(crate) again: Again,
 }
 
-/// How a statement without a name gets its second try. sqlx looks a type that it does not know up between preparing the statement and
-/// running it, and by that the server loses the statement: it fails before it has done anything, and its transaction with it.
+/// How a statement without a name gets its second try.
+///
+/// sqlx looks an unknown type up between preparing the statement and running it, and by that the server loses the statement. It fails
+/// before it has done anything, and its transaction with it.
 #[derive(Debug, Default)]
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "there is no pooler before the others"))]
 pub(crate) enum Again {
-    /// Not at all: the error is the caller's.
+    /// It gets none: the error is the caller's.
     #[default]
     Never,
     /// It is alone in a transaction of ours, which begins anew with this.
@@ -27,7 +36,7 @@ pub(crate) enum Again {
     Savepoint,
 }
 
-impl<DB: Backend> Prepared<DB> {
+impl<DB: Database> Prepared<DB> {
     pub(crate) fn new<'q>(mut query: impl Execute<'q, DB>) -> Self {
         let arguments = query.take_arguments();
         let statement = query.statement().cloned();
@@ -35,7 +44,7 @@ impl<DB: Backend> Prepared<DB> {
         Self { sql: query.sql(), arguments, statement, persistent, again: Again::Never }
     }
 
-    /// How it is tried again, and itself once more for that.
+    /// How the statement is tried again, and a copy of it for that.
     #[cfg(feature = "postgres")]
     pub(crate) fn again(&mut self) -> Option<(Again, Self)>
     where
@@ -53,12 +62,6 @@ impl<DB: Backend> Prepared<DB> {
             again: Again::Never,
         };
         Some((again, copy))
-    }
-
-    /// Whether the statement leaves no transaction and no session setting behind, whatever comes of it.
-    pub(crate) fn is_tidy(&self) -> bool {
-        let extended = matches!(self.arguments, Ok(Some(_)));
-        sql::is_tidy(self.sql.as_str(), DB::SINGLE && extended) && !DB::lingers(self.sql.as_str())
     }
 }
 
@@ -79,3 +82,41 @@ impl<DB: Database> Execute<'_, DB> for Prepared<DB> {
         self.persistent
     }
 }
+
+/// The methods of [`Statements`](super::Statements) that are those of sqlx's `Executor`.
+macro_rules! executor_of_sqlx {
+    () => {
+        fn fetch_optional<'e>(
+            conn: &'e mut Self::Connection,
+            query: $crate::backend::Prepared<Self>,
+        ) -> $crate::backend::Answer<'e, Option<Self::Row>> {
+            sqlx::Executor::fetch_optional(conn, query)
+        }
+        $crate::backend::query::executor_of_sqlx!(without fetch_optional);
+    };
+    (without fetch_optional) => {
+        fn fetch_many<'e>(
+            conn: &'e mut Self::Connection,
+            query: $crate::backend::Prepared<Self>,
+        ) -> $crate::backend::Rows<'e, Self> {
+            sqlx::Executor::fetch_many(conn, query)
+        }
+        $crate::backend::query::executor_of_sqlx!(without fetch);
+    };
+    (without fetch) => {
+        fn prepare_with<'e>(
+            conn: &'e mut Self::Connection,
+            sql: sqlx::SqlStr,
+            parameters: &'e [Self::TypeInfo],
+        ) -> $crate::backend::Answer<'e, Self::Statement> {
+            sqlx::Executor::prepare_with(conn, sql, parameters)
+        }
+        fn describe<'e>(
+            conn: &'e mut Self::Connection,
+            sql: sqlx::SqlStr,
+        ) -> $crate::backend::Answer<'e, sqlx::Describe<Self>> {
+            sqlx::Executor::describe(conn, sql)
+        }
+    };
+}
+pub(super) use executor_of_sqlx;

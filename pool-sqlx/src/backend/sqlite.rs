@@ -1,8 +1,6 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
-use super::{
-    Backend, Dial, Interrupt, Keeper, Server, Session, Statements, Transactions, executor_of_sqlx, hidden, refuse,
-};
+use super::{Backend, Dial, Interrupt, Session, Statements, Transactions, hidden, query::executor_of_sqlx, refuse};
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
     words::{Class, Place, TxOptions},
@@ -12,7 +10,6 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 use std::{
-    net::IpAddr,
     str::FromStr,
     sync::{
         Arc,
@@ -53,8 +50,6 @@ impl Dial for Sqlite {
     fn place(options: &SqliteConnectOptions) -> Place {
         Place { database: Some(options.get_filename().display().to_string()), ..Place::default() }
     }
-
-    fn adapt(_: &mut DatabaseSettings) {}
 
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<SqliteConnectOptions, Error> {
         if settings.pooler != Pooler::Direct {
@@ -111,18 +106,6 @@ impl Dial for Sqlite {
         url.contains(":memory:") || parameter(url, "mode") == Some("memory")
     }
 
-    fn with_password(_: &SqliteConnectOptions, _: &str) -> Option<SqliteConnectOptions> {
-        None
-    }
-
-    fn host(_: &SqliteConnectOptions) -> Option<(&str, u16)> {
-        None
-    }
-
-    fn at(options: &SqliteConnectOptions, _: IpAddr) -> SqliteConnectOptions {
-        options.clone()
-    }
-
     async fn on_connect(conn: &mut SqliteConnection, settings: &DatabaseSettings) -> Result<State, sqlx::Error> {
         let (base, deadline) = (Instant::now(), Arc::new(AtomicU64::new(u64::MAX)));
         let at = Arc::clone(&deadline);
@@ -138,27 +121,10 @@ impl Dial for Sqlite {
         };
         Ok(State { base, deadline, held })
     }
-
-    fn is_swallowed(_: &State) -> bool {
-        false
-    }
-
-    async fn mixes_statements(
-        _: &mut SqliteConnection,
-        _: &DatabaseSettings,
-        _: &SqliteConnectOptions,
-    ) -> Result<bool, sqlx::Error> {
-        Ok(false)
-    }
 }
 
 impl Session for Sqlite {
-    const DRAINS: bool = true;
     const IS_REMOTE: bool = false;
-
-    async fn limits_of(_: &mut SqliteConnection) -> Result<Option<Server>, sqlx::Error> {
-        Ok(None)
-    }
 
     async fn probe(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         for _ in 0..4 {
@@ -175,10 +141,6 @@ impl Session for Sqlite {
             }
         }
         Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
-    }
-
-    async fn verify(_: &mut SqliteConnection, _: &State) -> Result<(), sqlx::Error> {
-        Ok(())
     }
 
     async fn restore(conn: &mut SqliteConnection, session: &State, _: Reset) -> Result<(), sqlx::Error> {
@@ -209,9 +171,7 @@ impl Session for Sqlite {
 }
 
 impl Transactions for Sqlite {
-    const FORGIVES_CONFLICTS: bool = true;
     const READ_ONLY_LINGERS: bool = true;
-    const LIMITS_TRANSACTIONS: bool = true;
 
     fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
         match (options.read_only, is_read_only(settings.url.expose())) {
@@ -236,24 +196,12 @@ impl Transactions for Sqlite {
 impl Statements for Sqlite {
     const KEEPS_DEADLINES: bool = true;
 
-    fn keeper(_: &DatabaseSettings, _: &State) -> Keeper {
-        Keeper::Server
-    }
-
     fn deadline(state: &State, limit: Option<Duration>) {
         let at = limit.map_or(u64::MAX, |limit| micros(state.base.elapsed() + limit));
         state.deadline.store(at, Ordering::Relaxed);
     }
 
-    async fn limit(_: &mut SqliteConnection, _: &State, _: Duration) -> Result<(), sqlx::Error> {
-        Ok(())
-    }
-
     const SINGLE: bool = false;
-
-    fn lingers(_: &str) -> bool {
-        false
-    }
 
     executor_of_sqlx!();
 }

@@ -38,7 +38,7 @@ impl<DB: Backend> Link<DB> {
             Step::Cancel => self.stop().await,
             Step::ReadOn => self.read_on().await,
             Step::Verify => {
-                let is_certain = self.ask(DB::heeds).await?;
+                let is_certain = self.ask(DB::in_step).await?;
                 self.track.verified(is_certain);
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use super::{Flavour, State, ask};
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
-    backend::{Dial, Target, hidden, refuse, tls, without_brackets},
+    backend::{Dial, Target, dial::without_brackets, hidden, refuse, tls},
     config::without_unread,
     words::Place,
 };
@@ -32,8 +32,6 @@ impl Dial for MySql {
         Place { host, port, database: options.get_database().map(str::to_owned) }
     }
 
-    fn adapt(_: &mut DatabaseSettings) {}
-
     fn configure(settings: &DatabaseSettings, _: Option<Duration>) -> Result<MySqlConnectOptions, Error> {
         if settings.reset != Reset::Rollback {
             refuse(settings, "MySQL", &["reset"])?;
@@ -60,14 +58,6 @@ impl Dial for MySql {
             options = options.statement_cache_capacity(capacity);
         }
         Ok(options)
-    }
-
-    fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
-        settings.pool.clone()
-    }
-
-    fn is_volatile(_: &DatabaseSettings) -> bool {
-        false
     }
 
     fn with_password(options: &MySqlConnectOptions, password: &str) -> Option<MySqlConnectOptions> {
@@ -104,18 +94,6 @@ impl Dial for MySql {
             conn.execute(AssertSqlSafe(format!("SET SESSION {}", limits.join(", ")))).await?;
         }
         Ok(session)
-    }
-
-    fn is_swallowed(_: &State) -> bool {
-        false
-    }
-
-    async fn mixes_statements(
-        _: &mut MySqlConnection,
-        _: &DatabaseSettings,
-        _: &MySqlConnectOptions,
-    ) -> Result<bool, sqlx::Error> {
-        Ok(false)
     }
 }
 

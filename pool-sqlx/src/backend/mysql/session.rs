@@ -2,7 +2,7 @@
 
 use super::{State, ask};
 use crate::{
-    DatabaseSettings, Reset,
+    DatabaseSettings,
     backend::{Interrupt, Limit, Login, Server, Session, Target, Whom, hidden},
 };
 use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, Row};
@@ -10,7 +10,6 @@ use std::time::Duration;
 
 impl Session for MySql {
     const DRAINS: bool = false;
-    const IS_REMOTE: bool = true;
 
     async fn limits_of(conn: &mut MySqlConnection) -> Result<Option<Server>, sqlx::Error> {
         let limits = "CAST(@@max_connections AS SIGNED), CAST(@@max_user_connections AS SIGNED), CAST(@@wait_timeout AS SIGNED), \
@@ -46,10 +45,6 @@ impl Session for MySql {
         Err(sqlx::Error::Protocol(
             "not everything that was done in the session was seen: the connection is closed".into(),
         ))
-    }
-
-    async fn restore(_: &mut MySqlConnection, _: &State, _: Reset) -> Result<(), sqlx::Error> {
-        Ok(())
     }
 
     async fn undo(conn: &mut MySqlConnection, session: &State, settings: &DatabaseSettings) -> Result<(), sqlx::Error> {

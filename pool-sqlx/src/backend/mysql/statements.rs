@@ -3,7 +3,7 @@
 use super::{Flavour, State};
 use crate::{
     DatabaseSettings,
-    backend::{Answer, Keeper, Prepared, Statements, executor_of_sqlx},
+    backend::{Answer, Keeper, Prepared, Statements, query::executor_of_sqlx},
     sql::{self, Dialect, statements},
 };
 use futures_util::TryStreamExt;
@@ -11,16 +11,12 @@ use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, mysql::MySqlRow};
 use std::time::Duration;
 
 impl Statements for MySql {
-    const KEEPS_DEADLINES: bool = false;
-
     fn keeper(_: &DatabaseSettings, session: &State) -> Keeper {
         match session.flavour {
             Flavour::MySql => Keeper::Both,
             Flavour::MariaDb => Keeper::Server,
         }
     }
-
-    fn deadline(_: &State, _: Option<Duration>) {}
 
     async fn limit(
         conn: &mut MySqlConnection,

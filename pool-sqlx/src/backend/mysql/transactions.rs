@@ -9,7 +9,6 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlSafeStr, SqlStr};
 
 impl Transactions for MySql {
     const FORGIVES_CONFLICTS: bool = false;
-    const READ_ONLY_LINGERS: bool = false;
     const LIMITS_TRANSACTIONS: bool = false;
 
     fn begin_statement(_: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {

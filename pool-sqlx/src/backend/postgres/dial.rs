@@ -3,7 +3,11 @@
 use super::{MARK, SERVER, State, environment, session::notice_lost_clients, statements::limits};
 use crate::{
     DatabaseSettings, Error, Pooler, Secret,
-    backend::{Dial, Target, dial::dial, hidden, poolers, tls, without_brackets},
+    backend::{
+        Dial, Target,
+        dial::{dial, without_brackets},
+        hidden, poolers, tls,
+    },
     config::without_unread,
     words::{Class, Place},
 };
@@ -68,14 +72,6 @@ impl Dial for Postgres {
         }
         // Start-up options cost no round trip, and `RESET ALL` comes back to them.
         Ok(options.options(limits(settings, limit)).options([MARK]))
-    }
-
-    fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
-        settings.pool.clone()
-    }
-
-    fn is_volatile(_: &DatabaseSettings) -> bool {
-        false
     }
 
     fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {

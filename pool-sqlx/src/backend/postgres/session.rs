@@ -18,8 +18,6 @@ use std::{
 const PATIENCE: Duration = Duration::from_millis(20);
 
 impl Session for Postgres {
-    const DRAINS: bool = true;
-
     /// sqlx counts no `COPY`, so [`is_busy`](Self::is_busy) does not see one.
     const IS_REMOTE: bool = true;
 
@@ -58,7 +56,7 @@ impl Session for Postgres {
             None | Some(0) => "true".to_owned(),
             Some(believed) => format!("(SELECT count(*) FROM pg_prepared_statements) >= {believed}"),
         };
-        match heeds(conn, |word| format!("UNLISTEN *; SELECT '{word}', {are_there}")).await {
+        match answered(conn, |word| format!("UNLISTEN *; SELECT '{word}', {are_there}")).await {
             Ok(row) if row.try_get_raw(1)?.as_str().is_ok_and(|are_there| are_there == "t") => Ok(()),
             Ok(_) => Err(sqlx::Error::Protocol("prepared statements were given up behind the back of sqlx".into())),
             Err(sqlx::Error::Database(_)) => Err(shifted()),
@@ -66,9 +64,9 @@ impl Session for Postgres {
         }
     }
 
-    async fn heeds(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    async fn in_step(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
         // Without a query: before its first one, a transaction can still be told how to run.
-        match heeds(conn, |word| format!("SET LOCAL pool_sqlx.word = '{word}'; SHOW pool_sqlx.word")).await {
+        match answered(conn, |word| format!("SET LOCAL pool_sqlx.word = '{word}'; SHOW pool_sqlx.word")).await {
             Ok(_) => Ok(true),
             // The same error is said to every statement of an aborted transaction.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25P02") => Ok(false),
@@ -154,7 +152,7 @@ pub(super) fn notice_lost_clients(condition: &str) -> String {
 ///
 /// A `COPY` that was dropped leaves an end behind which sqlx takes for that of the next statement: from then on each answer is that of
 /// the statement before. So we ask for a word that nobody else asks for.
-async fn heeds(conn: &mut PgConnection, ask: impl FnOnce(&str) -> String) -> Result<PgRow, sqlx::Error> {
+async fn answered(conn: &mut PgConnection, ask: impl FnOnce(&str) -> String) -> Result<PgRow, sqlx::Error> {
     static ASKED: AtomicU64 = AtomicU64::new(0);
     let word = format!("settled {}", ASKED.fetch_add(1, Ordering::Relaxed));
     let mut rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(ask(&word)))).await?;

@@ -3,14 +3,12 @@
 use super::{State, retype};
 use crate::{
     DatabaseSettings, Pooler,
-    backend::{Answer, Keeper, Prepared, Rows, Statements, executor_of_sqlx},
+    backend::{Answer, Keeper, Prepared, Rows, Statements, query::executor_of_sqlx},
 };
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, postgres::PgRow};
 use std::time::Duration;
 
 impl Statements for Postgres {
-    const KEEPS_DEADLINES: bool = false;
-
     fn keeper(settings: &DatabaseSettings, session: &State) -> Keeper {
         match settings.pooler {
             Pooler::Direct if session.swallowed => Keeper::Us,
@@ -20,18 +18,12 @@ impl Statements for Postgres {
         }
     }
 
-    fn deadline(_: &State, _: Option<Duration>) {}
-
     async fn limit(conn: &mut PgConnection, _: &State, statement_timeout: Duration) -> Result<(), sqlx::Error> {
         let set = format!("SET statement_timeout = '{}'", written(statement_timeout));
         conn.execute(AssertSqlSafe(set)).await.map(drop)
     }
 
     const SINGLE: bool = true;
-
-    fn lingers(_: &str) -> bool {
-        false
-    }
 
     fn fetch_many<'e>(conn: &'e mut PgConnection, query: Prepared<Postgres>) -> Rows<'e, Postgres> {
         retype::fetch_many(conn, query)

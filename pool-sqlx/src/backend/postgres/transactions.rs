@@ -1,18 +1,10 @@
 //! Transactions of PostgreSQL: their limits travel with `BEGIN`, and an aborted one is found before its commit.
 
 use super::statements::{limits, written};
-use crate::{
-    DatabaseSettings, Error, Pooler,
-    backend::Transactions,
-    words::{Class, TxOptions},
-};
+use crate::{DatabaseSettings, Error, Pooler, backend::Transactions, words::TxOptions};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, SqlSafeStr, SqlStr};
 
 impl Transactions for Postgres {
-    const FORGIVES_CONFLICTS: bool = true;
-    const READ_ONLY_LINGERS: bool = false;
-    const LIMITS_TRANSACTIONS: bool = true;
-
     fn begin_statement(settings: &DatabaseSettings, options: TxOptions) -> Option<SqlStr> {
         let TxOptions { isolation, read_only, deferrable, statement_timeout, retries: _ } = options;
         let is_pooled = settings.pooler != Pooler::Direct;
@@ -40,6 +32,7 @@ impl Transactions for Postgres {
         Some(AssertSqlSafe(sql).into_sql_str())
     }
 
+    /// The default of [`has_ended`](Self::has_ended) holds: a failed statement aborts the block, which then takes nothing but its end.
     async fn is_committable(conn: &mut PgConnection, _: bool) -> Result<bool, sqlx::Error> {
         // To the commit of an aborted block the server answers ROLLBACK, as a success, and sqlx does not look. To one without a
         // transaction, which somebody has ended by hand, it gives a warning.
@@ -52,10 +45,5 @@ impl Transactions for Postgres {
             Some("25P01") => Err(Error::transaction_gone().into()),
             _ => Err(error),
         }
-    }
-
-    async fn has_ended(_: &mut PgConnection, _: Class) -> Result<bool, sqlx::Error> {
-        // The block is aborted: it takes nothing but its end.
-        Ok(false)
     }
 }
