@@ -216,12 +216,12 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
         let (settings, status, timings, sites) = (self.settings(), Watch::status(self), self.timings(), self.sites());
         let (database, tally) = (self.manager().settings(), self.manager().tally());
         let server = tally.server();
-        let siblings = server.as_ref().map(|server| siblings::of(tally, &server.login));
+        let siblings = server.as_ref().map_or_else(Vec::new, |server| siblings::of(tally, &server.login));
         advice(&Facts {
             database,
             settings: &settings,
             server: server.as_ref(),
-            siblings: &siblings.unwrap_or_default(),
+            siblings: &siblings,
             swallowed: tally.is_swallowed(),
             past: tally.past().as_ref(),
             status: &status,

@@ -56,26 +56,23 @@ pub(crate) fn of(tally: &Arc<Tally>, login: &Login) -> Vec<Sibling> {
         .collect()
 }
 
-/// Adds what is known of siblings at this moment to what the server said of this program's sessions: of another user's it does not tell
-/// everybody the name.
-pub(crate) fn recognise(server: &mut Server, siblings: &[Sibling]) {
-    for Sibling { login, .. } in siblings {
-        let here: u32 = siblings.iter().filter(|sibling| sibling.login == *login).map(|sibling| sibling.open).sum();
-        match server.named.iter_mut().find(|(named, _)| named == login) {
-            Some((_, sessions)) => *sessions = here.max(*sessions),
-            None => server.named.push((login.clone(), here)),
+/// How many of the connections that this limit counts, and that are not the pool's own, belong to its siblings in every instance.
+///
+/// The server shows the names of another user's sessions to privileged roles only, so the siblings of this process are counted here.
+pub(crate) fn open_within(limit: &Limit, server: &Server, siblings: &[Sibling]) -> u32 {
+    let mut logins: Vec<&Login> = Vec::new();
+    for Sibling { login, .. } in siblings.iter().filter(|sibling| sibling.is_within(limit, &server.login)) {
+        // Connections under the pool's own login count as its own.
+        if *login != server.login && !logins.contains(&login) {
+            logins.push(login);
         }
     }
-}
-
-/// How many of the connections that this limit counts, and that are not of the pool itself, are of its siblings, in whichever place.
-pub(crate) fn open_within(limit: &Limit, server: &Server, siblings: &[Sibling]) -> u32 {
-    let of_siblings = server.named.iter().filter(|(login, _)| {
-        // Those of the pool's own login are counted as its own.
-        *login != server.login
-            && siblings.iter().any(|sibling| sibling.login == *login && sibling.is_within(limit, &server.login))
-    });
-    of_siblings.map(|(_, sessions)| sessions).sum()
+    let open = |login: &Login| {
+        let here: u32 = siblings.iter().filter(|sibling| sibling.login == *login).map(|sibling| sibling.open).sum();
+        let named = server.named.iter().find(|(named, _)| named == login);
+        named.map_or(here, |(_, sessions)| here.max(*sessions))
+    };
+    logins.into_iter().map(open).sum()
 }
 
 /// Nothing under it can panic half-way.
@@ -105,8 +102,7 @@ mod tests {
             Sibling::new("once more", 20, login("app", "music"), 1),
             Sibling::new("other server", 20, elsewhere, 1),
         ];
-        let open = |mut server: Server| {
-            recognise(&mut server, &siblings);
+        let open = |server: Server| {
             let within =
                 |whom| open_within(&Limit { most: 100, what: "a limit", whom, others: 50 }, &server, &siblings);
             [Whom::Everybody, Whom::User, Whom::Database].map(within)

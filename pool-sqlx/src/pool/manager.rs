@@ -4,7 +4,6 @@ use crate::{
     DatabaseSettings, Error, Pooler,
     backend::{Backend, Options, dial::dial},
     error::error_type,
-    observe::siblings,
     session::{Control, Familiar, Limits, Link, Return, Rules, Tally, Track},
     words::Class,
 };
@@ -123,9 +122,7 @@ impl<DB: Backend> Sqlx<DB> {
         // What stands in between has limits of its own, which those of the server say nothing of.
         if self.settings.pooler == Pooler::Direct && !DB::is_swallowed(&state) && self.tally.wants_server() {
             // What cannot be asked gives no advice.
-            if let Ok(Some(mut server)) = DB::limits_of(&mut raw).await {
-                let siblings = siblings::of(&self.tally, &server.login);
-                siblings::recognise(&mut server, &siblings);
+            if let Ok(Some(server)) = DB::limits_of(&mut raw).await {
                 self.tally.set_server(server);
             }
         }
