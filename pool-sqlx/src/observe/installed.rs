@@ -1,5 +1,6 @@
-//! What is known of the pools that metrics were installed for, whatever the version of OpenTelemetry.
+//! The pools that metrics are installed for, whatever the version of OpenTelemetry.
 
+use super::WeakWatched;
 use crate::{Histogram, Site, Watchable, Watched, session::Tally};
 use std::{
     collections::HashMap,
@@ -7,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-/// What has been told of a pool. It stays when the provider changes: nothing is told twice.
+/// What the metrics of one version have exported of a pool. It outlives a provider, so that nothing is exported twice.
 #[derive(Default)]
-pub(crate) struct Told {
+pub(super) struct Exported {
     pub(super) wait: Option<Histogram>,
     pub(super) hold: Option<Histogram>,
     pub(super) create: Option<Histogram>,
@@ -18,12 +19,12 @@ pub(crate) struct Told {
     counts: HashMap<(usize, String), u64>,
 }
 
-impl Told {
-    /// How much of this count has not been told yet, which then it has.
+impl Exported {
+    /// Returns how much of this count is new, and notes it as exported.
     pub(super) fn news(&mut self, counter: usize, attribute: &str, now: u64) -> u64 {
-        let told = self.counts.entry((counter, attribute.to_owned())).or_default();
-        let news = now.saturating_sub(*told);
-        *told += news;
+        let exported = self.counts.entry((counter, attribute.to_owned())).or_default();
+        let news = now.saturating_sub(*exported);
+        *exported += news;
         news
     }
 }
@@ -33,31 +34,43 @@ static NAMES: Mutex<Vec<Named>> = Mutex::new(Vec::new());
 
 struct Named {
     name: String,
+    /// Tells pools apart, and nothing else: the address stays taken as long as this is there.
     tally: Weak<Tally>,
-    pool: Box<dyn Fn() -> Option<Watched> + Send + Sync>,
+    pool: WeakWatched,
+    exported: HashMap<&'static str, Arc<Mutex<Exported>>>,
+}
+
+/// A pool under its name in the metrics.
+pub(super) struct Installed {
+    pub(super) name: String,
+    pub(super) pool: Watched,
+    pub(super) exported: Arc<Mutex<Exported>>,
 }
 
 /// Each of these pools once, with a name that no other pool of the process has: beside a `pool` another one is `pool#2`.
 ///
-/// A pool keeps its name. That of a pool that is gone is free again, so one that is made anew goes on under it.
-pub(super) fn named(pools: &(impl Watchable + ?Sized)) -> Vec<(String, Watched)> {
-    let mut found: Vec<(String, Watched)> = Vec::new();
+/// A pool keeps its name. The name of a dropped pool is free again, so a pool made anew continues its series.
+pub(super) fn named(version: &'static str, pools: &(impl Watchable + ?Sized)) -> Vec<Installed> {
+    let mut installed: Vec<Installed> = Vec::new();
+    // A handle may be the last one of its pool, which then ends after the lock is released.
+    let mut alive = Vec::new();
     // Nothing under it can panic half-way.
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    names.retain(|named| (named.pool)().is_some());
+    names.retain(|named| named.pool.upgrade().map(|pool| alive.push(pool)).is_some());
     for pool in pools.watched() {
-        if found.iter().any(|(_, known)| Arc::ptr_eq(known.tally(), pool.tally())) {
+        if installed.iter().any(|known| Arc::ptr_eq(known.pool.tally(), pool.tally())) {
             continue;
         }
-        let known = names.iter().find(|named| std::ptr::eq(named.tally.as_ptr(), Arc::as_ptr(pool.tally())));
-        let name = known.map(|named| named.name.clone()).unwrap_or_else(|| {
-            let name = free(&names, pool.name());
-            names.push(Named { name: name.clone(), tally: Arc::downgrade(pool.tally()), pool: pool.downgrade() });
-            name
+        let known = names.iter().position(|named| std::ptr::eq(named.tally.as_ptr(), Arc::as_ptr(pool.tally())));
+        let at = known.unwrap_or_else(|| {
+            let (name, tally) = (free(&names, pool.name()), Arc::downgrade(pool.tally()));
+            names.push(Named { name, tally, pool: pool.downgrade(), exported: HashMap::new() });
+            names.len() - 1
         });
-        found.push((name, pool));
+        let exported = Arc::clone(names[at].exported.entry(version).or_default());
+        installed.push(Installed { name: names[at].name.clone(), pool, exported });
     }
-    found
+    installed
 }
 
 fn free(names: &[Named], name: String) -> String {

@@ -3,7 +3,8 @@
 use crate::{
     CloseReason, Histogram, MaxOverflow, Place, StatementTimeouts, Status, Verdict, Watchable, Watched,
     observe::{
-        installed::{self, Told},
+        WeakWatched,
+        installed::{self, Exported, Installed},
         names::{self, Metric, MetricKind},
         shapes::Shapes,
     },
@@ -32,7 +33,7 @@ pub fn install(provider: &dyn MeterProvider, pools: &(impl Watchable + ?Sized)) 
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"));
     let scope = scope.with_version(env!("CARGO_PKG_VERSION")).with_schema_url(names::SCHEMA_URL).build();
     let meter = provider.meter_with_scope(scope);
-    let sources = installed::named(pools).into_iter().map(|(name, pool)| Source::new(&meter, name, &pool)).collect();
+    let sources = installed::named(VERSION, pools).into_iter().map(|pool| Source::new(&meter, pool)).collect();
     let board = Arc::new(Board::new(&meter, sources));
     board.observe(&meter);
     installed::warn_unless_read(VERSION, move || board.is_missed());
@@ -57,19 +58,18 @@ struct Board {
 
 /// A pool, which is not kept alive.
 struct Source {
-    pool: Box<dyn Fn() -> Option<Watched> + Send + Sync>,
+    pool: WeakWatched,
     name: KeyValue,
-    told: Arc<Mutex<Told>>,
+    exported: Arc<Mutex<Exported>>,
     /// Gone when the pool is, or has been installed again.
     current: Weak<dyn Record>,
 }
 
 impl Source {
-    fn new(meter: &Meter, name: String, pool: &Watched) -> Self {
+    fn new(meter: &Meter, Installed { name, pool, exported }: Installed) -> Self {
         let statements: Arc<dyn Record> = Arc::new(Statements::new(meter, pool.place()));
         let current = Arc::downgrade(&statements);
-        let (told, is_first) = pool.tally().recorders().install(VERSION, statements);
-        if !is_first {
+        if pool.tally().recorders().install(VERSION, statements).is_some() {
             tracing::warn!(
                 target: "pool",
                 pool = name,
@@ -77,11 +77,11 @@ impl Source {
                  for two outlets give one provider two readers, see guide/watching"
             );
         }
-        Self { pool: pool.downgrade(), name: KeyValue::new(names::POOL_NAME, name), told, current }
+        Self { pool: pool.downgrade(), name: KeyValue::new(names::POOL_NAME, name), exported, current }
     }
 
     fn pool(&self) -> Option<Watched> {
-        if self.current.strong_count() == 0 { None } else { (self.pool)() }
+        if self.current.strong_count() == 0 { None } else { self.pool.upgrade() }
     }
 }
 
@@ -229,8 +229,8 @@ impl Board {
     /// Reads a pool, and replays what has happened since the last time. The reader takes counters and distributions after its callbacks.
     fn look(&self, source: &Source) -> Option<News> {
         let pool = source.pool()?;
-        let mut told = source.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = &mut *told;
+        let mut exported = source.exported.lock().unwrap_or_else(PoisonError::into_inner);
+        let exported = &mut *exported;
         let news = News {
             name: source.name.clone(),
             status: pool.status(),
@@ -241,23 +241,23 @@ impl Board {
         };
         for (i, ((_, read), counter)) in COUNTS.into_iter().zip(&self.counters).enumerate() {
             read(&news, &mut |n, attribute| {
-                let n = told.news(i, attribute.map_or("", |(_, word)| word), n);
+                let n = exported.news(i, attribute.map_or("", |(_, word)| word), n);
                 // Nothing at all makes a series, too.
                 news.with(attribute, |attributes| counter.add(n, attributes));
             });
         }
         let timings = pool.timings();
         let pool_only = std::slice::from_ref(&source.name);
-        replay(&self.times.wait, timings.acquire_wait, &mut told.wait, pool_only);
-        replay(&self.times.hold, timings.hold, &mut told.hold, pool_only);
-        replay(&self.times.create, timings.connect, &mut told.create, pool_only);
+        replay(&self.times.wait, timings.acquire_wait, &mut exported.wait, pool_only);
+        replay(&self.times.hold, timings.hold, &mut exported.hold, pool_only);
+        replay(&self.times.create, timings.connect, &mut exported.create, pool_only);
         for timings in pool.sites() {
             let site = match timings.site.name() {
                 Some(name) => StringValue::from(name),
                 None => timings.site.to_string().into(),
             };
             let attributes = [source.name.clone(), KeyValue::new(names::SITE, site)];
-            replay(&self.times.site, timings.hold, told.sites.entry(timings.site).or_default(), &attributes);
+            replay(&self.times.site, timings.hold, exported.sites.entry(timings.site).or_default(), &attributes);
         }
         Some(news)
     }
@@ -282,13 +282,13 @@ type Read<T> = fn(&News, &mut dyn FnMut(T, Option<(&'static str, &str)>));
 
 /// Records what is new. The pool's own histogram has every limit of ours as an edge, so each value gets into its right bucket, and the sum is
 /// kept.
-fn replay(into: &otel::metrics::Histogram<f64>, now: Histogram, told: &mut Option<Histogram>, attributes: &[KeyValue]) {
-    let news = told.as_ref().map(|told| now.since(told));
+fn replay(into: &otel::metrics::Histogram<f64>, now: Histogram, exported: &mut Option<Histogram>, attributes: &[KeyValue]) {
+    let news = exported.as_ref().map(|exported| now.since(exported));
     for (value, times) in news.as_ref().unwrap_or(&now).stand_ins() {
         let seconds = value.as_secs_f64();
         (0..times).for_each(|_| into.record(seconds, attributes));
     }
-    *told = Some(now);
+    *exported = Some(now);
 }
 
 /// Records the statements of a pool as they end.
@@ -324,7 +324,7 @@ impl Record for Statements {
         if let Some(port) = ended.port {
             attributes.push(KeyValue::new(names::SERVER_PORT, i64::from(port)));
         }
-        ended.each(&self.shapes, |key, value| attributes.push(KeyValue::new(key, value.to_owned())));
+        self.shapes.attributes(ended, |key, value| attributes.push(KeyValue::new(key, value.to_owned())));
         self.duration.record(ended.took.as_secs_f64(), &attributes);
         if let Some(rows) = ended.rows {
             self.rows.record(rows, &attributes);

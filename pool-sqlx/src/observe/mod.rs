@@ -161,8 +161,17 @@ impl Watched {
     }
 
     /// A handle that does not keep the pool.
-    pub(crate) fn downgrade(&self) -> Box<dyn Fn() -> Option<Self> + Send + Sync> {
+    pub(crate) fn downgrade(&self) -> WeakWatched {
         self.pool.downgrade()
+    }
+}
+
+/// A handle that does not keep the pool.
+pub(crate) struct WeakWatched(Box<dyn Fn() -> Option<Watched> + Send + Sync>);
+
+impl WeakWatched {
+    pub(crate) fn upgrade(&self) -> Option<Watched> {
+        (self.0)()
     }
 }
 
@@ -184,7 +193,7 @@ trait Watch: Send + Sync {
     fn observe(&self, observer: Box<dyn Observer>);
     fn advice(&self) -> Vec<Advice>;
     fn tally(&self) -> &Arc<Tally>;
-    fn downgrade(&self) -> Box<dyn Fn() -> Option<Watched> + Send + Sync>;
+    fn downgrade(&self) -> WeakWatched;
 }
 
 impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
@@ -234,9 +243,9 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
         self.manager().tally()
     }
 
-    fn downgrade(&self) -> Box<dyn Fn() -> Option<Watched> + Send + Sync> {
+    fn downgrade(&self) -> WeakWatched {
         let weak: WeakPool<Sqlx<DB>> = self.downgrade();
-        Box::new(move || weak.upgrade().map(|pool| Watched { pool: Arc::new(pool) }))
+        WeakWatched(Box::new(move || weak.upgrade().map(|pool| Watched { pool: Arc::new(pool) })))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pools of this process that share a server: what it has room for is for all of them together.
 
-use super::Watched;
+use super::{Watched, WeakWatched};
 use crate::{
     backend::{Limit, Login, Server},
     session::Tally,
@@ -29,22 +29,21 @@ impl Sibling {
     }
 }
 
-/// Gives what a pool is seen by, as long as there is one.
-type Known = Box<dyn Fn() -> Option<Watched> + Send + Sync>;
+static POOLS: Mutex<Vec<WeakWatched>> = Mutex::new(Vec::new());
 
-static POOLS: Mutex<Vec<Known>> = Mutex::new(Vec::new());
-
-/// Makes a pool known to its siblings, until it is dropped or closed.
+/// Makes a pool known to its siblings, until it is dropped.
 pub(crate) fn join(pool: &Watched) {
+    // A handle may be the last one of its pool, which then ends after the lock is released.
+    let mut alive = Vec::new();
     let mut pools = lock();
-    pools.retain(|known| known().is_some_and(|pool| !pool.status().closed));
+    pools.retain(|known| known.upgrade().map(|pool| alive.push(pool)).is_some());
     pools.push(pool.downgrade());
 }
 
 /// The other pools on the server of this one: those that it has answered, and whose size is limited.
 pub(crate) fn of(tally: &Arc<Tally>, login: &Login) -> Vec<Sibling> {
     // A pool that ends here does so outside of the lock.
-    let pools: Vec<Watched> = lock().iter().filter_map(|known| known()).collect();
+    let pools: Vec<Watched> = lock().iter().filter_map(WeakWatched::upgrade).collect();
     let others = pools.iter().filter(|pool| !Arc::ptr_eq(pool.tally(), tally));
     others
         .filter_map(|pool| {
@@ -76,7 +75,7 @@ pub(crate) fn open_within(limit: &Limit, server: &Server, siblings: &[Sibling]) 
 }
 
 /// Nothing under it can panic half-way.
-fn lock() -> std::sync::MutexGuard<'static, Vec<Known>> {
+fn lock() -> std::sync::MutexGuard<'static, Vec<WeakWatched>> {
     POOLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,16 +1,13 @@
 //! What the adapter counts, beside what the pool does.
 
-use super::{notices::Notices, span::Ended};
-use crate::{
-    Error, Site, Status, Timings, Totals, Verdict, backend::Server, error::shown, observe::installed::Told,
-    words::Place,
-};
+use super::{notices::Notices, recorders::Recorders};
+use crate::{Error, Site, Status, Timings, Totals, Verdict, backend::Server, error::shown, words::Place};
 use pool_core::AcquireError;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -49,55 +46,6 @@ pub struct StatementTimeouts {
     pub client: u64,
 }
 
-/// Who is told when a statement of a pool has ended, and what was logged of the pool.
-#[derive(Default)]
-pub(crate) struct Recorders {
-    /// So that nobody pays for what nobody wants.
-    any: AtomicBool,
-    all: RwLock<Vec<Recorder>>,
-    pub(crate) notices: Notices,
-}
-
-/// The one of a version of OpenTelemetry.
-struct Recorder {
-    version: &'static str,
-    record: Arc<dyn Record>,
-    told: Arc<Mutex<Told>>,
-}
-
-/// Is told when a statement has ended.
-pub(crate) trait Record: Send + Sync {
-    fn record(&self, ended: &Ended<'_>);
-}
-
-impl Recorders {
-    /// Takes the place of an earlier one for this version. Gives what has been told of the pool already, and whether this is the first.
-    #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
-    pub(crate) fn install(&self, version: &'static str, record: Arc<dyn Record>) -> (Arc<Mutex<Told>>, bool) {
-        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        self.any.store(true, Ordering::Release);
-        if let Some(recorder) = all.iter_mut().find(|recorder| recorder.version == version) {
-            recorder.record = record;
-            return (Arc::clone(&recorder.told), false);
-        }
-        let told = Arc::default();
-        all.push(Recorder { version, record, told: Arc::clone(&told) });
-        (told, true)
-    }
-
-    pub(super) fn any(&self) -> bool {
-        self.any.load(Ordering::Acquire)
-    }
-
-    pub(super) fn record(&self, ended: &Ended<'_>) {
-        self.all
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .for_each(|recorder| recorder.record.record(ended));
-    }
-}
-
 /// What the adapter counts, beside what the pool does.
 pub(crate) struct Tally {
     /// Name of the pool.
@@ -120,6 +68,7 @@ pub(crate) struct Tally {
     said: Mutex<VecDeque<(String, String)>>,
     by_server: AtomicU64,
     by_client: AtomicU64,
+    notices: Notices,
     recorders: Recorders,
 }
 
@@ -159,6 +108,7 @@ impl Tally {
             said: Mutex::default(),
             by_server: AtomicU64::new(0),
             by_client: AtomicU64::new(0),
+            notices: Notices::default(),
             recorders: Recorders::default(),
         }
     }
@@ -172,7 +122,7 @@ impl Tally {
         &self.place
     }
 
-    /// Who is told when a statement has ended.
+    /// What records its statements.
     pub(crate) fn recorders(&self) -> &Recorders {
         &self.recorders
     }
@@ -261,7 +211,7 @@ impl Tally {
 
     /// `said` is for the log, `message` for anybody.
     fn note_refusal(&self, verdict: Verdict, site: Site, waited: Duration, said: &dyn fmt::Display, message: String) {
-        self.recorders.notices.refused(&self.name, verdict, said);
+        self.notices.refused(&self.name, verdict, said);
         if let Some(i) = VERDICTS.iter().position(|known| *known == verdict) {
             self.refused[i].fetch_add(1, Ordering::Relaxed);
         }
@@ -306,13 +256,13 @@ impl Tally {
     /// The server has ended a statement that ran too long.
     pub(crate) fn timed_out_by_server(&self, error: &Error) {
         self.by_server.fetch_add(1, Ordering::Relaxed);
-        self.recorders.notices.timed_out(&self.name, error);
+        self.notices.timed_out(&self.name, error);
     }
 
     /// We have given up a statement that ran too long.
     pub(crate) fn timed_out_by_client(&self, error: &Error) {
         self.by_client.fetch_add(1, Ordering::Relaxed);
-        self.recorders.notices.timed_out(&self.name, error);
+        self.notices.timed_out(&self.name, error);
     }
 
     pub(crate) fn refused(&self) -> Vec<(Verdict, u64)> {

@@ -5,6 +5,7 @@ mod clock;
 mod counters;
 mod familiar;
 mod notices;
+mod recorders;
 mod recover;
 mod span;
 mod statement;
@@ -17,10 +18,11 @@ pub(crate) use cancel::Control;
 pub(crate) use clock::Limits;
 #[cfg(test)]
 pub(crate) use counters::KEPT;
-pub(crate) use counters::{Past, Record, Tally};
+pub(crate) use counters::{Past, Tally};
 pub use counters::{Refusal, StatementTimeouts};
 pub(crate) use familiar::Familiar;
-pub(crate) use span::Ended;
+#[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(unused_imports))]
+pub(crate) use recorders::{Ended, Record};
 use span::{Watch, Within};
 pub(crate) use track::{End, Purpose, Return, Rules, Track};
 

@@ -1,6 +1,5 @@
 //! Lines for what fails a caller, in the caller's context: an answer logs each failure that becomes one, and not everybody answers.
 
-use super::span::signed;
 use crate::{Error, Verdict};
 use std::{
     fmt,
@@ -21,26 +20,26 @@ pub(crate) struct Notices {
 impl Notices {
     /// An acquire has ended with an error.
     pub(crate) fn refused(&self, pool: &str, verdict: Verdict, said: &dyn fmt::Display) {
-        if let Some(more) = self.acquires.pass(Instant::now()).map(signed) {
+        if let Some(more) = self.acquires.pass(Instant::now()) {
             tracing::info!(target: "pool::acquire", pool, "error.type" = verdict.code(), more, "{said}");
         }
     }
 
     /// A statement has run out of time.
     pub(crate) fn timed_out(&self, pool: &str, error: &Error) {
-        if let Some(more) = self.statements.pass(Instant::now()).map(signed) {
+        if let Some(more) = self.statements.pass(Instant::now()) {
             tracing::info!(target: "pool::statement", pool, "error.type" = "statement_timeout", more, "{error}");
         }
     }
 }
 
-/// When the last line was written, and how many were not since.
+/// When the last line was written, and how many were left out since. Signed: OpenTelemetry has no unsigned numbers.
 #[derive(Default)]
-struct Throttle(Mutex<(Option<Instant>, u64)>);
+struct Throttle(Mutex<(Option<Instant>, i64)>);
 
 impl Throttle {
     /// Whether it is time for another line: how many went without.
-    fn pass(&self, now: Instant) -> Option<u64> {
+    fn pass(&self, now: Instant) -> Option<i64> {
         // Nothing under it can panic half-way.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, more) = &mut *state;

@@ -1,27 +1,14 @@
 //! A statement as telemetry sees it: a span while it runs, a measurement when it has ended.
 
-use super::counters::Tally;
+use super::{counters::Tally, recorders::Ended};
 use crate::{
     Backend,
     error::error_type,
     sql::{self, Dialect, Shape},
 };
-use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::Future, sync::Arc};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, field::Empty, instrument::Instrumented};
-
-/// A statement that has ended.
-#[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
-pub(crate) struct Ended<'a> {
-    pub(crate) system: &'static str,
-    pub(crate) port: Option<u16>,
-    pub(crate) took: Duration,
-    /// Rows that it returned, if it was one that returns rows and ended well.
-    pub(crate) rows: Option<u64>,
-    pub(crate) shape: &'a Shape,
-    pub(crate) error_type: Option<&'a str>,
-    pub(crate) status_code: Option<&'a str>,
-}
 
 /// A statement under way. Dropped before it has ended, it was cancelled. Costs two loads when nobody looks.
 #[must_use]
@@ -135,7 +122,8 @@ impl Watch {
             }
         }
         if let Some(rows) = rows {
-            span.record("db.response.returned_rows", signed(rows));
+            // An unsigned field becomes a text in OpenTelemetry's traces.
+            span.record("db.response.returned_rows", i64::try_from(rows).unwrap_or(i64::MAX));
         }
         if tally.recorders().any() {
             tally.recorders().record(&Ended {
@@ -203,11 +191,6 @@ fn span_of(tally: &Tally, pool: &str, shape: &Shape, text: Option<&str>) -> Span
         server.address = place.host,
         server.port = port(tally).map(i64::from),
     )
-}
-
-/// A number as OpenTelemetry has them. What makes traces of `tracing` turns an unsigned one into a text.
-pub(super) fn signed(n: u64) -> i64 {
-    n.try_into().unwrap_or(i64::MAX)
 }
 
 /// The port, unless it is the one that everybody expects.
