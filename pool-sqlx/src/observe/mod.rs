@@ -21,5 +21,5 @@ pub use otel::otel_0_32;
 pub use otel::otel_0_33;
 #[cfg(feature = "status-page")]
 pub use status_page::StatusPage;
-pub(crate) use watched::WeakWatched;
+use watched::WeakWatched;
 pub use watched::{Watchable, Watched};

@@ -1,10 +1,7 @@
 //! Pools of this process that share a server: what it has room for is for all of them together.
 
 use super::{Watched, WeakWatched};
-use crate::{
-    backend::{Limit, Login, Server},
-    session::Tally,
-};
+use crate::backend::{Limit, Login, Server};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Another pool of this process, on the same server.
@@ -41,10 +38,10 @@ pub(crate) fn join(pool: &Watched) {
 }
 
 /// The other pools on the server of this one: those that it has answered, and whose size is limited.
-pub(crate) fn of(tally: &Arc<Tally>, login: &Login) -> Vec<Sibling> {
+pub(super) fn of(pool: &Watched, login: &Login) -> Vec<Sibling> {
     // A pool that ends here does so outside of the lock.
     let pools: Vec<Watched> = lock().iter().filter_map(WeakWatched::upgrade).collect();
-    let others = pools.iter().filter(|pool| !Arc::ptr_eq(pool.tally(), tally));
+    let others = pools.iter().filter(|other| !Arc::ptr_eq(other.tally(), pool.tally()));
     others
         .filter_map(|pool| {
             let (status, server) = (pool.status(), pool.tally().server()?);

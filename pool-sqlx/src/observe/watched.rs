@@ -1,14 +1,9 @@
 //! A pool whose type is forgotten.
 
-use super::{
-    advice::{Facts, advice},
-    siblings,
-};
 use crate::{
-    Advice, Backend, Event, Holder, Observer, Pool, Refusal, Settings, SiteTimings, StatementTimeouts, Status, Timings,
-    Verdict, pool::Sqlx, session::Tally, words::Place,
+    Backend, DatabaseSettings, Event, Holder, Observer, Pool, Refusal, Settings, SiteTimings, StatementTimeouts,
+    Status, Timings, Verdict, pool::Sqlx, session::Tally, words::Place,
 };
-use pool_core::WeakPool;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// What has pools that can be watched: a [`Pool`], a struct with `#[derive(Pools)]`, or several of them in a list.
@@ -19,7 +14,7 @@ pub trait Watchable {
 
 impl<DB: Backend, Key> Watchable for Pool<DB, Key> {
     fn watched(&self) -> Vec<Watched> {
-        vec![Watched { pool: Arc::new(self.core().clone()) }]
+        vec![Watched::of(self.core().clone())]
     }
 }
 
@@ -62,97 +57,102 @@ impl<W: Watchable> Watchable for Vec<W> {
 /// ```
 #[derive(Clone)]
 pub struct Watched {
-    pool: Arc<dyn Watch>,
+    core: Arc<dyn Core>,
+    tally: Arc<Tally>,
 }
 
 impl Watched {
     /// Name of the pool: the section of the configuration, or `pool`.
     pub fn name(&self) -> String {
-        self.pool.status().name
+        self.tally.name().to_owned()
     }
 
     /// Where its database is.
     pub fn place(&self) -> &Place {
-        self.pool.tally().place()
+        self.tally.place()
     }
 
     /// The database as OpenTelemetry names it: `postgresql`, `mysql`, `mariadb` or `sqlite`. Until the first connect MariaDB passes for
     /// `mysql`.
     pub fn system(&self) -> &'static str {
-        self.pool.tally().system()
+        self.tally.system()
     }
 
     /// As [`Pool::status`].
     pub fn status(&self) -> Status {
-        self.pool.status()
+        self.tally.complete(self.core.status())
     }
 
     /// As [`Pool::holders`].
     pub fn holders(&self) -> Vec<Holder> {
-        self.pool.holders()
+        self.core.holders()
     }
 
     /// As [`Pool::timings`].
     pub fn timings(&self) -> Timings {
-        self.pool.timings()
+        self.core.timings()
     }
 
     /// As [`Pool::sites`].
     pub fn sites(&self) -> Vec<SiteTimings> {
-        self.pool.sites()
+        self.core.sites()
     }
 
     /// As [`Pool::settings`].
     pub fn settings(&self) -> Settings {
-        self.pool.settings()
+        self.core.settings()
     }
 
     /// As [`Pool::observe`].
     pub fn observe(&self, observer: impl Observer) {
-        self.pool.observe(Box::new(observer));
+        self.core.observe(Box::new(observer));
     }
 
     /// How many acquires ended with each verdict, timed out or turned away.
     pub fn refused(&self) -> Vec<(Verdict, u64)> {
-        self.pool.tally().refused()
+        self.tally.refused()
     }
 
     /// The latest acquires that ended with an error, 32 at most, the newest last.
     pub fn refusals(&self) -> Vec<Refusal> {
-        self.pool.tally().refusals()
+        self.tally.refusals()
     }
 
     /// Connects that failed, by what OpenTelemetry calls `error.type`: the database's own code, or a word of ours.
     pub fn connect_errors(&self) -> BTreeMap<String, u64> {
-        self.pool.tally().connect_errors()
+        self.tally.connect_errors()
     }
 
     /// Statements that ran out of time: ended by the server's limit, and given up by ours. Watched ones only.
     pub fn statement_timeouts(&self) -> StatementTimeouts {
-        self.pool.tally().statement_timeouts()
+        self.tally.statement_timeouts()
     }
 
-    /// As [`Pool::advice`].
-    pub fn advice(&self) -> Vec<Advice> {
-        self.pool.advice()
+    fn of<DB: Backend>(core: pool_core::Pool<Sqlx<DB>>) -> Self {
+        Self { tally: Arc::clone(core.manager().tally()), core: Arc::new(core) }
     }
 
-    /// Notes what the telemetry of a statement needs.
-    pub(crate) fn tally(&self) -> &Arc<Tally> {
-        self.pool.tally()
+    /// The settings of its database.
+    pub(super) fn database(&self) -> &DatabaseSettings {
+        self.core.database()
+    }
+
+    /// What is counted beside the core, one for each pool.
+    pub(super) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// A handle that does not keep the pool.
-    pub(crate) fn downgrade(&self) -> WeakWatched {
-        self.pool.downgrade()
+    pub(super) fn downgrade(&self) -> WeakWatched {
+        self.core.downgrade()
     }
 }
 
 /// A handle that does not keep the pool.
-pub(crate) struct WeakWatched(Box<dyn Fn() -> Option<Watched> + Send + Sync>);
+pub(super) struct WeakWatched(Box<dyn Fn() -> Option<Watched> + Send + Sync>);
 
 impl WeakWatched {
-    pub(crate) fn upgrade(&self) -> Option<Watched> {
+    pub(super) fn upgrade(&self) -> Option<Watched> {
         (self.0)()
     }
 }
@@ -165,22 +165,21 @@ impl fmt::Debug for Watched {
     }
 }
 
-/// A pool as an object.
-trait Watch: Send + Sync {
+/// A pool of the core as an object.
+trait Core: Send + Sync {
     fn status(&self) -> Status;
     fn holders(&self) -> Vec<Holder>;
     fn timings(&self) -> Timings;
     fn sites(&self) -> Vec<SiteTimings>;
     fn settings(&self) -> Settings;
     fn observe(&self, observer: Box<dyn Observer>);
-    fn advice(&self) -> Vec<Advice>;
-    fn tally(&self) -> &Arc<Tally>;
+    fn database(&self) -> &DatabaseSettings;
     fn downgrade(&self) -> WeakWatched;
 }
 
-impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
+impl<DB: Backend> Core for pool_core::Pool<Sqlx<DB>> {
     fn status(&self) -> Status {
-        self.manager().tally().complete(self.status())
+        self.status()
     }
 
     fn holders(&self) -> Vec<Holder> {
@@ -203,31 +202,13 @@ impl<DB: Backend> Watch for pool_core::Pool<Sqlx<DB>> {
         self.observe(move |event: &Event| observer.on_event(event));
     }
 
-    fn advice(&self) -> Vec<Advice> {
-        let (settings, status, timings, sites) = (self.settings(), Watch::status(self), self.timings(), self.sites());
-        let (database, tally) = (self.manager().settings(), self.manager().tally());
-        let server = tally.server();
-        let siblings = server.as_ref().map_or_else(Vec::new, |server| siblings::of(tally, &server.login));
-        advice(&Facts {
-            database,
-            settings: &settings,
-            server: server.as_ref(),
-            siblings: &siblings,
-            swallowed: tally.is_swallowed(),
-            past: tally.past().as_ref(),
-            status: &status,
-            timings: &timings,
-            sites: &sites,
-        })
-    }
-
-    fn tally(&self) -> &Arc<Tally> {
-        self.manager().tally()
+    fn database(&self) -> &DatabaseSettings {
+        self.manager().settings()
     }
 
     fn downgrade(&self) -> WeakWatched {
-        let weak: WeakPool<Sqlx<DB>> = self.downgrade();
-        WeakWatched(Box::new(move || weak.upgrade().map(|pool| Watched { pool: Arc::new(pool) })))
+        let weak = self.downgrade();
+        WeakWatched(Box::new(move || weak.upgrade().map(Watched::of)))
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) use wait::{Refused, waiting};
 #[cfg(feature = "testing")]
 use crate::Verdict;
 use crate::{
-    Advice, Backend, CloseReport, ConfigError, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings, Site,
+    Backend, CloseReport, ConfigError, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings, Site,
     SiteTimings, Startup, Status, Timings, TxOptions, Watchable, Watched, Weight, observe::siblings, session::Past,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
@@ -281,34 +281,6 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// The first 64 sites are told apart; what others held is reported as `all other sites`.
     pub fn sites(&self) -> Vec<SiteTimings> {
         self.core.sites()
-    }
-
-    /// What should be looked at: settings that fight each other or the server, and what the waits measured so far say.
-    ///
-    /// Asks nobody: the server told of its limits at the first connect, and does so again with a connect ten minutes later. Empty if
-    /// there is nothing to say. What there is when the first connection has been opened is logged.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # #[cfg(feature = "sqlite")]
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use pool_sqlx::{DatabaseSettings, SqlitePool};
-    /// let settings = DatabaseSettings::new("sqlite::memory:")?.with_statement_timeout(None);
-    /// let pool = SqlitePool::connect(settings).await?;
-    /// assert_eq!(
-    ///     pool.advice()[0].to_string(),
-    ///     "statement_timeout: there is none; a statement that hangs holds its connection for ever; set one above the slowest \
-    ///      statement of a request, and give longer work a limit of its own",
-    /// );
-    /// # Ok(())
-    /// # }
-    /// # #[cfg(not(feature = "sqlite"))]
-    /// # fn main() {}
-    /// ```
-    pub fn advice(&self) -> Vec<Advice> {
-        self.watched().iter().flat_map(Watched::advice).collect()
     }
 
     /// Has an observer told of everything that happens from now on, on a thread that is not in the pool's way.

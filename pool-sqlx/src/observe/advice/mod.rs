@@ -3,9 +3,13 @@
 //! One rule each, and no formula: a rule says what is so, why that matters, and what to do, with the numbers that it saw.
 
 use crate::{
-    CloseReason, DatabaseSettings, MaxOverflow, Settings, SiteTimings, Status, Timings, Totals,
+    Backend, CloseReason, DatabaseSettings, MaxOverflow, Pool, Settings, SiteTimings, Status, Timings, Totals,
+    Watchable,
     backend::{Limit, Server, Whom},
-    observe::siblings::{self, Sibling},
+    observe::{
+        siblings::{self, Sibling},
+        watched::Watched,
+    },
     session::Past,
 };
 use pool_core::short;
@@ -51,6 +55,56 @@ impl Weight {
 impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}; {}", self.setting, self.finding, self.reason, self.cure)
+    }
+}
+
+impl<DB: Backend, Key> Pool<DB, Key> {
+    /// What should be looked at: settings that fight each other or the server, and what the waits measured so far say.
+    ///
+    /// Asks nobody: the server told of its limits at the first connect, and does so again with a connect ten minutes later. Empty if
+    /// there is nothing to say. What there is when the first connection has been opened is logged.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use pool_sqlx::{DatabaseSettings, SqlitePool};
+    /// let settings = DatabaseSettings::new("sqlite::memory:")?.with_statement_timeout(None);
+    /// let pool = SqlitePool::connect(settings).await?;
+    /// assert_eq!(
+    ///     pool.advice()[0].to_string(),
+    ///     "statement_timeout: there is none; a statement that hangs holds its connection for ever; set one above the slowest \
+    ///      statement of a request, and give longer work a limit of its own",
+    /// );
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    pub fn advice(&self) -> Vec<Advice> {
+        self.watched().iter().flat_map(Watched::advice).collect()
+    }
+}
+
+impl Watched {
+    /// As [`Pool::advice`].
+    pub fn advice(&self) -> Vec<Advice> {
+        let (settings, status, timings, sites) = (self.settings(), self.status(), self.timings(), self.sites());
+        let (server, past) = (self.tally().server(), self.tally().past());
+        let siblings = server.as_ref().map_or_else(Vec::new, |server| siblings::of(self, &server.login));
+        advice(&Facts {
+            database: self.database(),
+            settings: &settings,
+            server: server.as_ref(),
+            siblings: &siblings,
+            swallowed: self.tally().is_swallowed(),
+            past: past.as_ref(),
+            status: &status,
+            timings: &timings,
+            sites: &sites,
+        })
     }
 }
 
