@@ -53,6 +53,7 @@ mod pool;
 // Pools seen from outside.
 mod observe;
 // What others call.
+mod open;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod private;

@@ -20,8 +20,6 @@ mod tls;
 pub(crate) use query::{Again, Answer, Prepared, Rows};
 pub(crate) use server::{Limit, Login, Server, Target, Whom};
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-use crate::ConfigError;
 use crate::{
     DatabaseSettings, Error, Reset, Secret, sql,
     words::{Class, Place, TxOptions},
@@ -59,13 +57,13 @@ pub trait Dial: Database {
     /// Guesses settings that were left open.
     fn adapt(_: &mut DatabaseSettings) {}
 
+    /// Keys that the database cannot honour with these settings. Each is refused if it was set.
+    fn refused(_: &DatabaseSettings) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Builds sqlx's options. `limit` is the statement timeout: `None` for a connection that runs migrations.
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<Options<Self>, Error>;
-
-    /// The pool's settings, adapted where this database asks for it.
-    fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
-        settings.pool.clone()
-    }
 
     /// Whether the database lives only as long as a connection to it.
     fn is_volatile(_: &DatabaseSettings) -> bool {
@@ -300,16 +298,5 @@ impl<DB: Statements> Prepared<DB> {
     pub(crate) fn is_tidy(&self) -> bool {
         let extended = matches!(self.arguments, Ok(Some(_)));
         sql::is_tidy(self.sql.as_str(), DB::SINGLE && extended) && !DB::lingers(self.sql.as_str())
-    }
-}
-
-/// Refuses the settings that were made for this very database although it cannot honour them.
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-fn refuse(settings: &DatabaseSettings, database: &str, keys: &[&str]) -> Result<(), Error> {
-    let faults = keys.iter().filter(|key| settings.explicit(key).is_some());
-    let faults = faults.map(|key| settings.fault(key, format!("{database} cannot honour {key}; leave it out")).into());
-    match faults.reduce(ConfigError::merge) {
-        Some(error) => Err(error.into()),
-        None => Ok(()),
     }
 }

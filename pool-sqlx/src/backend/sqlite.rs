@@ -1,6 +1,6 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
-use super::{Backend, Dial, Interrupt, Session, Statements, Transactions, hidden, query::executor_of_sqlx, refuse};
+use super::{Backend, Dial, Interrupt, Session, Statements, Transactions, hidden, query::executor_of_sqlx};
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
     words::{Class, Place, TxOptions},
@@ -51,15 +51,36 @@ impl Dial for Sqlite {
         Place { database: Some(options.get_filename().display().to_string()), ..Place::default() }
     }
 
-    fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<SqliteConnectOptions, Error> {
-        if settings.pooler != Pooler::Direct {
-            refuse(settings, "SQLite", &["pooler"])?;
+    fn adapt(settings: &mut DatabaseSettings) {
+        let is_set = |key| settings.explicit(key).is_some();
+        let default = pool_core::Settings::default();
+        let is_sized = is_set("pool_size")
+            || is_set("max_overflow")
+            || settings.pool.pool_size != default.pool_size
+            || settings.pool.max_overflow != default.max_overflow;
+        // A file does not go away behind a connection's back.
+        let pings = is_set("pool_pre_ping") && settings.pool.pool_pre_ping;
+        let is_volatile = Self::is_volatile(settings);
+        let pool = &mut settings.pool;
+        pool.pool_pre_ping = pings;
+        if is_volatile {
+            pool.pool_recycle = None;
+            pool.idle_timeout = None;
+            if !is_sized {
+                // Connections to one database in memory share a cache and lock whole tables, so more than one has to be asked for.
+                pool.pool_size = 1;
+                pool.max_overflow = 0.into();
+            }
         }
-        refuse(
-            settings,
-            "SQLite",
-            &["before_connect", "listen_url", "idle_in_transaction_timeout", "application_name"],
-        )?;
+    }
+
+    fn refused(settings: &DatabaseSettings) -> Vec<&'static str> {
+        let pooler = (settings.pooler != Pooler::Direct).then_some("pooler");
+        let never = ["before_connect", "listen_url", "idle_in_transaction_timeout", "application_name"];
+        pooler.into_iter().chain(never).collect()
+    }
+
+    fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<SqliteConnectOptions, Error> {
         let url = settings.url.expose();
         // A lock wait is a part of the statement. 5 s is sqlx's default.
         let busy = settings.lock_timeout.unwrap_or(Duration::from_secs(5)).min(limit.unwrap_or(Duration::MAX));
@@ -77,28 +98,6 @@ impl Dial for Sqlite {
             options = options.journal_mode(SqliteJournalMode::Wal);
         }
         Ok(options)
-    }
-
-    fn pool_settings(settings: &DatabaseSettings) -> pool_core::Settings {
-        let mut pool = settings.pool.clone();
-        let asked = |key, differs| settings.explicit(key).is_some() || differs;
-        let default = pool_core::Settings::default();
-        if !asked("pool_pre_ping", false) {
-            // A file does not go away behind a connection's back.
-            pool.pool_pre_ping = false;
-        }
-        if Self::is_volatile(settings) {
-            pool.pool_recycle = None;
-            pool.idle_timeout = None;
-            // Connections to one memory database share a cache and lock whole tables: more than one is for who asks.
-            let sized = asked("pool_size", pool.pool_size != default.pool_size)
-                || asked("max_overflow", pool.max_overflow != default.max_overflow);
-            if !sized {
-                pool.pool_size = 1;
-                pool.max_overflow = 0.into();
-            }
-        }
-        pool
     }
 
     fn is_volatile(settings: &DatabaseSettings) -> bool {

@@ -1,6 +1,6 @@
 //! What the types of settings cannot check, and a configuration that has been checked.
 
-use super::{ConfigError, ConfigFault, DatabaseSettings, Pooler, Reset, fault::verdict, options, value::Provider};
+use super::{ConfigError, ConfigFault, DatabaseSettings, Pooler, Reset, fault::verdict, options, settings::Provider};
 use std::sync::Arc;
 
 /// What a database asks of its configuration.

@@ -1,6 +1,6 @@
 //! The settings of a database, each declared once.
 
-use super::{BeforeConnect, ConfigError, ConfigFault, url, value::Provider};
+use super::{BeforeConnect, ConfigError, ConfigFault, url};
 use crate::words::Secret;
 use figment::Profile;
 use pool_core::{__settings, MaxOverflow, Nested, Settings};
@@ -249,6 +249,13 @@ pub enum Reset {
     Session,
     /// All of it, prepared statements included.
     Full,
+}
+
+/// A host whose bundle of defaults is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Provider {
+    None,
+    Neon,
 }
 
 /// What stands between us and PostgreSQL. With the wrong one a pooler returns wrong rows.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use figment::value::{Num, Value};
 use pool_core::{MaxOverflow, Nested};
 
-use super::{Pooler, Reset, duration, url};
+use super::{Pooler, Reset, duration, settings::Provider, url};
 use crate::words::{Secret, secret};
 
 /// A type of a setting.
@@ -226,13 +226,6 @@ choices! {
     Reset { "rollback" => Rollback, "session" => Session, "full" => Full } r#""rollback", "session" or "full""#
     Pooler { "direct" => Direct, "prepared" => Prepared, "unprepared" => Unprepared } r#""direct", "prepared" or "unprepared""#
     Provider { "none" => None, "neon" => Neon } r#""none" or "neon""#
-}
-
-/// A host whose bundle of defaults is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Provider {
-    None,
-    Neon,
 }
 
 #[cfg(test)]

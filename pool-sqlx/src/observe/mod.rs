@@ -1,6 +1,6 @@
 //! Pools seen from outside: what metrics, the status page and advice are made from.
 
-pub(crate) mod advice;
+mod advice;
 #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(dead_code))]
 pub(crate) mod installed;
 mod names;
@@ -8,17 +8,19 @@ mod names;
 mod otel;
 #[cfg(any(feature = "otel-0-33", feature = "otel-0-32"))]
 mod shapes;
-pub(crate) mod siblings;
+mod siblings;
 #[cfg(feature = "status-page")]
 mod status_page;
 mod watched;
 
+pub(crate) use advice::log_advice_when_connected;
 pub use advice::{Advice, Weight};
 pub use names::{METRICS, Metric, MetricKind};
 #[cfg(feature = "otel-0-32")]
 pub use otel::otel_0_32;
 #[cfg(feature = "otel-0-33")]
 pub use otel::otel_0_33;
+pub(crate) use siblings::join;
 #[cfg(feature = "status-page")]
 pub use status_page::StatusPage;
 use watched::WeakWatched;

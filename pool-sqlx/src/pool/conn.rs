@@ -1,18 +1,14 @@
 //! A connection on loan.
 
-use super::{
-    Tx,
-    manager::{Sqlx, allow_raw},
-};
+use super::manager::{Sqlx, allow_raw};
 use crate::{
-    Backend, Error, Pooler, TxOptions,
+    Backend, Error, Pooler,
     session::{Link, Seen},
 };
 use futures_core::future::BoxFuture;
 use pool_core::Pooled;
 use std::{
     fmt,
-    future::Future,
     ops::{Deref, DerefMut},
     time::Duration,
 };
@@ -61,33 +57,6 @@ pub struct Conn<DB: Backend> {
 impl<DB: Backend> Conn<DB> {
     pub(crate) fn new(pooled: Pooled<Sqlx<DB>>) -> Self {
         Self { pooled }
-    }
-
-    /// Begins a transaction that borrows the connection; a savepoint, if one is open already.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped on its way, it leaves what follows on the same loan untouched: before the next statement on `&mut conn`, one round trip ends
-    /// what may have begun, as after a transaction that was dropped. [`raw`](Self::raw) right after it is not covered.
-    ///
-    /// # Errors
-    ///
-    /// What the database says.
-    pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
-        Tx::begin(self)
-    }
-
-    /// As [`begin`](Self::begin), with options.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`begin`](Self::begin).
-    ///
-    /// # Errors
-    ///
-    /// What the database says.
-    pub fn begin_with(&mut self, options: TxOptions) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
-        Tx::begin_with(self, options)
     }
 
     /// sqlx's own connection, for what needs it: `COPY`, helpers written for sqlx, LISTEN (better not).

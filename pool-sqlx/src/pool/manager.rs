@@ -3,6 +3,7 @@
 use crate::{
     DatabaseSettings, Error, Pooler,
     backend::{Backend, Options, dial::dial},
+    config::Plan,
     error::error_type,
     session::{Control, Familiar, Limits, Link, Return, Rules, Tally, Track},
     words::Class,
@@ -30,13 +31,9 @@ pub(crate) struct Sqlx<DB: Backend> {
 }
 
 impl<DB: Backend> Sqlx<DB> {
-    pub(crate) fn new(mut settings: DatabaseSettings) -> Result<Self, Error> {
-        DB::adapt(&mut settings);
-        // What was guessed has to agree with the rest, too.
-        settings.validate()?;
-        let options = DB::configure(&settings, settings.statement_timeout)?;
-        let settings = Arc::new(settings);
-        Ok(Self {
+    pub(crate) fn new(plan: Plan<Options<DB>>) -> Self {
+        let (settings, options) = plan.into_parts();
+        Self {
             control: Arc::new(Control::new(Arc::clone(&settings), options.clone())),
             tally: Arc::new(Tally::new(settings.pool.name.clone(), DB::place(&options), DB::SYSTEM)),
             options,
@@ -44,7 +41,7 @@ impl<DB: Backend> Sqlx<DB> {
             anchor: Mutex::new(None),
             unmixed: Arc::default(),
             closing: watch::Sender::new(false),
-        })
+        }
     }
 
     pub(crate) fn settings(&self) -> &DatabaseSettings {

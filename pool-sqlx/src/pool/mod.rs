@@ -20,8 +20,8 @@ pub(crate) use wait::{Refused, waiting};
 #[cfg(feature = "testing")]
 use crate::Verdict;
 use crate::{
-    Backend, CloseReport, ConfigError, DatabaseSettings, Error, Holder, Main, Observer, Pause, Settings, Site,
-    SiteTimings, Startup, Status, Timings, TxOptions, Watchable, Watched, Weight, observe::siblings, session::Past,
+    Backend, CloseReport, Error, Holder, Main, Observer, Pause, Settings, Site, SiteTimings, Status, Timings,
+    TxOptions, backend::Options, config::Plan, session::Past,
 };
 use std::{fmt, future::Future, marker::PhantomData, time::Duration};
 
@@ -64,107 +64,17 @@ pub struct Pool<DB: Backend, Key = Main> {
     key: PhantomData<fn() -> Key>,
 }
 
-/// For the key [`Main`], so that `PgPool::connect(settings)` needs no annotation; [`keyed`](Pool::keyed) gives another.
-impl<DB: Backend> Pool<DB> {
-    /// Makes a pool and opens its connections, so that a wrong password is known before the first request, which finds them warm.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped in the middle, what was opened is closed.
-    ///
-    /// # Errors
-    ///
-    /// What [`connect_lazy`](Self::connect_lazy) says, or why no connection could be opened within `pool_timeout`. A server that
-    /// grants some, but not `pool_size`, does not keep the service from starting.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
-    pub async fn connect(settings: DatabaseSettings) -> Result<Self, Error> {
-        let pool = Self::connect_lazy(settings)?;
-        pool.open().await?;
-        Ok(pool)
-    }
-
-    /// As [`connect`](Self::connect), with a choice of what to do when the database is not there.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # #[cfg(feature = "postgres")]
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use pool_sqlx::{DatabaseSettings, PgPool, Startup};
-    ///
-    /// // Nobody listens there, and the service starts all the same.
-    /// let settings = DatabaseSettings::new("postgres://app@127.0.0.1:1/app")?;
-    /// let pool = PgPool::connect_with(settings, Startup::Anyway).await?;
-    /// assert_eq!(pool.status().open, 0);
-    /// # Ok(())
-    /// # }
-    /// # #[cfg(not(feature = "postgres"))]
-    /// # fn main() {}
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// What [`connect_lazy`](Self::connect_lazy) says, or as the choice says.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
-    pub async fn connect_with(settings: DatabaseSettings, startup: Startup) -> Result<Self, Error> {
-        let pool = Self::connect_lazy(settings)?;
-        pool.core.connect_with(startup).await?;
-        Ok(pool)
-    }
-
-    /// Makes a pool that opens connections when they are needed. May be called outside of a runtime.
-    ///
-    /// # Errors
-    ///
-    /// Settings that contradict each other, that the database cannot honour, or a URL that is not one of this database.
-    pub fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
-        Self::__connect_lazy(settings)
-    }
-}
-
 impl<DB: Backend, Key> Pool<DB, Key> {
     /// The same pool under another key: `PgPool::connect(settings).await?.keyed::<Replica>()`.
     pub fn keyed<K>(self) -> Pool<DB, K> {
         Pool { core: self.core, key: PhantomData }
     }
 
-    /// What `#[derive(Pools)]` calls: `connect_lazy` for any key.
-    #[doc(hidden)]
-    pub fn __connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
-        settings.validate()?;
-        let scheme = settings.url.expose().split(':').next().unwrap_or_default();
-        if !DB::URL_SCHEMES.contains(&scheme) {
-            let (wanted, database) = (DB::URL_SCHEMES.join(" or "), DB::NAME);
-            let problem =
-                format!("the url is of {scheme}, the pool of {database}; use a url of {wanted}, or another pool");
-            return Err(ConfigError::from(settings.fault("url", problem)).into());
-        }
-        let pool = DB::pool_settings(&settings);
-        let core = pool_core::Pool::new(Sqlx::new(settings)?, pool)?;
-        let weak = core.downgrade();
-        core.manager().tally().at_first_connect(move || {
-            let Some(core) = weak.upgrade() else { return };
-            let pool: Pool<DB> = Pool { core, key: PhantomData };
-            let name = pool.status().name;
-            for advice in pool.advice() {
-                match advice.weight {
-                    Weight::Warning => tracing::warn!(target: "pool", pool = name, "advice: {advice}"),
-                    Weight::Hint => tracing::info!(target: "pool", pool = name, "advice: {advice}"),
-                }
-            }
-        });
-        let pool = Self { core, key: PhantomData };
-        if DB::IS_REMOTE {
-            pool.watched().iter().for_each(siblings::join);
-        }
-        Ok(pool)
+    /// A pool of what a plan says.
+    pub(crate) fn of(plan: Plan<Options<DB>>) -> Result<Self, Error> {
+        let manager = Sqlx::new(plan);
+        let settings = manager.settings().pool.clone();
+        Ok(Self { core: pool_core::Pool::new(manager, settings)?, key: PhantomData })
     }
 
     /// Lends a connection, waiting up to `pool_timeout` for it.

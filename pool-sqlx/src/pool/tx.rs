@@ -57,6 +57,35 @@ pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
     database: PhantomData<fn() -> DB>,
 }
 
+impl<DB: Backend> Conn<DB> {
+    /// Begins a transaction that borrows the connection; a savepoint, if one is open already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped on its way, it leaves what follows on the same loan untouched: before the next statement on `&mut conn`, one round trip ends
+    /// what may have begun, as after a transaction that was dropped. [`raw`](Self::raw) right after it is not covered.
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
+        Tx::begin(self)
+    }
+
+    /// As [`begin`](Self::begin), with options.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`begin`](Self::begin).
+    ///
+    /// # Errors
+    ///
+    /// What the database says.
+    pub fn begin_with(&mut self, options: TxOptions) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
+        Tx::begin_with(self, options)
+    }
+}
+
 impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     pub(crate) async fn begin(conn: C) -> Result<Self, Error> {
         Self::begin_with(conn, TxOptions::new()).await

@@ -23,7 +23,7 @@ pub trait IsPool: Sized {
 
 impl<DB: Backend, Key> IsPool for Pool<DB, Key> {
     fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
-        Self::__connect_lazy(settings)
+        crate::open::open(settings)
     }
 
     #[track_caller]

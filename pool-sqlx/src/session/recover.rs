@@ -20,12 +20,11 @@ impl<DB: Backend> Link<DB> {
     /// After a transaction, a `begin` or a `commit` that was dropped on its way or failed, it costs one round trip; with PostgreSQL one after
     /// sqlx's own connection was used; after a statement that was dropped in the middle, its cancellation; otherwise nothing.
     ///
-    /// An error: nothing can follow on this connection, or not yet.
-    pub(crate) async fn settle(&mut self, purpose: Purpose) -> Result<Wrapped, sqlx::Error> {
+    /// Answers with [`Plan::Send`] or [`Plan::Wrap`]. An error: nothing can follow on this connection, or not yet.
+    pub(crate) async fn settle(&mut self, purpose: Purpose) -> Result<Plan, sqlx::Error> {
         loop {
             match self.track.plan(purpose) {
-                Plan::Send => return Ok(Wrapped::No),
-                Plan::Wrap => return Ok(Wrapped::Yes),
+                plan @ (Plan::Send | Plan::Wrap) => return Ok(plan),
                 Plan::Refuse(why) => return Err(refused(why).into()),
                 // Boxed for the size of the futures that have nothing to settle.
                 Plan::First(step) => Box::pin(self.take(step)).await?,
@@ -270,13 +269,6 @@ impl<DB: Backend> Link<DB> {
             control.departed(session).await;
         }
     }
-}
-
-/// Whether a statement needs a transaction of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrapped {
-    No,
-    Yes,
 }
 
 /// Why a statement is refused, as its caller hears it.

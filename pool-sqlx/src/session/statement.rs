@@ -4,7 +4,6 @@ use super::{
     Link, Watch, Within,
     clock::{Clock, Limits, Silent},
     counters::Tally,
-    recover::Wrapped,
     track::{Leaves, Plan, Purpose, Track},
 };
 use crate::{
@@ -85,16 +84,16 @@ impl<DB: Backend> Link<DB> {
             return self.send_many(query);
         }
         Box::pin(async_stream::stream! {
-            let wrapped = match self.settle(Purpose::Any).await {
-                Ok(wrapped) => wrapped,
+            let plan = match self.settle(Purpose::Any).await {
+                Ok(plan) => plan,
                 Err(error) => {
                     yield Err(error);
                     return;
                 }
             };
-            let mut rows = match wrapped {
-                Wrapped::No => self.send_many(query),
-                Wrapped::Yes => self.wrap_many(query),
+            let mut rows = match plan {
+                Plan::Wrap => self.wrap_many(query),
+                _ => self.send_many(query),
             };
             while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
                 yield row;
@@ -154,8 +153,8 @@ impl<DB: Backend> Link<DB> {
         }
         Box::pin(async move {
             match self.settle(Purpose::Any).await? {
-                Wrapped::No => self.send_optional(query).await,
-                Wrapped::Yes => self.wrap_optional(query).await,
+                Plan::Wrap => self.wrap_optional(query).await,
+                _ => self.send_optional(query).await,
             }
         })
     }

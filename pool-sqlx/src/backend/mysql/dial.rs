@@ -3,7 +3,7 @@
 use super::{Flavour, State, ask};
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
-    backend::{Dial, Target, dial::without_brackets, hidden, refuse, tls},
+    backend::{Dial, Target, dial::without_brackets, hidden, tls},
     config::without_unread,
     words::Place,
 };
@@ -32,14 +32,14 @@ impl Dial for MySql {
         Place { host, port, database: options.get_database().map(str::to_owned) }
     }
 
+    fn refused(settings: &DatabaseSettings) -> Vec<&'static str> {
+        let reset = (settings.reset != Reset::Rollback).then_some("reset");
+        let pooler = (settings.pooler != Pooler::Direct).then_some("pooler");
+        let never = ["idle_in_transaction_timeout", "application_name", "listen_url"];
+        reset.into_iter().chain(pooler).chain(never).collect()
+    }
+
     fn configure(settings: &DatabaseSettings, _: Option<Duration>) -> Result<MySqlConnectOptions, Error> {
-        if settings.reset != Reset::Rollback {
-            refuse(settings, "MySQL", &["reset"])?;
-        }
-        if settings.pooler != Pooler::Direct {
-            refuse(settings, "MySQL", &["pooler"])?;
-        }
-        refuse(settings, "MySQL", &["idle_in_transaction_timeout", "application_name", "listen_url"])?;
         let mut options = MySqlConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
         // sqlx's own lines have the text as it is, and of a slow statement as a warning. Our span has it without its values.
         options = options.disable_statement_logging();

@@ -108,6 +108,21 @@ impl Watched {
     }
 }
 
+/// Logs the advice on a pool once its first connection is open.
+pub(crate) fn log_advice_when_connected(pool: &Watched) {
+    let weak = pool.downgrade();
+    pool.tally().at_first_connect(move || {
+        let Some(pool) = weak.upgrade() else { return };
+        let name = pool.name();
+        for advice in pool.advice() {
+            match advice.weight {
+                Weight::Warning => tracing::warn!(target: "pool", pool = name, "advice: {advice}"),
+                Weight::Hint => tracing::info!(target: "pool", pool = name, "advice: {advice}"),
+            }
+        }
+    });
+}
+
 /// What the rules look at.
 pub(crate) struct Facts<'a> {
     pub(crate) database: &'a DatabaseSettings,

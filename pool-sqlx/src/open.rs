@@ -1,0 +1,86 @@
+//! Makes pools: settings in, a pool and those that look at it out.
+
+use crate::{
+    Backend, DatabaseSettings, Error, Pool, Startup, Watchable,
+    config::{Demands, Plan},
+    observe,
+};
+
+/// A pool that opens connections when they are needed, known to all that look at pools.
+pub(crate) fn open<DB: Backend, Key>(settings: DatabaseSettings) -> Result<Pool<DB, Key>, Error> {
+    let demands = Demands { name: DB::NAME, schemes: DB::URL_SCHEMES, adapt: DB::adapt, refused: DB::refused };
+    let plan = Plan::new(settings, &demands, |settings| DB::configure(settings, settings.statement_timeout))?;
+    let pool: Pool<DB, Key> = Pool::of(plan)?;
+    for watched in pool.watched() {
+        observe::log_advice_when_connected(&watched);
+        if DB::IS_REMOTE {
+            observe::join(&watched);
+        }
+    }
+    Ok(pool)
+}
+
+/// For the key [`Main`], so that `PgPool::connect(settings)` needs no annotation; [`keyed`](Pool::keyed) gives another.
+impl<DB: Backend> Pool<DB> {
+    /// Makes a pool and opens its connections, so that a wrong password is known before the first request, which finds them warm.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped in the middle, what was opened is closed.
+    ///
+    /// # Errors
+    ///
+    /// What [`connect_lazy`](Self::connect_lazy) says, or why no connection could be opened within `pool_timeout`. A server that
+    /// grants some, but not `pool_size`, does not keep the service from starting.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn connect(settings: DatabaseSettings) -> Result<Self, Error> {
+        let pool = Self::connect_lazy(settings)?;
+        pool.open().await?;
+        Ok(pool)
+    }
+
+    /// As [`connect`](Self::connect), with a choice of what to do when the database is not there.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[cfg(feature = "postgres")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_sqlx::{DatabaseSettings, PgPool, Startup};
+    ///
+    /// // Nobody listens there, and the service starts all the same.
+    /// let settings = DatabaseSettings::new("postgres://app@127.0.0.1:1/app")?;
+    /// let pool = PgPool::connect_with(settings, Startup::Anyway).await?;
+    /// assert_eq!(pool.status().open, 0);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "postgres"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`connect_lazy`](Self::connect_lazy) says, or as the choice says.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn connect_with(settings: DatabaseSettings, startup: Startup) -> Result<Self, Error> {
+        let pool = Self::connect_lazy(settings)?;
+        pool.core().connect_with(startup).await?;
+        Ok(pool)
+    }
+
+    /// Makes a pool that opens connections when they are needed. May be called outside of a runtime.
+    ///
+    /// # Errors
+    ///
+    /// Settings that contradict each other, that the database cannot honour, or a URL that is not one of this database.
+    pub fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
+        open(settings)
+    }
+}
