@@ -186,22 +186,6 @@ async fn both_front_pages_have_the_same_facts_and_the_versions_that_are_locked()
     assert!(page.contains(&format!("| {ours} more, for PostgreSQL |")), "{ours}");
 }
 
-/// `cargo xtask tidy` holds the imports against its own list of layers; the page shows the same ones.
-#[test]
-fn the_picture_of_the_core_has_every_module() {
-    let rules = fs::read_to_string(in_repository("xtask/src/tidy/architecture.rs")).unwrap();
-    let (_, rules) = rules.split_once("const LAYERS").expect("tidy knows the layers");
-    let (rules, _) = rules.split_once("const DEPENDENCIES").expect("the layers come first");
-    let modules: Vec<&str> = rules.split('"').skip(1).step_by(2).collect();
-    assert!(modules.contains(&"state"), "{modules:?}");
-    let page = fs::read_to_string(in_repository("book/src/contributing/architecture.md")).unwrap();
-    let (_, picture) = page.split_once("## Which module of `pool-core` may use which?").expect("there is a picture");
-    let (picture, _) = picture.split_once("*In words:*").expect("the picture has a caption");
-    let drawn: Vec<&str> = picture.split(|c: char| !c.is_alphanumeric()).collect();
-    let missing: Vec<_> = modules.into_iter().filter(|module| !drawn.contains(module)).collect();
-    assert!(missing.is_empty(), "draw {missing:?} in book/src/contributing/architecture.md");
-}
-
 /// Each rule gives its advice by `warning("setting", …)` or `hint("setting", …)`; the page has a row for each of them and no other.
 #[test]
 fn the_page_of_advice_has_every_rule() {

@@ -1,9 +1,8 @@
 //! `cargo xtask features`: the book's table of features, with the number of crates that each makes a user build.
 
 use crate::{
-    Verdict,
     cargo::{self, cargo},
-    report::{Counts, Outcome},
+    report::{Counts, Outcome, Verdict},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -25,40 +24,34 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Writes the table.
 pub(crate) fn run() -> Verdict {
-    let path = cargo::root().join(PAGE);
-    let page = fs::read_to_string(&path)?;
-    let (before, committed, after) = parts(&page)?;
-    let table = table()?;
-    if committed == table {
-        println!("{PAGE} is current");
-    } else {
-        fs::write(&path, format!("{before}{BEGINS}{table}{ENDS}{after}"))?;
-        println!("{PAGE} is written");
-    }
+    let [committed, current] = pages()?;
+    fs::write(cargo::root().join(PAGE), &current)?;
+    println!("{PAGE} is {}", if committed == current { "current" } else { "written" });
     Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the committed table is what [`run`] would write.
 pub(crate) fn check() -> Outcome {
-    let current = || -> Result<bool, Box<dyn Error>> {
-        let page = fs::read_to_string(cargo::root().join(PAGE))?;
-        Ok(parts(&page)?.1 == table()?)
-    };
-    match current() {
-        Ok(true) => return Outcome::Ran(Counts::one(true)),
-        Ok(false) => eprintln!("error: the table in {PAGE} is stale; `cargo xtask features` writes it"),
+    match pages() {
+        Ok([committed, current]) if committed == current => return Outcome::Ran(Counts::one(true)),
+        Ok(_) => eprintln!("error: the table in {PAGE} is stale; `cargo xtask features` writes it"),
         Err(error) => eprintln!("error: {error}"),
     }
     Outcome::Ran(Counts::ONE_FAILURE)
 }
 
-/// What stands before the table, in it, and after it.
-fn parts(page: &str) -> Result<(&str, &str, &str), String> {
-    let parts = page.split_once(BEGINS).and_then(|(before, rest)| {
-        let (table, after) = rest.split_once(ENDS)?;
-        Some((before, table, after))
-    });
-    parts.ok_or_else(|| format!("{PAGE} has no `{}` and `{ENDS}`", BEGINS.trim_end()))
+/// The page as it is, and as it should be.
+fn pages() -> Result<[String; 2], Box<dyn Error>> {
+    let page = fs::read_to_string(cargo::root().join(PAGE))?;
+    let current = filled(&page, &table()?)?;
+    Ok([page, current])
+}
+
+/// The page with this table between its marks.
+pub(crate) fn filled(page: &str, table: &str) -> Result<String, String> {
+    let parts = page.split_once(BEGINS).and_then(|(before, rest)| Some((before, rest.split_once(ENDS)?.1)));
+    let (before, after) = parts.ok_or_else(|| format!("the page has no `{}` and `{ENDS}`", BEGINS.trim_end()))?;
+    Ok(format!("{before}{BEGINS}{table}{ENDS}{after}"))
 }
 
 fn table() -> Result<String, Box<dyn Error>> {
@@ -191,5 +184,12 @@ mod tests {
         assert_eq!(features(manifest), Ok(vec![("postgres".into(), "Elephants, and more".into())]));
         let mute = features("[features]\ndefault = []\npostgres = []\n");
         assert_eq!(mute, Err("say what `postgres` gives in a comment above it".into()));
+    }
+
+    #[test]
+    fn only_what_stands_between_the_marks_is_written() {
+        let page = format!("a\n{BEGINS}old{ENDS}\nb\n");
+        assert_eq!(filled(&page, "new"), Ok(page.replace("old", "new")));
+        assert!(filled("a\n", "new").is_err());
     }
 }

@@ -14,10 +14,7 @@ mod soak;
 mod test;
 mod tidy;
 
-use std::{error::Error, process::ExitCode};
-
-/// What a verb gives: whether all is well, or why it could not say.
-type Verdict = Result<ExitCode, Box<dyn Error>>;
+use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask <verb>

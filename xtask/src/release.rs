@@ -1,9 +1,8 @@
 //! `cargo xtask release`: whether the packages are fit to be published. It publishes nothing.
 
 use crate::{
-    Verdict,
     cargo::{self, cargo},
-    report::{Counts, Outcome, Report},
+    report::{Counts, Outcome, Report, Verdict},
 };
 use std::fs;
 

@@ -2,10 +2,14 @@
 
 use crate::cargo;
 use std::{
+    error::Error,
     fmt,
     process::ExitCode,
     time::{Duration, Instant},
 };
+
+/// What a verb gives: whether all is well, or why it could not say.
+pub(crate) type Verdict = Result<ExitCode, Box<dyn Error>>;
 
 /// How many passed, failed and were left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 //! That the metrics in them exist, and that real faults make the alerts fire, are tests: `cargo test -p tests --test alerts`.
 
 use crate::{
-    Verdict, cargo,
-    report::{Counts, Outcome, Report},
+    cargo,
+    report::{Counts, Outcome, Report, Verdict},
     servers,
 };
 use ::tests::{monitoring, server::prometheus};

@@ -1,6 +1,6 @@
 //! The scratch servers of a run, and their programs where they are missing.
 
-use crate::Verdict;
+use crate::report::Verdict;
 use ::tests::{
     MariaDb, Postgres,
     server::{

@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: the cancel fuzz of the tests, for longer.
 
-use crate::{Verdict, cargo::cargo, servers};
+use crate::{cargo::cargo, report::Verdict, servers};
 use ::tests::server::{mariadb, postgres};
 use std::process::ExitCode;
 

@@ -1,9 +1,8 @@
 //! `cargo xtask test`: every test, on real servers.
 
 use crate::{
-    Verdict,
     cargo::{self, EVERYTHING, Stream, cargo},
-    report::{Counts, Outcome, Report},
+    report::{Counts, Outcome, Report, Verdict},
     servers,
 };
 use ::tests::server::{mariadb, postgres};

@@ -1,7 +1,7 @@
 //! Building with mdBook as a library.
 
 use super::{Then, links};
-use crate::{Verdict, cargo};
+use crate::{cargo, report::Verdict};
 use mdbook_driver::MDBook;
 use std::process::{Command, ExitCode};
 

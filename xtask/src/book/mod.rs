@@ -27,7 +27,7 @@ pub(crate) fn command(then: Then) -> Command {
 }
 
 #[cfg(not(feature = "book"))]
-pub(crate) fn run(then: Then) -> crate::Verdict {
+pub(crate) fn run(then: Then) -> crate::report::Verdict {
     use std::process::ExitCode;
     eprintln!("building mdBook first, if this is the first time: a minute or two");
     Ok(if command(then).status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

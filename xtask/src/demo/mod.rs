@@ -4,9 +4,9 @@ mod load;
 mod service;
 mod table;
 
-use crate::{Verdict, servers};
+use crate::{report::Verdict, servers};
 use load::{Phase, Request};
-use service::Service;
+use service::{MAX_OVERFLOW, POOL_SIZE, POOL_TIMEOUT, Service};
 use std::{process::ExitCode, time::Duration};
 
 /// The database that the example runs on.
@@ -15,11 +15,6 @@ pub(crate) enum Database {
     Sqlite,
     Postgres,
 }
-
-/// A small pool, so that a burst which a laptop can send is beyond it.
-const POOL_SIZE: u32 = 5;
-const MAX_OVERFLOW: u32 = 3;
-const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest that `/listen` is asked to hold its connection.
 const LONGEST_HOLD: Duration = Duration::from_millis(500);

@@ -1,6 +1,5 @@
 //! The example service as a child process.
 
-use super::{MAX_OVERFLOW, POOL_SIZE, POOL_TIMEOUT};
 use crate::cargo::{self, cargo};
 use std::{
     error::Error,
@@ -14,6 +13,11 @@ use std::{
 };
 
 const EXAMPLE: [&str; 5] = ["--package", "pool-sqlx", "--example", "tracks", "--all-features"];
+
+/// A small pool, so that a burst which a laptop can send is beyond it.
+pub(super) const POOL_SIZE: u32 = 5;
+pub(super) const MAX_OVERFLOW: u32 = 3;
+pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long it may take to listen, migrations included.
 const START_LIMIT: Duration = Duration::from_secs(20);

@@ -1,24 +1,12 @@
-//! The picture of the crates and of `pool-core`'s modules, held against their `use` lines. The same picture is in the book.
+//! The architecture, held by a machine: the floors of each crate against the names in its code, and what a crate may depend on.
 
-use super::{Finding, Source, rust};
-use std::collections::HashMap;
-
-/// The modules of `pool-core`, lowest first: each may use its own layer and those below.
-const LAYERS: &[&[&str]] = &[
-    &["error", "event", "histogram", "manager", "settings", "status", "timeline"],
-    &["state"],
-    &["nested", "outbox"],
-    &["shared"],
-    &["acquire", "pooled", "job"],
-    &["driver"],
-    &["pool"],
-];
-
-/// Modules of `pool-core` that use no other, and that all may use.
-const ALONE: &[&str] = &["backoff", "bits", "sync"];
-
-/// Modules of `pool-core` for its users' tests: they may use all, and no one uses them.
-const ABOVE: &[&str] = &["testing"];
+use super::{
+    floors::{HOUSE, height},
+    source::{Finding, Source},
+    uses::{Crate, Use},
+};
+use std::collections::HashSet;
+use toml::{Table, Value};
 
 /// What each crate may depend on, its own tests aside.
 const DEPENDENCIES: &[(&str, &[&str])] = &[
@@ -26,273 +14,348 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("pool-macros", &["proc-macro2", "quote", "strsim", "syn"]),
 ];
 
-const CORE: &str = "pool-core/src/";
-
-/// Every module of `pool-core` uses only its own layer and those below.
+/// Every module has a floor and uses only what stands before it in the table, and no two files lead to each other.
 pub(super) fn imports(sources: &[Source]) -> Vec<Finding> {
-    let core: Vec<(&str, &Source)> = sources.iter().filter_map(|source| Some((module(source)?, source))).collect();
-    let reexports: HashMap<String, String> =
-        core.iter().filter(|(module, _)| *module == "lib").flat_map(|(_, lib)| rust::reexports(&lib.text)).collect();
     let mut findings = Vec::new();
-    for (from, source) in &core {
-        if *from == "lib" {
-            continue;
-        }
-        if height(from).is_none() {
-            let what = format!("module `{from}` has no place in the picture; give it one in xtask's LAYERS");
-            findings.push(Finding { file: source.path.clone(), line: 1, what });
-            continue;
-        }
-        for path in rust::paths(&source.text) {
-            let Some(names) = from_crate_root(&path.segments, &source.path) else { continue };
-            let Some(first) = names.first() else { continue };
-            let targets: Vec<&str> = match first.as_str() {
-                // Everything that the crate shows.
-                "*" => reexports.values().map(String::as_str).collect(),
-                name if core.iter().any(|(module, _)| module == &name) => vec![name],
-                name => reexports.get(name).map(String::as_str).into_iter().collect(),
-            };
-            if let Some(to) = targets.into_iter().find(|to| !may_use(from, to)) {
-                let what = format!("`{from}` uses `{to}` by `{}`, which is not below it", path.segments.join("::"));
-                findings.push(Finding { file: source.path.clone(), line: path.line, what });
+    for (name, floors) in HOUSE {
+        let house = match Crate::read(name, sources) {
+            Ok(house) => house,
+            Err(unreadable) => {
+                findings.push(unreadable);
+                continue;
             }
+        };
+        // The root has no room: it is above all.
+        let height = |module: &[String]| module.first().map_or(Some(usize::MAX), |room| height(floors, room));
+        for (module, read) in house.modules.iter().filter(|(module, _)| module.len() == 1 && height(module).is_none()) {
+            let what = format!("`{}` has no floor; give it one in xtask/src/tidy/floors.rs", shown(module));
+            findings.push(Finding { file: read.file.into(), line: 1, what });
+        }
+        let uses = house.uses();
+        for used in &uses {
+            let which = match (way_back(used, &uses), height(used.from), height(used.to)) {
+                (Some(way), ..) => format!("leads back: {way}"),
+                (None, Some(from), Some(to)) if from < to => "is not below it".into(),
+                _ => continue,
+            };
+            let what = format!("`{}` uses `{}` by `{}`, which {which}", shown(used.from), shown(used.to), used.by);
+            findings.push(Finding { file: used.file.into(), line: used.line, what });
         }
     }
     findings
+}
+
+fn shown(module: &[String]) -> String {
+    if module.is_empty() { "lib".into() } else { module.join("/") }
+}
+
+/// The shortest way from what is used to what uses it.
+fn way_back(of: &Use<'_>, uses: &[Use<'_>]) -> Option<String> {
+    let mut ways = vec![(of.to, shown(of.to))];
+    let mut seen = HashSet::from([of.to]);
+    let mut next = 0;
+    while let Some((last, way)) = ways.get(next).cloned() {
+        if last == of.from {
+            return Some(way);
+        }
+        let further = uses.iter().filter(|used| used.from == last && seen.insert(used.to));
+        ways.extend(further.map(|used| (used.to, format!("{way} -> {}", shown(used.to)))));
+        next += 1;
+    }
+    None
 }
 
 /// The deciding half knows neither clock nor runtime nor any crate.
 pub(super) fn state_is_std_only(sources: &[Source]) -> Vec<Finding> {
     const CLOCKS: [[&str; 2]; 2] = [["Instant", "now"], ["SystemTime", "now"]];
-    let crates = sources
-        .iter()
-        .filter(|source| source.path == "pool-core/Cargo.toml")
-        .flat_map(|source| dependencies_of(&source.text).into_iter().map(|(name, _)| name.replace('-', "_")))
-        .collect::<Vec<_>>();
+    // What else it might name, `dependencies` refuses.
+    let crates: Vec<_> = DEPENDENCIES[0].1.iter().map(|name| name.replace('-', "_")).collect();
+    let core = Crate::read("pool-core", sources).unwrap_or_default();
     let mut findings = Vec::new();
-    for source in sources.iter().filter(|source| module(source) == Some("state")) {
-        for path in rust::paths(&source.text) {
-            let root = &path.segments[0];
-            let what = if crates.contains(root) {
-                format!("the state uses std only, not `{root}`")
-            } else if path.segments.windows(2).any(|pair| CLOCKS.iter().any(|clock| pair == clock)) {
-                format!("the state is told the time, it never asks: `{}`", path.segments.join("::"))
+    for module in core.modules.iter().filter(|(module, _)| module.first().is_some_and(|room| room == "state")) {
+        for path in &module.1.paths {
+            let what = if crates.contains(&path.names[0]) {
+                format!("the state uses std only, not `{}`", path.names[0])
+            } else if path.names.windows(2).any(|pair| CLOCKS.iter().any(|clock| pair == clock)) {
+                format!("the state is told the time, it never asks: `{}`", path.names.join("::"))
             } else {
                 continue;
             };
-            findings.push(Finding { file: source.path.clone(), line: path.line, what });
+            findings.push(Finding { file: module.1.file.into(), line: path.line, what });
         }
     }
     findings
 }
 
-/// No crate depends on what it must not know.
+/// No crate depends on what it must not know, on any platform.
 pub(super) fn dependencies(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, allowed) in DEPENDENCIES {
-        let manifest = format!("{name}/Cargo.toml");
-        for source in sources.iter().filter(|source| source.path == manifest) {
-            for (dependency, line) in dependencies_of(&source.text) {
-                if !allowed.contains(&dependency.as_str()) {
-                    let what = format!("{name} may depend on {} only, not on `{dependency}`", allowed.join(", "));
-                    findings.push(Finding { file: manifest.clone(), line, what });
-                }
+        let path = format!("{name}/Cargo.toml");
+        let Some(source) = sources.iter().find(|source| source.path == path) else { continue };
+        let manifest = Value::Table(source.text.parse().expect("BUG: cargo has read it to start us"));
+        let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
+        let sections = targets.chain([&manifest]).flat_map(|of| [of.get("dependencies"), of.get("build-dependencies")]);
+        for dependency in sections.flatten().filter_map(Value::as_table).flat_map(Table::keys) {
+            if !allowed.contains(&dependency.as_str()) {
+                let line = 1 + source.text.lines().take_while(|line| !line.contains(dependency)).count();
+                let what = format!("{name} may depend on {} only, not on `{dependency}`", allowed.join(", "));
+                findings.push(Finding { file: path.clone(), line, what });
             }
         }
     }
     findings
-}
-
-/// The first-level module of `pool-core` that a file belongs to; `lib` for the crate's root; none for files of tests.
-fn module(source: &Source) -> Option<&str> {
-    let inside = source.path.strip_prefix(CORE)?.strip_suffix(".rs")?;
-    if inside.ends_with("/tests") || inside.contains("/tests/") {
-        return None;
-    }
-    inside.split('/').next()
-}
-
-fn height(module: &str) -> Option<usize> {
-    if ALONE.contains(&module) {
-        return Some(0);
-    }
-    if ABOVE.contains(&module) {
-        return Some(LAYERS.len());
-    }
-    LAYERS.iter().position(|layer| layer.contains(&module))
-}
-
-fn may_use(from: &str, to: &str) -> bool {
-    if from == to || ALONE.contains(&to) {
-        return true;
-    }
-    if ALONE.contains(&from) || ABOVE.contains(&to) {
-        return false;
-    }
-    height(from) >= height(to)
-}
-
-/// The path as seen from the crate's root, or none if it leads elsewhere.
-fn from_crate_root(segments: &[String], file: &str) -> Option<Vec<String>> {
-    let inside = file.strip_prefix(CORE)?.strip_suffix(".rs")?;
-    let mut here: Vec<&str> = inside.split('/').filter(|part| *part != "mod").collect();
-    match segments[0].as_str() {
-        "crate" => Some(segments[1..].to_vec()),
-        "super" => {
-            let ups = segments.iter().take_while(|segment| *segment == "super").count();
-            here.truncate(here.len().saturating_sub(ups));
-            Some(here.iter().map(|part| (*part).to_owned()).chain(segments[ups..].iter().cloned()).collect())
-        }
-        _ => None,
-    }
-}
-
-/// Names and lines of what a manifest's `[dependencies]` lists, platform-specific ones included.
-fn dependencies_of(manifest: &str) -> Vec<(String, usize)> {
-    let mut found = Vec::new();
-    let mut inside = false;
-    for (number, line) in manifest.lines().enumerate() {
-        let line = line.trim();
-        if let Some(section) = line.strip_prefix('[') {
-            let section = section.trim_end_matches(']');
-            let section = section.rsplit_once("'.").map_or(section, |(_, rest)| rest);
-            inside = matches!(section, "dependencies" | "build-dependencies");
-            if let Some(name) = section.strip_prefix("dependencies.") {
-                found.push((name.to_owned(), number + 1));
-            }
-        } else if inside
-            && let Some(end) = line.find(['.', '=', ' '])
-            && !line.starts_with('#')
-        {
-            found.push((line[..end].trim_matches('"').to_owned(), number + 1));
-        }
-    }
-    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tidy::source;
+    use crate::{cargo, tidy::source};
 
-    const LIB: &str = "mod acquire; mod state; pub use acquire::Acquire; pub use status::Status; pub use pool::Pool;";
+    /// A `pool-core` of these files, one on each line, in which `⏎` is a line break. Rooms without one are empty, and the face shows some items.
+    fn core(files: &str) -> Vec<Source> {
+        let mut lib =
+            "lib.rs pub use acquire::Acquire; pub use pool::Pool; pub use status::Status; pub struct Main;".to_owned();
+        let mut all = files.to_owned();
+        for room in HOUSE[0].1.iter().flat_map(|(rooms, _)| *rooms) {
+            lib += &format!("mod {room};");
+            let is_given = files.lines().any(|file| file.split(['/', '.']).next() == Some(room));
+            all += &if is_given { String::new() } else { format!("\n{room}.rs ") };
+        }
+        let all = all.lines().chain([lib.as_str()]).filter_map(|file| file.split_once(' '));
+        all.map(|(path, text)| source::source(&format!("pool-core/src/{path}"), &text.replace('⏎', "\n"))).collect()
+    }
 
-    fn check(rule: fn(&[Source]) -> Vec<Finding>, files: &[(&str, &str)], expected: &[&str]) {
-        let mut sources: Vec<_> = files.iter().map(|(path, text)| source(path, text)).collect();
-        sources.push(source("pool-core/src/lib.rs", LIB));
-        let found: Vec<_> = rule(&sources).iter().map(ToString::to_string).collect();
+    fn check(rule: fn(&[Source]) -> Vec<Finding>, files: &str, expected: &[&str]) {
+        check_sources(rule, &core(files), expected);
+    }
+
+    fn check_sources(rule: fn(&[Source]) -> Vec<Finding>, sources: &[Source], expected: &[&str]) {
+        let found: Vec<_> = rule(sources).iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (found, expected) in found.iter().zip(expected) {
+            let found = found.strip_prefix("pool-core/src/").unwrap_or(found);
             assert!(found.starts_with(expected), "expected `{expected}`, found `{found}`");
         }
     }
 
     #[test]
+    fn the_house_is_in_order() {
+        /// Held already; `cargo xtask tidy` holds all.
+        const HELD: [&str; 1] = ["xtask/"];
+        let found = imports(&source::below(cargo::root()).unwrap());
+        let found = found.into_iter().filter(|finding| HELD.iter().any(|held| finding.file.starts_with(held)));
+        assert_eq!(found.map(|finding| format!("{finding}\n")).collect::<String>(), "");
+    }
+
+    #[test]
+    fn every_crate_is_held_to_its_floors() {
+        let sources = HOUSE.iter().flat_map(|(name, floors)| {
+            let (low, high) = (floors[0].0[0], floors[1].0[0]);
+            let root = if *name == "xtask" { "main" } else { "lib" };
+            let file = |room: &str, text: &str| source::source(&format!("{name}/src/{room}.rs"), text);
+            let uses = file(low, &format!("use crate::{high}::Item;"));
+            [file(root, &format!("mod {low}; mod {high};")), uses, file(high, "pub struct Item;")]
+        });
+        let found = imports(&sources.collect::<Vec<_>>());
+        assert_eq!(found.len(), HOUSE.len(), "{found:?}");
+    }
+
+    #[test]
     fn import_from_above_is_found() {
-        check(
-            imports,
-            &[("pool-core/src/shared.rs", "\nuse crate::driver::Driver;"), ("pool-core/src/driver.rs", "")],
-            &["pool-core/src/shared.rs:2: `shared` uses `driver`"],
-        );
+        check(imports, "shared.rs ⏎use crate::driver::Driver;", &["shared.rs:2: `shared` uses `driver`"]);
+        check(imports, "pooled.rs use crate::acquire::Acquire;", &["pooled.rs:1: `pooled` uses `acquire`"]);
     }
 
     #[test]
     fn import_through_the_crates_root_is_found() {
+        let files = "state/mod.rs mod idle;\nstate/idle.rs use crate::{Status, Acquire};";
         check(
             imports,
-            &[("pool-core/src/state/idle.rs", "use crate::{Status, Acquire};")],
-            &["pool-core/src/state/idle.rs:1: `state` uses `acquire` by `crate::Acquire`"],
+            files,
+            &["state/idle.rs:1: `state/idle` uses `acquire` by `crate::Acquire`, which is not below it"],
         );
-        check(imports, &[("pool-core/src/error.rs", "use crate::*;")], &["pool-core/src/error.rs:1: `error` uses"]);
+    }
+
+    #[test]
+    fn import_of_an_item_of_the_root_is_found() {
+        check(imports, "pool.rs use crate::Main;", &["pool.rs:1: `pool` uses `lib` by `crate::Main`"]);
+    }
+
+    #[test]
+    fn glob_counts_and_so_do_the_names_taken_from_it() {
+        let found = ["error.rs:1: `error` uses `lib` by `crate::*`", "error.rs:2: `error` uses `acquire` by `Acquire`"];
+        check(imports, "error.rs use crate::*;⏎fn f(_: Acquire) {}", &found);
+        let files =
+            "pool/mod.rs mod rows; pub use rows::*;\npool/rows.rs pub struct Row;\nerror.rs use crate::pool::Row;";
+        check(imports, files, &["error.rs:1: `error` uses `pool/rows` by `crate::pool::Row`"]);
+        check(imports, "error.rs use crate::pool::*;", &["error.rs:1: `error` uses `pool` by `crate::pool::*`"]);
+    }
+
+    #[test]
+    fn import_through_the_face_of_a_room_is_found() {
+        let files = "state/mod.rs mod query; mod rows; pub(crate) use query::Rows; pub use self::rows::*;\n\
+                     state/query.rs use crate::shared::Shared; pub struct Rows;\n\
+                     state/rows.rs pub struct Row;\n\
+                     shared.rs use crate::state::{Row, Rows}; pub struct Shared;";
+        let found = [
+            "shared.rs:1: `shared` uses `state/query` by `crate::state::Rows`, which leads back: state/query -> shared",
+            "state/query.rs:1: `state/query` uses `shared` by `crate::shared::Shared`, which leads back: shared -> state/query",
+        ];
+        check(imports, files, &found);
     }
 
     #[test]
     fn import_by_super_is_found() {
-        check(
-            imports,
-            &[("pool-core/src/state/idle.rs", "use super::{queue, super::Pool};")],
-            &["pool-core/src/state/idle.rs:1: `state` uses `pool` by `super::super::Pool`"],
-        );
+        let files = "state/mod.rs mod idle; mod queue;\nstate/idle.rs use super::{queue, super::Pool};";
+        check(imports, files, &["state/idle.rs:1: `state/idle` uses `pool` by `super::super::Pool`"]);
+        let inline = "state/mod.rs mod idle { use super::super::Pool; }";
+        check(imports, inline, &["state/mod.rs:1: `state` uses `pool` by `super::super::Pool`"]);
+    }
+
+    #[test]
+    fn import_of_an_import_leads_to_the_file_that_has_the_item() {
+        check(imports, "state/mod.rs use crate::Status; mod idle;\nstate/idle.rs use super::Status;", &[]);
+        let files = "status.rs use crate::{pool as p, Pool as P};\nsettings.rs use crate::status::{P, p};";
+        let found =
+            ["settings.rs:1: `settings` uses `pool` by `crate::status::P`", "status.rs:1: `status` uses `pool`"];
+        check(imports, files, &found);
     }
 
     #[test]
     fn path_in_the_code_counts_as_an_import() {
-        check(
-            imports,
-            &[("pool-core/src/status.rs", "fn f() {\n crate::Pool::new() }")],
-            &["pool-core/src/status.rs:2: `status` uses `pool`"],
-        );
+        for text in [
+            "⏎pub use crate::Pool;",
+            "fn f() {⏎ crate::Pool::new() }",
+            "fn f() {⏎ use crate::pool; pool::of(1) }",
+            "fn f() {⏎ info!(size = self.pool.size, \"{}\", [crate::Pool::new()]) }",
+            "macro_rules! of { () => {⏎ $crate::pool::of() } }",
+            "#[cfg(any(test, unix))]⏎use crate::Pool;",
+        ] {
+            check(imports, &format!("status.rs {text}"), &["status.rs:2: `status` uses `pool`"]);
+        }
     }
 
     #[test]
     fn import_from_below_or_beside_is_fine() {
-        check(
-            imports,
-            &[
-                ("pool-core/src/pool.rs", "use crate::{Acquire, Status, state::State, backoff::Backoff};"),
-                ("pool-core/src/backoff.rs", "use std::time::Duration;"),
-                ("pool-core/src/acquire.rs", "use crate::pooled::Pooled;"),
-                ("pool-core/src/pooled.rs", "use crate::Acquire;"),
-                ("pool-core/src/status.rs", "#[cfg(test)] mod tests { use crate::Pool; }"),
-                ("pool-core/src/state/tests.rs", "use crate::Pool;"),
-            ],
-            &[],
-        );
+        let files = "pool.rs use crate::{Acquire, Status, state::State, backoff::Backoff}; pub(in crate::testing) fn f() {}\n\
+                     backoff.rs use std::time::Duration; use ::tests::pool; fn f(pool: u8, x: X) { x.pool(pool); }\n\
+                     acquire.rs use crate::pooled::Pooled;";
+        check(imports, files, &[]);
+    }
+
+    #[test]
+    fn tests_may_name_anything() {
+        let files = "status.rs #[cfg(test)] mod tests { use crate::Pool; } #[cfg(all(test, unix))] use crate::pool::{A, B};\n\
+                     state/mod.rs #[cfg(test)] mod tests; struct State { #[cfg(test)] pool: crate::Pool, b: u8 }\n\
+                     state/tests.rs use crate::Pool;";
+        check(imports, files, &[]);
     }
 
     #[test]
     fn backoff_that_imports_anything_is_found() {
-        check(imports, &[("pool-core/src/backoff.rs", "use crate::Status;")], &["pool-core/src/backoff.rs:1"]);
+        check(imports, "backoff.rs use crate::Status;", &["backoff.rs:1"]);
     }
 
     #[test]
     fn import_of_the_testing_tools_is_found() {
-        let files = [("pool-core/src/pool.rs", "use crate::testing::Script;"), ("pool-core/src/testing.rs", "")];
-        check(imports, &files, &["pool-core/src/pool.rs:1"]);
+        check(imports, "pool.rs use crate::testing::Script;", &["pool.rs:1"]);
     }
 
     #[test]
     fn module_without_a_place_is_found() {
-        check(imports, &[("pool-core/src/helpers.rs", "")], &["pool-core/src/helpers.rs:1: module `helpers`"]);
+        let lib =
+            [source::source("pool-core/src/lib.rs", "mod helpers;"), source::source("pool-core/src/helpers.rs", "")];
+        check_sources(imports, &lib, &["helpers.rs:1: `helpers` has no floor; give it one"]);
+    }
+
+    #[test]
+    fn file_that_is_not_understood_is_found() {
+        check(imports, "state.rs ⏎fn ;", &["state.rs:2: expected identifier"]);
+    }
+
+    #[test]
+    fn files_in_a_circle_are_found() {
+        let files = "settings.rs use crate::error::Error; pub struct Settings;\n\
+                     error.rs use crate::Status; pub struct Error;\n\
+                     status.rs use crate::settings::Settings; pub struct Status;\n\
+                     pool.rs use crate::settings::Settings;";
+        let found = [
+            "error.rs:1: `error` uses `status` by `crate::Status`, which leads back: status -> settings -> error",
+            "settings.rs:1: `settings` uses `error` by `crate::error::Error`, which leads back: error -> status -> settings",
+            "status.rs:1: `status` uses `settings`",
+        ];
+        check(imports, files, &found);
+    }
+
+    #[test]
+    fn parent_and_child_that_use_each_other_are_a_circle() {
+        for (parent, by) in [
+            ("pub struct State(queue::Queue);", "queue::Queue"),
+            ("use queue::Queue; pub struct State(Queue);", "queue::Queue"),
+            ("pub use queue::Queue; pub struct State(Queue);", "Queue"),
+        ] {
+            let files = format!("state/mod.rs mod queue; {parent}\nstate/queue.rs use super::State; pub struct Queue;");
+            let down =
+                format!("state/mod.rs:1: `state` uses `state/queue` by `{by}`, which leads back: state/queue -> state");
+            check(
+                imports,
+                &files,
+                &[&down, "state/queue.rs:1: `state/queue` uses `state` by `super::State`, which leads back"],
+            );
+        }
+    }
+
+    #[test]
+    fn parent_that_only_shows_what_its_child_has_is_no_circle() {
+        for parent in [
+            "pub use queue::Queue; pub struct State; fn f(queue: u8) { queue }",
+            "pub(crate) use self::queue::*; pub struct State;",
+            "pub use queue::queue; pub struct State; fn f() { info!(self.queue, x.queue()) }",
+            "use ::queue::Queue; pub struct State;",
+            "pub mod inner { pub use super::queue::Queue; } pub struct State;",
+        ] {
+            let files = format!("state/mod.rs mod queue; {parent}\nstate/queue.rs use super::State; pub struct Queue;");
+            check(imports, &files, &[]);
+        }
+    }
+
+    #[test]
+    fn item_made_by_a_macro_is_that_of_the_module_named() {
+        let files = "pool.rs make!(Thing);\nstate.rs use crate::pool::Thing;";
+        check(imports, files, &["state.rs:1: `state` uses `pool` by `crate::pool::Thing`"]);
+    }
+
+    #[test]
+    fn re_export_of_another_crate_leads_nowhere() {
+        check(imports, "pool.rs pub use sqlx; pub use {a as f};\nstate.rs use crate::pool::{sqlx::X, f};", &[]);
     }
 
     #[test]
     fn state_that_asks_for_the_time_is_found() {
-        check(
-            state_is_std_only,
-            &[("pool-core/src/state/mod.rs", "fn f() {\n std::time::Instant::now(); }")],
-            &["pool-core/src/state/mod.rs:2: the state is told the time"],
-        );
-        check(state_is_std_only, &[("pool-core/src/driver.rs", "fn f() { Instant::now(); }")], &[]);
+        let found = ["state/mod.rs:2: the state is told the time"];
+        check(state_is_std_only, "state/mod.rs fn f() {⏎ std::time::Instant::now(); }", &found);
+        check(state_is_std_only, "driver.rs fn f() { Instant::now(); }", &[]);
     }
 
     #[test]
     fn state_that_uses_a_crate_is_found() {
-        let manifest = ("pool-core/Cargo.toml", "[dependencies]\ntokio = \"1\"\n");
-        let state = |text| [manifest, ("pool-core/src/state/live.rs", text)];
-        check(state_is_std_only, &state("use tokio::time::Instant;"), &["pool-core/src/state/live.rs:1"]);
+        let state = |text| format!("state/mod.rs mod live;\nstate/live.rs {text}");
+        check(state_is_std_only, &state("use tokio::time::Instant;"), &["state/live.rs:1"]);
         check(state_is_std_only, &state("use std::time::Instant;"), &[]);
     }
 
     #[test]
     fn forbidden_dependency_is_found() {
-        check(
-            dependencies,
-            &[("pool-core/Cargo.toml", "[dependencies]\ntokio = \"1\"\nsqlx.workspace = true\n")],
-            &[
-                "pool-core/Cargo.toml:3: pool-core may depend on pin-project-lite, serde, shuttle, tokio, tracing only, not on `sqlx`",
-            ],
-        );
-        check(
-            dependencies,
-            &[("pool-core/Cargo.toml", "[target.'cfg(unix)'.dependencies]\naxum = \"1\"\n")],
-            &["pool-core/Cargo.toml:2"],
-        );
-        check(
-            dependencies,
-            &[("pool-macros/Cargo.toml", "[dependencies.pool-core]\npath = \"..\"\n")],
-            &["pool-macros/Cargo.toml:1"],
-        );
-        check(dependencies, &[("pool-core/Cargo.toml", "[dev-dependencies]\nsqlx = \"0.9\"\n")], &[]);
+        let check = |name: &str, manifest: &str, expected: &[&str]| {
+            check_sources(dependencies, &[source::source(&format!("{name}/Cargo.toml"), manifest)], expected);
+        };
+        let allowed = "pool-core may depend on pin-project-lite, serde, shuttle, tokio, tracing only, not on `sqlx`";
+        let found = format!("pool-core/Cargo.toml:3: {allowed}");
+        check("pool-core", "[dependencies]\ntokio = \"1\"\nsqlx.workspace = true\n", &[&found]);
+        let unix = "[target.'cfg(unix)'.dependencies]\naxum = \"1\"\n";
+        check("pool-core", unix, &["pool-core/Cargo.toml:2"]);
+        check("pool-macros", "[dependencies.pool-core]\npath = \"..\"\n", &["pool-macros/Cargo.toml:1"]);
+        check("pool-core", "[dev-dependencies]\nsqlx = \"0.9\"\n", &[]);
     }
 }

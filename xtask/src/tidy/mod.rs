@@ -1,18 +1,20 @@
 //! `cargo xtask tidy`: everything about the source that is not a test.
 
 mod architecture;
-mod rust;
+mod floors;
+mod source;
 mod text;
+mod uses;
 
 use crate::{
-    Verdict, book,
+    book,
     cargo::{self, EVERYTHING, cargo},
     features,
-    report::{Counts, Outcome, Report},
+    report::{Counts, Outcome, Report, Verdict},
 };
+use source::{Finding, Source};
 use std::{
-    fmt, fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -67,33 +69,12 @@ fn combinations() -> Outcome {
     Outcome::Ran(counts)
 }
 
-/// Something wrong in a file, at a line.
-#[derive(Debug, PartialEq, Eq)]
-struct Finding {
-    file: String,
-    line: usize,
-    what: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.what)
-    }
-}
-
-/// A file of the repository.
-#[derive(Debug)]
-struct Source {
-    /// From the top, with `/`.
-    path: String,
-    text: String,
-}
-
 type Rule = (&'static str, fn(&[Source]) -> Vec<Finding>);
 
 /// The rules of the house. Each is a function from the files to what is wrong with them.
 const RULES: &[Rule] = &[
     ("imports run one way", architecture::imports),
+    ("the book shows the floors", floors::picture),
     ("the deciding half uses std only", architecture::state_is_std_only),
     ("each crate depends on what it may", architecture::dependencies),
     ("nothing is left to do", text::unfinished),
@@ -101,7 +82,7 @@ const RULES: &[Rule] = &[
 ];
 
 fn rules(root: &Path) -> Outcome {
-    let sources = match sources(root) {
+    let sources = match source::below(root) {
         Ok(sources) => sources,
         Err(error) => {
             eprintln!("error: {error}");
@@ -115,31 +96,6 @@ fn rules(root: &Path) -> Outcome {
         counts.add(Counts::one(findings.is_empty()));
     }
     Outcome::Ran(counts)
-}
-
-/// Every text file, but for what is built: the same as `git ls-files`, plus what is about to be added.
-fn sources(root: &Path) -> io::Result<Vec<Source>> {
-    const BUILT: [&str; 3] = [".git", "target", "book/book"];
-    let mut sources = Vec::new();
-    let mut directories = vec![PathBuf::new()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(root.join(&directory))? {
-            let entry = entry?;
-            let path = directory.join(entry.file_name());
-            let name = path.to_string_lossy().replace('\\', "/");
-            let kind = entry.file_type()?;
-            if BUILT.contains(&name.as_str()) {
-            } else if kind.is_dir() {
-                directories.push(path);
-            } else if kind.is_file()
-                && let Ok(text) = String::from_utf8(fs::read(entry.path())?)
-            {
-                sources.push(Source { path: name, text });
-            }
-        }
-    }
-    sources.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(sources)
 }
 
 /// A check that needs a component of the toolchain, which is added in CI where rustup can.
@@ -167,21 +123,9 @@ fn check(mut command: Command) -> Outcome {
 }
 
 #[cfg(test)]
-fn source(path: &str, text: &str) -> Source {
-    Source { path: path.into(), text: text.into() }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sources_are_found_and_what_is_built_is_not() {
-        let sources = sources(cargo::root()).unwrap();
-        let has = |path: &str| sources.iter().any(|source| source.path == path);
-        assert!(has("Cargo.toml") && has("xtask/src/tidy/mod.rs") && has(".ci/run"));
-        assert!(!sources.iter().any(|source| source.path.starts_with("target/") || source.path.starts_with(".git/")));
-    }
+    use std::fs;
 
     #[test]
     fn every_feature_is_built_by_itself_or_in_company() {

@@ -1,6 +1,6 @@
 //! Words that must not be in the repository. They are put together here from halves, so that these files need no exception.
 
-use super::{Finding, Source};
+use super::source::{Finding, Source};
 
 const UNFINISHED: &[&str] =
     &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("to", "do!("), concat!("unimpl", "emented!(")];
@@ -66,7 +66,7 @@ fn find(sources: &[Source], wrong: impl Fn(&str) -> Option<String>) -> Vec<Findi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tidy::source;
+    use crate::tidy::source::source;
 
     fn lines(rule: fn(&[Source]) -> Vec<Finding>, path: &str, text: &str) -> Vec<usize> {
         rule(&[source(path, text)]).iter().map(|finding| finding.line).collect()
