@@ -21,7 +21,7 @@ pub(crate) use query::{Again, Answer, Prepared, Rows};
 pub(crate) use server::{Limit, Login, Server, Target, Whom};
 
 use crate::{
-    DatabaseSettings, Error, Reset, Secret, sql,
+    DatabaseSettings, Error, Reset, Secret,
     words::{Class, Place, TxOptions},
 };
 use sqlx::{Connection, Database, SqlStr};
@@ -243,20 +243,6 @@ pub trait Statements: Dial {
         ready(Ok(()))
     }
 
-    /// Whether the extended protocol takes one statement at a time.
-    const SINGLE: bool;
-
-    /// Why a statement cannot be sent in a transaction that has an owner: it would end it. By keyword. `alone` says that the protocol takes
-    /// the text as one statement.
-    fn refusal(_sql: &str, _alone: bool) -> Option<String> {
-        None
-    }
-
-    /// Whether a statement of a harmless kind leaves something behind in the session that makes it a doubtful one. By keyword.
-    fn lingers(_sql: &str) -> bool {
-        false
-    }
-
     // The methods of sqlx's `Executor`: generic code would have to carry its bound `for<'c> &'c mut Self::Connection: Executor<'c>` around.
     fn fetch_many<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Rows<'e, Self>;
     fn fetch_optional<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Answer<'e, Option<Self::Row>>;
@@ -291,12 +277,4 @@ pub enum Keeper {
     Both,
     /// We do: the caller gets its error at once, and the statement is cancelled when the connection goes back.
     Us,
-}
-
-impl<DB: Statements> Prepared<DB> {
-    /// Whether the statement leaves no transaction and no session setting behind, whether it succeeds or fails.
-    pub(crate) fn is_tidy(&self) -> bool {
-        let extended = matches!(self.arguments, Ok(Some(_)));
-        sql::is_tidy(self.sql.as_str(), DB::SINGLE && extended) && !DB::lingers(self.sql.as_str())
-    }
 }

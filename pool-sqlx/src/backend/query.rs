@@ -1,5 +1,6 @@
 //! A query on its way to sqlx.
 
+use crate::sql::{Dialect, Facts, Protocol};
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use sqlx::{Database, Execute, SqlStr, error::BoxDynError};
@@ -14,6 +15,7 @@ pub(crate) type Answer<'e, T> = BoxFuture<'e, Result<T, sqlx::Error>>;
 /// A query taken apart, so that its text can be looked at before sqlx gets it.
 pub struct Prepared<DB: Database> {
     pub(crate) sql: SqlStr,
+    pub(crate) facts: Facts,
     pub(crate) arguments: Result<Option<DB::Arguments>, BoxDynError>,
     statement: Option<DB::Statement>,
     pub(crate) persistent: bool,
@@ -41,7 +43,10 @@ impl<DB: Database> Prepared<DB> {
         let arguments = query.take_arguments();
         let statement = query.statement().cloned();
         let persistent = query.persistent();
-        Self { sql: query.sql(), arguments, statement, persistent, again: Again::Never }
+        let sql = query.sql();
+        let protocol = if matches!(arguments, Ok(Some(_))) { Protocol::Extended } else { Protocol::Simple };
+        let facts = Facts::of(sql.as_str(), Dialect::of(DB::NAME), protocol);
+        Self { sql, facts, arguments, statement, persistent, again: Again::Never }
     }
 
     /// How the statement is tried again, and a copy of it for that.
@@ -56,6 +61,7 @@ impl<DB: Database> Prepared<DB> {
         }
         let copy = Self {
             sql: self.sql.clone(),
+            facts: self.facts,
             arguments: Ok(Some(arguments.clone())),
             statement: self.statement.clone(),
             persistent: self.persistent,

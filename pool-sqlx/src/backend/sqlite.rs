@@ -200,8 +200,6 @@ impl Statements for Sqlite {
         state.deadline.store(at, Ordering::Relaxed);
     }
 
-    const SINGLE: bool = false;
-
     executor_of_sqlx!();
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Error, Pooler,
     backend::{Answer, Backend, Keeper, Prepared, Rows},
-    sql,
+    sql::Scope,
     words::Class,
 };
 use sqlx::SqlStr;
@@ -49,26 +49,20 @@ impl<DB: Backend> Link<DB> {
 
     /// Refuses what cannot work through a pooler, or would end a transaction past its owner, and has nothing named where names do not last.
     fn admit(&mut self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
-        let pooler = self.settings.pooler;
-        let alone = matches!(query.arguments, Ok(Some(_)));
-        if self.track.in_transaction()
-            && let Some(refusal) = DB::refusal(query.sql.as_str(), alone)
-        {
+        let (pooler, facts) = (self.settings.pooler, query.facts);
+        let scope = if self.track.in_transaction() { Scope::Transaction } else { Scope::Session };
+        if let Some(refusal) = facts.refusal(query.sql.as_str(), pooler, scope) {
             return Err(Error::pooler(refusal).into());
+        }
+        if facts.listens() {
+            // A notification between two statements would break the next user's connection.
+            self.track.changes_setting();
+        }
+        if facts.forgets_statements() {
+            self.track.desynchronized();
         }
         if pooler == Pooler::Direct {
-            for word in sql::first_words(query.sql.as_str()) {
-                if word.eq_ignore_ascii_case("listen") {
-                    // A notification between two statements would break the next user's connection.
-                    self.track.changes_setting();
-                } else if word.eq_ignore_ascii_case("discard") || word.eq_ignore_ascii_case("deallocate") {
-                    self.track.desynchronized();
-                }
-            }
             return Ok(());
-        }
-        if let Some(refusal) = sql::pooled::refusal(pooler, query.sql.as_str(), alone, self.track.in_transaction()) {
-            return Err(Error::pooler(refusal).into());
         }
         // A statement without a name is prepared in one round trip and run in the next, which may meet another server; a name is known to
         // the pooler.
@@ -237,7 +231,7 @@ impl<DB: Backend> Link<DB> {
 
 /// What a query leaves behind, whatever comes of it.
 fn leaves<DB: Backend>(query: &Prepared<DB>) -> Leaves {
-    if query.is_tidy() { Leaves::Nothing } else { Leaves::Anything }
+    if query.facts.is_tidy() { Leaves::Nothing } else { Leaves::Anything }
 }
 
 /// Notes what an error says of the connection, and names a timeout as such.

@@ -4,7 +4,6 @@ use super::{Link, familiar::Familiar};
 use crate::{
     Error, Pooler,
     backend::{Again, Backend, Prepared, Rows, hidden},
-    sql,
     words::TxOptions,
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
@@ -26,7 +25,7 @@ impl<DB: Backend> Link<DB> {
                 let anew = format!("ROLLBACK; {}", begin.as_str());
                 Again::Anew(AssertSqlSafe(anew).into_sql_str())
             }),
-            true if sql::may_answer(sql) && !self.familiar.0.contains(&text) => Again::Savepoint,
+            true if query.facts.may_answer() && !self.familiar.0.contains(&text) => Again::Savepoint,
             true => Again::Never,
         };
         (again, Some(text))

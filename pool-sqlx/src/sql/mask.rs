@@ -1,15 +1,16 @@
-//! How a statement reads without its values.
+//! The text of a statement without its values, for telemetry.
 
 use super::{
-    is_vacuum,
+    keyword::Keyword,
     token::{Dialect, Token, Tokens},
 };
 
-/// How long a text may get that is told to others.
+/// Longest text that goes to telemetry.
 const LONGEST_TEXT: usize = 4096;
 
-/// The statement without values: each literal is a `?`, comments are gone, white space is single. `None` where that is not certain, and of a
-/// text that has nothing in it.
+/// The statement without values: each literal is a `?`, comments are gone, white space is single.
+///
+/// `None` if it is not certain what is a value, or if the text is empty.
 pub(crate) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
     let mut text = String::with_capacity(sql.len().min(LONGEST_TEXT));
     let mut space = false;
@@ -39,11 +40,11 @@ pub(crate) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Where in a statement we are, as far as it matters for what may be a value there.
+/// Where in a statement a token stands, as far as it decides what may be a value there.
 struct Place<'a> {
     dialect: Dialect,
-    /// The word that the statement begins with.
-    first: Option<&'a str>,
+    /// What the statement begins with, after `EXPLAIN`.
+    first: Option<Keyword>,
     setting: Setting,
     /// The two tokens before.
     last: [Option<Token<'a>>; 2],
@@ -64,11 +65,11 @@ impl<'a> Place<'a> {
 
     fn takes_a_name_for_a_value(&self, token: Token<'_>, rest: &str) -> bool {
         let is_string = || {
-            // SQLite takes a name that it does not know for a string, unless only a name can be meant.
+            // SQLite takes an unknown name in double quotes for a string, except where only a name can stand.
             let [before, last] = self.last;
             let names = ["from", "join", "into", "update", "table", "exists", "as"];
             let is_compared = before.is_some_and(|before| before.is(&["distinct"]));
-            let is_file = self.first.is_some_and(is_vacuum);
+            let is_file = self.first == Some(Keyword::Vacuum);
             let is_name = rest.starts_with('.')
                 || last.is_some_and(|last| last == Token::Sign(".") || (last.is(&names) && !is_compared && !is_file));
             !is_name
@@ -78,30 +79,29 @@ impl<'a> Place<'a> {
         self.setting == Setting::Value || (is_doubtful && is_string())
     }
 
-    /// Goes on. `None`: what follows are values that cannot be told from words.
+    /// Moves past a token. `None`: values follow that look like words.
     fn pass(&mut self, token: Token<'a>) -> Option<()> {
         self.last = [self.last[1], Some(token)];
         match token {
             Token::Sign(";") => (self.first, self.setting) = (None, Setting::None),
-            Token::Word(_) if self.first.is_none() && token.is(&["explain"]) => {}
-            Token::Word(word) if self.first.is_none() => {
-                self.first = Some(word);
-                if token.is(&["attach"]) {
-                    return None;
+            Token::Word(word) if self.first.is_none() => match Keyword::of(word) {
+                Keyword::Explain => {}
+                Keyword::Attach => return None,
+                keyword => {
+                    self.first = Some(keyword);
+                    if matches!(keyword, Keyword::Set | Keyword::Pragma) {
+                        self.setting = Setting::Name;
+                    }
                 }
-                if token.is(&["set", "pragma"]) {
-                    self.setting = Setting::Name;
-                }
-            }
+            },
             _ if self.setting == Setting::Name => {
-                let is_pragma = self.first.is_some_and(|first| first.eq_ignore_ascii_case("pragma"));
+                let is_pragma = self.first == Some(Keyword::Pragma);
                 if token.is(&["to"]) || token == Token::Sign("=") || (is_pragma && token == Token::Sign("(")) {
                     self.setting = Setting::Value;
                 }
             }
             _ if self.setting == Setting::None && token.is(&["set"]) => {
-                let names = ["alter", "create"];
-                if names.iter().any(|name| self.first.is_some_and(|first| first.eq_ignore_ascii_case(name))) {
+                if matches!(self.first, Some(Keyword::Alter | Keyword::Create)) {
                     self.setting = Setting::Name;
                 }
             }

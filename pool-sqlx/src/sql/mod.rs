@@ -1,19 +1,19 @@
-//! What can be told from the text of a statement. Text only: no connection, no settings of a pool but its pooler.
+//! What is known from the text of a statement. Text only: no connection, and no setting but the pooler.
+//!
+//! Every question about a text goes through the tokenizer in [`token`]; [`Facts`] answers those that decide what happens to a statement.
 
+mod facts;
+#[cfg(test)]
+mod fuzz;
+mod keyword;
 mod mask;
-#[cfg(feature = "mysql")]
-pub(crate) mod mysql;
-pub(crate) mod pooled;
+mod mysql;
+mod pooled;
 mod shape;
 mod token;
 mod words;
 
+pub(crate) use facts::{Facts, Protocol, Scope};
 pub(crate) use mask::masked;
 pub(crate) use shape::{Shape, shape};
 pub(crate) use token::Dialect;
-pub(crate) use words::{first_words, is_tidy, may_answer, statements};
-
-/// What it goes into is a file.
-fn is_vacuum(word: &str) -> bool {
-    word.eq_ignore_ascii_case("vacuum")
-}

@@ -1,70 +1,65 @@
 //! What cannot work through a transaction pooler before PostgreSQL.
 //!
-//! Each transaction may run on another server connection. What a session holds is therefore lost, or left to strangers; and a
-//! statement that is prepared in one round trip and run in the next may be run as somebody else's, with wrong rows and no error.
+//! Each transaction may run on another server connection, so what a session holds is lost, or stays with another client. A statement
+//! that is prepared in one round trip and run in the next may meet another client's statement: wrong rows, and no error.
 
 use super::{
+    facts::Scope,
+    keyword::Keyword,
     token::Dialect,
-    words::{statements, words},
+    words::{contains, is_any, words},
 };
 use crate::Pooler;
 
-/// Why a statement cannot be sent through a pooler, and what to do instead. By keyword: what functions hide is not seen.
-///
-/// `alone` says that the protocol takes the text as one statement.
-pub(crate) fn refusal(pooler: Pooler, sql: &str, alone: bool, in_transaction: bool) -> Option<String> {
-    if pooler == Pooler::Direct {
-        return None;
-    }
-    let advice = if alone {
-        advice(pooler, sql, in_transaction)
-    } else {
-        statements(sql, Dialect::Postgres).find_map(|part| advice(pooler, part, in_transaction))
-    }?;
+/// Why a statement cannot be sent through the pooler, and what to do instead. By keyword: what functions do is not seen.
+pub(super) fn refusal(pooler: Pooler, sql: &str, scope: Scope) -> Option<String> {
     let mode = match pooler {
+        Pooler::Direct => return None,
         Pooler::Prepared => "prepared",
-        _ => "unprepared",
+        Pooler::Unprepared => "unprepared",
     };
+    let advice = advice(pooler, sql, scope)?;
     Some(format!("refused, for it cannot work with pooler = \"{mode}\": {advice}"))
 }
 
-fn advice(pooler: Pooler, sql: &str, in_transaction: bool) -> Option<&'static str> {
+fn advice(pooler: Pooler, sql: &str, scope: Scope) -> Option<&'static str> {
+    use Keyword::*;
     let mut words = words_that_run(sql);
-    let mut next = || words.next().map(str::to_ascii_lowercase).unwrap_or_default();
-    let (first, second, third) = (next(), next(), next());
-    match first.as_str() {
-        "listen" | "unlisten" => Some("LISTEN needs a session of its own; use pool.listen() with listen_url"),
-        "set" if matches!(second.as_str(), "local" | "transaction" | "constraints") => None,
-        "set" | "reset" | "load" => Some(
+    let keyword = Keyword::of(words.next().unwrap_or_default());
+    let mut has_next = |known: &[&str]| words.next().is_some_and(|word| is_any(word, known));
+    let wraps = pooler == Pooler::Unprepared;
+    match keyword {
+        Listen | Unlisten => Some("LISTEN needs a session of its own; use pool.listen() with listen_url"),
+        Set if has_next(&["local", "transaction", "constraints"]) => None,
+        Set | Reset | Load => Some(
             "a setting of the session would stay with a stranger; use SET LOCAL in a transaction, or ALTER ROLE .. SET",
         ),
-        "prepare" if second == "transaction" => None,
-        "prepare" | "execute" | "deallocate" | "discard" => {
+        Prepare if has_next(&["transaction"]) => None,
+        Prepare | Execute | Deallocate | Discard => {
             Some("prepared statements by name belong to the session; leave them to sqlx")
         }
-        "create" | "select" | "with" | "values" | "table" if leaves_temporary(sql, in_transaction) => Some(
+        Create | Select | With | Values | Table if leaves_temporary(sql, scope) => Some(
             "what is temporary belongs to the session and would stay for strangers, in the place of their own tables; use CREATE TEMP TABLE .. \
              ON COMMIT DROP in a transaction",
         ),
-        "declare" if has_words(sql, &["with", "hold"]) => Some(
+        Declare if in_lower_case(sql, |words| has_in_order(words, &["with", "hold"])) => Some(
             "a cursor WITH HOLD would stay with a stranger; read it in the transaction, or stream the rows of the query",
         ),
-        "vacuum" | "create" | "drop" | "alter" | "reindex"
-            if pooler == Pooler::Unprepared && !in_transaction && is_no_part_of_a_transaction(sql) =>
+        Vacuum | Create | Drop | Alter | Reindex
+            if wraps && scope == Scope::Session && is_no_part_of_a_transaction(sql) =>
         {
             Some(
                 "it cannot run in a transaction, and every statement runs in one of ours; run it in a migration that begins with \
                  `-- no-transaction` (pool.migrate, past the pooler by listen_url), or over a connection to the server itself",
             )
         }
-        "rollback" if in_transaction && [second.as_str(), third.as_str()].contains(&"to") => None,
-        "begin" | "start" | "commit" | "end" | "rollback" | "abort" if pooler == Pooler::Unprepared => {
-            Some(if in_transaction {
+        Rollback if scope == Scope::Transaction && (has_next(&["to"]) || has_next(&["to"])) => None,
+        Begin | Start | Commit | End | Rollback | Abort if wraps => Some(match scope {
+            Scope::Transaction => {
                 "the statements after it would be spread over several server connections; use tx.commit() or tx.rollback()"
-            } else {
-                "every statement runs in a transaction of ours; use pool.begin()"
-            })
-        }
+            }
+            Scope::Session => "every statement runs in a transaction of ours; use pool.begin()",
+        }),
         _ if holds_a_lock(sql) => Some(
             "an advisory lock of the session would stay with a stranger; use pg_advisory_xact_lock in a transaction",
         ),
@@ -77,38 +72,32 @@ fn holds_a_lock(sql: &str) -> bool {
     let mut words = words(sql, Dialect::Postgres);
     // What `DO` runs stands in quotes.
     contains(sql, LOCK)
-        && (words.clone().next().is_some_and(|first| first.eq_ignore_ascii_case("do"))
-            || words.any(|word| contains(word, LOCK)))
+        && (words.clone().next().is_some_and(|first| is_any(first, &["do"])) || words.any(|word| contains(word, LOCK)))
 }
 
 /// Whether something temporary is left when the transaction ends.
-fn leaves_temporary(sql: &str, in_transaction: bool) -> bool {
-    if !contains(sql, "temp") {
-        return false;
-    }
-    let words = lower_case_words(sql);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if let ["create", ref rest @ ..] = words[..] {
-        // `CREATE OR REPLACE LOCAL TEMP ..`, `CREATE TABLE IF NOT EXISTS pg_temp.t ..`, and not `CREATE TABLE t AS SELECT .. FROM pg_temp.t`
-        let is_table = rest.iter().take(3).any(|word| *word == "table");
-        let ends = is_table && in_transaction && words.windows(3).any(|three| three == ["on", "commit", "drop"]);
-        return !ends
-            && (begins_with(rest, &["or", "replace", "local", "global"], &TEMPORARY)
-                || begins_with(rest, &BEFORE_A_NAME, &SCHEMA));
-    }
-    // `SELECT .. INTO TEMP t`, and not `WITH .. AS (INSERT INTO temp ..)`
-    (1..words.len()).any(|i| {
-        let rest = &words[i + 1..];
-        words[i] == "into"
-            && !["insert", "merge"].contains(&words[i - 1])
-            && (begins_with(rest, &["local", "global"], &TEMPORARY) || begins_with(rest, &["table"], &SCHEMA))
-    })
+fn leaves_temporary(sql: &str, scope: Scope) -> bool {
+    const TEMPORARY: [&str; 2] = ["temp", "temporary"];
+    const SCHEMA: [&str; 2] = ["pg_temp", "\"pg_temp\""];
+    contains(sql, "temp")
+        && in_lower_case(sql, |words| match words {
+            // `CREATE OR REPLACE LOCAL TEMP ..`, `CREATE TABLE IF NOT EXISTS pg_temp.t ..`, and not `CREATE TABLE t AS SELECT .. FROM pg_temp.t`
+            ["create", rest @ ..] => {
+                let is_table = rest.iter().take(3).any(|word| *word == "table");
+                let ends = is_table && scope == Scope::Transaction && has_in_order(words, &["on", "commit", "drop"]);
+                !ends
+                    && (begins_with(rest, &["or", "replace", "local", "global"], &TEMPORARY)
+                        || begins_with(rest, &BEFORE_A_NAME, &SCHEMA))
+            }
+            // `SELECT .. INTO TEMP t`, and not `WITH .. AS (INSERT INTO temp ..)`
+            _ => words.windows(2).enumerate().any(|(at, two)| {
+                let rest = &words[at + 2..];
+                two[1] == "into"
+                    && !["insert", "merge"].contains(&two[0])
+                    && (begins_with(rest, &["local", "global"], &TEMPORARY) || begins_with(rest, &["table"], &SCHEMA))
+            }),
+        })
 }
-
-const TEMPORARY: [&str; 2] = ["temp", "temporary"];
-
-/// The schema of what is temporary.
-const SCHEMA: [&str; 2] = ["pg_temp", "\"pg_temp\""];
 
 /// What may stand between `CREATE` and a name that has a schema.
 const BEFORE_A_NAME: [&str; 29] = [
@@ -148,34 +137,33 @@ fn begins_with(words: &[&str], fillers: &[&str], expected: &[&str]) -> bool {
     words.iter().find(|word| !fillers.contains(word)).is_some_and(|word| expected.contains(word))
 }
 
-/// Whether the server takes it outside of transactions only.
+/// Whether the server refuses it in a transaction.
 fn is_no_part_of_a_transaction(sql: &str) -> bool {
-    let words = lower_case_words(sql);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    in_lower_case(sql, |words| match words {
         ["vacuum", ..] | ["create" | "drop", "database" | "tablespace", ..] | ["alter", "system", ..] => true,
         ["create" | "drop", "index", "concurrently", ..] | ["create", "unique", "index", "concurrently", ..] => true,
         // `REINDEX (VERBOSE) TABLE CONCURRENTLY t`
-        ["reindex", ref rest @ ..] => {
+        ["reindex", rest @ ..] => {
             let is_kind = |word: &&str| ["index", "table", "schema", "database", "system"].contains(word);
             let kind = rest.iter().position(is_kind).unwrap_or_default();
             rest.get(kind).is_some_and(|kind| ["schema", "database", "system"].contains(kind))
                 || rest.iter().take(kind + 2).any(|word| *word == "concurrently")
         }
-        ["alter", "table", ref rest @ ..] => rest.contains(&"detach") && rest.last() == Some(&"concurrently"),
+        ["alter", "table", rest @ ..] => rest.contains(&"detach") && rest.last() == Some(&"concurrently"),
         _ => false,
-    }
+    })
 }
 
-/// Whether the text has these words, one after another, outside of quotes and comments.
-fn has_words(sql: &str, expected: &[&str]) -> bool {
-    lower_case_words(sql).windows(expected.len()).any(|words| words == expected)
+/// Whether these words stand one after another.
+fn has_in_order(words: &[&str], expected: &[&str]) -> bool {
+    words.windows(expected.len()).any(|words| words == expected)
 }
 
-/// The words that run, in lower case; what is in quotes is as it is.
-fn lower_case_words(sql: &str) -> Vec<String> {
+/// Asks something of the words that run, in lower case. A name in quotes is as it is.
+fn in_lower_case<T>(sql: &str, ask: impl FnOnce(&[&str]) -> T) -> T {
     let lower = |word: &str| if word.starts_with('"') { word.to_owned() } else { word.to_ascii_lowercase() };
-    words_that_run(sql).map(lower).collect()
+    let words: Vec<String> = words_that_run(sql).map(lower).collect();
+    ask(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// The words of a statement, or of the one that `EXPLAIN ANALYZE` runs.
@@ -185,21 +173,22 @@ fn words_that_run(sql: &str) -> impl Iterator<Item = &str> {
         "select", "with", "values", "table", "insert", "update", "delete", "merge", "create", "declare", "execute",
         "refresh",
     ];
-    let is_one_of = |word: &str, known: &[&str]| known.iter().any(|known| known.eq_ignore_ascii_case(word));
-    let mut options = words(sql, Dialect::Postgres).take_while(move |word| !is_one_of(word, &EXPLAINED));
-    let runs = options.next().is_some_and(|first| is_one_of(first, &["explain"]))
-        && options.any(|word| is_one_of(word, &["analyze", "analyse"]));
-    words(sql, Dialect::Postgres).skip_while(move |word| runs && !is_one_of(word, &EXPLAINED))
-}
-
-/// Whether the text has this in it, whatever the case. Most texts do not, so this comes before a closer look.
-fn contains(sql: &str, word: &str) -> bool {
-    sql.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
+    let mut options = words(sql, Dialect::Postgres).take_while(|word| !is_any(word, &EXPLAINED));
+    let runs = options.next().is_some_and(|first| is_any(first, &["explain"]))
+        && options.any(|word| is_any(word, &["analyze", "analyse"]));
+    words(sql, Dialect::Postgres).skip_while(move |word| runs && !is_any(word, &EXPLAINED))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::{Facts, Protocol};
+
+    fn refusal(pooler: Pooler, sql: &str, alone: bool, in_transaction: bool) -> Option<String> {
+        let protocol = if alone { Protocol::Extended } else { Protocol::Simple };
+        let scope = if in_transaction { Scope::Transaction } else { Scope::Session };
+        Facts::of(sql, Dialect::Postgres, protocol).refusal(sql, pooler, scope)
+    }
 
     #[test]
     fn what_needs_a_session_is_refused_behind_a_pooler_only() {

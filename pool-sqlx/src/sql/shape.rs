@@ -1,12 +1,12 @@
-//! What a statement does to which table.
+//! The operations and tables of a statement, for telemetry.
 
 use super::{
-    is_vacuum,
+    keyword::Keyword,
     token::{Dialect, Token, Tokens},
 };
 use std::fmt::Write;
 
-/// The convention's own limit of a summary.
+/// Longest summary, by OpenTelemetry's conventions.
 const LONGEST_SUMMARY: usize = 255;
 
 /// No keyword that matters here is longer.
@@ -28,16 +28,15 @@ impl Shape {
         Some(&*self.summary).filter(|summary| !summary.is_empty())
     }
 
-    /// Whether the statement is of a kind that is always answered with rows, be it none.
+    /// Whether the statement always returns rows, even if there are none.
     pub(crate) fn is_question(&self) -> bool {
-        let asks = |operation: &str| {
-            ["select", "values", "show", "table"].iter().any(|known| known.eq_ignore_ascii_case(operation))
-        };
-        self.operation.as_deref().is_some_and(asks)
+        use Keyword::*;
+        let keyword = self.operation.as_deref().map(Keyword::of);
+        matches!(keyword, Some(Select | Values | Show | Table))
     }
 }
 
-/// What the statement does, as far as its words tell.
+/// The shape of a statement, from its words. Empty if it is not certain what is a value.
 pub(crate) fn shape(sql: &str, dialect: Dialect) -> Shape {
     let mut reader = Reader::default();
     for token in Tokens::new(sql, dialect) {
@@ -154,7 +153,7 @@ impl<'a> Reader<'a> {
                 self.operation(word);
             }
             // `vacuum into "file"`
-            "INTO" if self.operation.as_deref().is_some_and(is_vacuum) => {}
+            "INTO" if self.operation.as_deref().map(Keyword::of) == Some(Keyword::Vacuum) => {}
             "INTO" => self.expect = Expect::Target,
             // `a is distinct from b`
             "FROM" if self.last.is_some_and(|last| last.is(&["distinct"])) => {}

@@ -1,8 +1,8 @@
 //! The tokens of SQL, as each database reads them.
 //!
-//! No parser, and it need not be one: where the text is not understood, less is known.
+//! This is no parser. Where a text is not understood, less is known of it.
 
-/// What quotes and comments mean, where databases differ.
+/// How a database reads quotes, comments and names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Postgres,
@@ -11,7 +11,8 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// The dialect of a database, by sqlx's name of it.
+    /// The dialect of a database, by its name in sqlx.
+    #[inline]
     pub(crate) fn of(database: &str) -> Self {
         match database {
             "MySQL" => Self::MySql,
@@ -25,7 +26,7 @@ impl Dialect {
 pub(super) enum Token<'a> {
     /// A keyword, or a name without quotes.
     Word(&'a str),
-    /// A name in quotes, with them.
+    /// A name in quotes, quotes included.
     Quoted(&'a str),
     /// A string or a number.
     Value,
@@ -42,7 +43,12 @@ impl Token<'_> {
     }
 }
 
-/// Whether it goes on a name: to databases, all that is not ASCII is a letter.
+/// Whether a character continues a word: a keyword, or a name without quotes.
+pub(super) fn in_a_word(c: char) -> bool {
+    c == '$' || in_a_name(c)
+}
+
+/// Whether a character continues a name. To databases, every character outside ASCII is a letter.
 fn in_a_name(c: char) -> bool {
     c == '_' || c.is_ascii_alphanumeric() || !c.is_ascii()
 }
@@ -52,39 +58,38 @@ fn in_a_name(c: char) -> bool {
 enum Backslash {
     Plain,
     Escape,
-    /// A setting of the server decides. One in front of a quote makes it uncertain where the string ends.
+    /// A setting of the server decides. After a backslash before a quote, it is not certain where the string ends.
     Either,
 }
 
-/// What is made of a text that not every server reads alike.
+/// How to read a text that servers read differently, by their version and settings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// Nothing, lest a value is shown.
+    /// Not at all, so that no value is taken for a word.
     Certain,
-    /// What a server of today makes of it by default. What only some servers run is taken to be run.
+    /// As current servers do by default. What only some servers run counts as run.
     AsRun,
 }
 
-/// The parts of a text. `None` among them: from here on it is not certain what is a value.
+/// The tokens of a text. `None` among them: from there on, it is not certain what is a value.
 #[derive(Clone)]
 pub(super) struct Tokens<'a> {
     pub(super) rest: &'a str,
     dialect: Dialect,
     reading: Reading,
+    /// The last token but white space was an `E''`, which a string on the next line continues.
+    after_escapes: bool,
+    /// The text is in a comment that MySQL runs.
+    in_run_comment: bool,
 }
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(sql: &'a str, dialect: Dialect) -> Self {
-        Self { rest: sql, dialect, reading: Reading::Certain }
+        Self { rest: sql, dialect, reading: Reading::Certain, after_escapes: false, in_run_comment: false }
     }
 
     pub(super) fn as_run(sql: &'a str, dialect: Dialect) -> Self {
-        Self { rest: sql, dialect, reading: Reading::AsRun }
-    }
-
-    /// Whether it is read as MySQL or MariaDB would run it.
-    fn is_run_by_mysql(&self) -> bool {
-        (self.dialect, self.reading) == (Dialect::MySql, Reading::AsRun)
+        Self { reading: Reading::AsRun, ..Self::new(sql, dialect) }
     }
 
     fn take(&mut self, length: usize) -> &'a str {
@@ -99,7 +104,7 @@ impl<'a> Tokens<'a> {
         self.take(end)
     }
 
-    /// The length of what stands in quotes of this kind at the start, with them: a doubled quote does not end it.
+    /// The length of the quoted text at the start, quotes included. A doubled quote does not end it.
     fn quoted(&self, quote: char, backslash: Backslash) -> Option<usize> {
         let mut chars = self.rest.char_indices().skip(1).peekable();
         while let Some((at, c)) = chars.next() {
@@ -117,7 +122,7 @@ impl<'a> Tokens<'a> {
         None
     }
 
-    /// What backslashes mean unless a prefix says so.
+    /// What backslashes mean in a string without a prefix.
     fn backslash(&self) -> Backslash {
         match (self.dialect, self.reading) {
             (Dialect::Sqlite, _) | (Dialect::Postgres, Reading::AsRun) => Backslash::Plain,
@@ -130,11 +135,12 @@ impl<'a> Tokens<'a> {
         let quote = self.rest.chars().next()?;
         let length = self.quoted(quote, backslash)?;
         self.take(length);
+        self.after_escapes = self.dialect == Dialect::Postgres && backslash == Backslash::Escape;
         Some(Token::Value)
     }
 
     fn word(&mut self) -> Option<Token<'a>> {
-        let word = self.take_while(|c| c == '$' || in_a_name(c));
+        let word = self.take_while(in_a_word);
         let prefixes = match self.dialect {
             Dialect::Postgres => ["e", "b", "x", "n"].as_slice(),
             Dialect::MySql => &["b", "x", "n"],
@@ -150,7 +156,7 @@ impl<'a> Tokens<'a> {
     }
 
     fn block_comment(&mut self) -> Option<Token<'a>> {
-        // MySQL runs what is in some of them.
+        // MySQL runs the text of some comments.
         let code = ["/*!", "/*M!"].into_iter().find(|code| self.rest.starts_with(code));
         if let Some(code) = code.filter(|_| self.dialect == Dialect::MySql) {
             if self.reading == Reading::Certain {
@@ -159,15 +165,19 @@ impl<'a> Tokens<'a> {
             // For servers from this version on, in five digits or six.
             let version = self.rest[code.len()..].bytes().take(6).take_while(u8::is_ascii_digit).count();
             self.take(code.len() + version);
+            self.in_run_comment = true;
             return Some(Token::Space);
         }
         let (mut depth, mut at) = (0, 0);
         loop {
-            let rest = self.rest.get(at..)?;
+            let rest = &self.rest[at..];
             if rest.starts_with("/*") && (depth == 0 || self.dialect == Dialect::Postgres) {
                 (depth, at) = (depth + 1, at + 2);
             } else if rest.starts_with("*/") {
                 (depth, at) = (depth - 1, at + 2);
+            } else if rest.is_empty() && self.dialect == Dialect::Sqlite {
+                // The comment ends with the text.
+                depth = 0;
             } else {
                 at += rest.chars().next()?.len_utf8();
             }
@@ -180,7 +190,7 @@ impl<'a> Tokens<'a> {
 
     /// `$$text$$`, `$tag$text$tag$`, `$1`, `$name`.
     fn dollar(&mut self) -> Option<Token<'a>> {
-        // MySQL has these around the text of a function, and MariaDB in names.
+        // MySQL puts them around the text of a function, and MariaDB has them in names.
         if self.dialect == Dialect::MySql && self.reading == Reading::Certain && self.rest.starts_with("$$") {
             return None;
         }
@@ -199,6 +209,15 @@ impl<'a> Tokens<'a> {
                 let length = name.unwrap_or(self.rest.len());
                 Some(Token::Sign(self.take(length)))
             }
+        }
+    }
+
+    /// Whether this sign and the character after it begin a parameter or a variable.
+    fn is_parameter(&self, sign: char, next: char) -> bool {
+        match self.dialect {
+            Dialect::Postgres => false,
+            Dialect::MySql => sign == '@' && in_a_name(next),
+            Dialect::Sqlite => next.is_ascii_digit() || (sign != '?' && in_a_name(next)),
         }
     }
 
@@ -231,7 +250,7 @@ impl<'a> Tokens<'a> {
 }
 
 /// White space to databases.
-fn is_space(c: char) -> bool {
+pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
@@ -241,6 +260,7 @@ impl<'a> Iterator for Tokens<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut chars = self.rest.chars();
         let (first, second) = (chars.next()?, chars.next());
+        let after_escapes = std::mem::take(&mut self.after_escapes);
         let token = match (first, second) {
             (c, _) if is_space(c) => {
                 self.take_while(is_space);
@@ -252,13 +272,14 @@ impl<'a> Iterator for Tokens<'a> {
             }
             ('#', _) if self.dialect == Dialect::MySql => Some(self.line_comment()),
             ('/', Some('*')) => self.block_comment(),
-            // The end of a comment that was run.
-            ('*', Some('/')) if self.is_run_by_mysql() => {
+            ('*', Some('/')) if self.in_run_comment => {
                 self.take(2);
+                self.in_run_comment = false;
                 Some(Token::Space)
             }
-            // The server's own variable, whose name is a word. With one of them it is the session's.
-            ('@', Some('@')) if self.is_run_by_mysql() => Some(Token::Sign(self.take(2))),
+            // A variable of the server, whose name is a word. With one `@`, it is one of the session.
+            ('@', Some('@')) if self.dialect == Dialect::MySql => Some(Token::Sign(self.take(2))),
+            ('\'', _) if after_escapes => self.string(Backslash::Escape),
             ('\'', _) => self.string(self.backslash()),
             ('"', _) => self.double_quoted(),
             ('`', _) if self.dialect != Dialect::Postgres => {
@@ -268,17 +289,19 @@ impl<'a> Iterator for Tokens<'a> {
                 self.rest.find(']').map(|end| Token::Quoted(self.take(end + 1)))
             }
             ('$', _) => self.dollar(),
-            // A parameter with a name, or in SQLite with a number.
-            ('?' | '@' | ':', Some(c)) if in_a_name(c) && (!c.is_ascii_digit() || self.dialect == Dialect::Sqlite) => {
-                let length = self.rest[1..].find(|c: char| !in_a_name(c));
+            // A variable, or a parameter of SQLite. In PostgreSQL these are operators, and a word or an `E''` may follow at once.
+            ('?' | '@' | ':', Some(c)) if self.is_parameter(first, c) => {
+                let length = self.rest[1..].find(|c: char| !in_a_word(c));
                 Some(Token::Sign(self.take(length.map_or(self.rest.len(), |end| end + 1))))
             }
             ('.', Some('0'..='9')) | ('0'..='9', _) => Some(self.number()),
             (c, _) if in_a_name(c) => self.word(),
             (c, _) => Some(Token::Sign(self.take(c.len_utf8()))),
         };
-        if token.is_none() {
-            self.rest = "";
+        match token {
+            Some(Token::Space) => self.after_escapes = after_escapes,
+            None => self.rest = "",
+            Some(_) => {}
         }
         Some(token)
     }

@@ -23,8 +23,6 @@ impl Statements for Postgres {
         conn.execute(AssertSqlSafe(set)).await.map(drop)
     }
 
-    const SINGLE: bool = true;
-
     fn fetch_many<'e>(conn: &'e mut PgConnection, query: Prepared<Postgres>) -> Rows<'e, Postgres> {
         retype::fetch_many(conn, query)
     }
