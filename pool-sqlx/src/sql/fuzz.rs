@@ -93,15 +93,22 @@ fn between(dialect: Dialect, before: &str, after: &str) -> Option<&'static str> 
     let differs = match dialect {
         // PostgreSQL refuses a number that runs into a word; to `sqlparser` they are two tokens, to us one.
         _ if is_number && after != ";" => true,
+        // A dot and a number are a number.
+        _ if before == "." => true,
         // An operator ends where a comment begins; to `sqlparser` it goes on.
         Dialect::Postgres if is_comment && ends_in(&['=', '<', '+', '*', '#', '?', '|', '@', ':']) => true,
         // `$1$$a$$` is a parameter and a string; to `sqlparser` it is neither.
-        Dialect::Postgres => before == "$1" && after.starts_with('$'),
+        Dialect::Postgres if before == "$1" => true,
+        // No backslash escapes a quote; to `sqlparser` it does after `U&''` and `x''`.
+        Dialect::Postgres => ["U&'a;b'", "x'00'"].contains(&before) && after.starts_with('\''),
         // `@` is no part of a name; to `sqlparser` it is one, and an operator takes it along.
         Dialect::MySql if after.starts_with('@') => true,
         // Names do not end before quotes; `sqlparser` reads `b"a"` as `b'a'`, and both by rules without escapes.
         Dialect::MySql if ends_in(&['b', 'B']) && after.starts_with('"') => true,
-        Dialect::MySql => before == "." || (before == "b'1'" && after.starts_with('\'')),
+        // A placeholder has no number; to `sqlparser` it has one.
+        Dialect::MySql if before == "?" => true,
+        Dialect::MySql => before == "b'1'" && after.starts_with('\''),
+        Dialect::Sqlite if is_comment && ends_in(&['#', '|']) => true,
         // No backslash escapes a quote; to `sqlparser` it does after `x''`.
         Dialect::Sqlite => before == "x'00'" && after.starts_with('\''),
     };
@@ -122,7 +129,7 @@ fn words_and_statements_are_those_that_sqlparser_finds() {
     };
     for (dialect, their_dialect, own, open) in dialects {
         let (fragments, open) = ([EVERYWHERE, own].concat(), [OPEN, open].concat());
-        let (mut ended, mut bad) = (0, 0);
+        let mut ended = 0;
         for round in 0..CASES {
             let mut parts: Vec<_> = (0..1 + any(8)).map(|_| fragments[any(fragments.len())]).collect();
             if round % 8 == 0 {
@@ -143,16 +150,8 @@ fn words_and_statements_are_those_that_sqlparser_finds() {
             }
             let found = ours(&sql, dialect);
             ended += usize::from(found.is_some());
-            let t = theirs(&sql, their_dialect);
-            if t != found {
-                bad += 1;
-                if sql.len() < 40 {
-                    println!("{dialect:?} {sql:?}\n    {found:?}\n    {t:?}");
-                }
-            }
+            assert_eq!(found, theirs(&sql, their_dialect), "{dialect:?} {sql:?}");
         }
         assert!(ended > CASES / 2 && ended < CASES, "{dialect:?}: {ended}");
-        println!("bad {bad}");
     }
-    panic!();
 }

@@ -291,7 +291,8 @@ impl<'a> Iterator for Tokens<'a> {
             ('$', _) => self.dollar(),
             // A variable, or a parameter of SQLite. In PostgreSQL these are operators, and a word or an `E''` may follow at once.
             ('?' | '@' | ':', Some(c)) if self.is_parameter(first, c) => {
-                let length = self.rest[1..].find(|c: char| !in_a_word(c));
+                let goes_on = |c: char| if first == '?' { c.is_ascii_digit() } else { in_a_word(c) };
+                let length = self.rest[1..].find(|c| !goes_on(c));
                 Some(Token::Sign(self.take(length.map_or(self.rest.len(), |end| end + 1))))
             }
             ('.', Some('0'..='9')) | ('0'..='9', _) => Some(self.number()),
