@@ -88,7 +88,7 @@ pub use pool_core::{
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
 pub use session::{Refusal, StatementTimeouts};
 pub use web::Failure;
-pub use words::{Isolation, Place, Secret, TxOptions};
+pub use words::{Isolation, Main, Place, Secret, TxOptions};
 
 // The macros' output names these.
 #[cfg(feature = "actix")]
@@ -102,10 +102,6 @@ pub use axum;
 pub use tonic;
 #[doc(no_inline)]
 pub use {figment, sqlx};
-
-/// The key of a service's only pool, or of its first one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Main;
 
 /// A pool of PostgreSQL connections.
 #[cfg(feature = "postgres")]

@@ -1,6 +1,9 @@
 //! Poolers that are known by their host.
 
-use crate::{Pooler, Secret};
+#[cfg(feature = "postgres")]
+use crate::Pooler;
+#[cfg(any(feature = "migrate", feature = "postgres"))]
+use crate::Secret;
 
 /// Which pooler answers at a well-known host, and how we know.
 #[cfg(feature = "postgres")]

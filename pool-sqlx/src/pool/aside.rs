@@ -1,7 +1,6 @@
 //! Connections beside the pool: for migrations, and for LISTEN.
 
 use super::manager::Sqlx;
-#[cfg(any(feature = "migrate", feature = "postgres"))]
 use super::manager::refused;
 use crate::{
     DatabaseSettings, Error, Pooler,
@@ -19,7 +18,6 @@ impl<DB: Backend> Sqlx<DB> {
     }
 
     /// Options that lead past any pooler, and without a statement timeout, for what needs a session of its own.
-    #[cfg(any(feature = "migrate", feature = "postgres"))]
     pub(crate) fn aside(&self, need: &str) -> Result<Options<DB>, Error> {
         let mut direct = DatabaseSettings::clone(&self.settings);
         if let Some(url) = &self.settings.listen_url {
@@ -42,7 +40,6 @@ impl<DB: Backend> Sqlx<DB> {
     }
 
     /// A connection with the options of [`aside`](Self::aside), unless it ends at a pooler.
-    #[cfg(any(feature = "migrate", feature = "postgres"))]
     pub(crate) async fn dial_aside(&self, options: &Options<DB>) -> Result<DB::Connection, sqlx::Error> {
         let mut conn = dial::<DB>(&self.fresh(options).await?).await?;
         if self.keeps_sessions() || DB::is_marked(&mut conn).await? {
@@ -57,7 +54,6 @@ impl<DB: Backend> Sqlx<DB> {
     }
 
     /// Whether somebody has said that what stands before the server, if anything, keeps sessions.
-    #[cfg(any(feature = "migrate", feature = "postgres"))]
     fn keeps_sessions(&self) -> bool {
         let is_said = self.settings.pooler == Pooler::Direct && self.settings.explicit("pooler").is_some();
         is_said || self.settings.listen_url.as_ref().is_some_and(crate::backend::poolers::pools_sessions)

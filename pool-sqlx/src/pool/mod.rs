@@ -1,5 +1,6 @@
 //! The pool: what a service keeps, clones and passes around.
 
+#[cfg(any(feature = "migrate", feature = "postgres"))]
 mod aside;
 mod conn;
 mod executor;

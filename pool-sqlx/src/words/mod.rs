@@ -10,3 +10,7 @@ pub(crate) use class::Class;
 pub use endpoint::Place;
 pub use secret::Secret;
 pub use tx_options::{Isolation, TxOptions};
+
+/// The key of a service's only pool, or of its first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Main;

@@ -31,7 +31,9 @@ pub(super) fn imports(sources: &[Source]) -> Vec<Finding> {
             let what = format!("`{}` has no floor; give it one in xtask/src/tidy/floors.rs", shown(module));
             findings.push(Finding { file: read.file.into(), line: 1, what });
         }
-        let uses = house.uses();
+        // The root of a folder is what its files have in common, so each of them may use it. The crate's root is above all.
+        let is_of_its_own_folder = |used: &Use<'_>| !used.to.is_empty() && used.from.starts_with(used.to);
+        let uses: Vec<_> = house.uses().into_iter().filter(|used| !is_of_its_own_folder(used)).collect();
         for used in &uses {
             let which = match (way_back(used, &uses), height(used.from), height(used.to)) {
                 (Some(way), ..) => format!("leads back: {way}"),
