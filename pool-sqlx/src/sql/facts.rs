@@ -1,6 +1,7 @@
 //! What is known of a statement from its text.
 
 use super::{
+    Scope,
     keyword::Keyword,
     mysql, pooled,
     token::{Dialect, Token, Tokens, in_a_word, is_space},
@@ -15,15 +16,6 @@ pub(crate) enum Protocol {
     Extended,
     /// The text alone: it may have several statements.
     Simple,
-}
-
-/// Where a statement runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Outside a transaction of ours.
-    Session,
-    /// In a transaction that has an owner.
-    Transaction,
 }
 
 /// What is known of a statement from its text. Worked out once, when the statement comes in.

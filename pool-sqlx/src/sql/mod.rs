@@ -13,7 +13,16 @@ mod shape;
 mod token;
 mod words;
 
-pub(crate) use facts::{Facts, Protocol, Scope};
+pub(crate) use facts::{Facts, Protocol};
 pub(crate) use mask::masked;
 pub(crate) use shape::{Shape, shape};
 pub(crate) use token::Dialect;
+
+/// Where a statement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Outside a transaction of ours.
+    Session,
+    /// In a transaction that has an owner.
+    Transaction,
+}

@@ -4,7 +4,7 @@
 //! that is prepared in one round trip and run in the next may meet another client's statement: wrong rows, and no error.
 
 use super::{
-    facts::Scope,
+    Scope,
     keyword::Keyword,
     token::Dialect,
     words::{contains, is_any, words},
