@@ -20,7 +20,7 @@ pub(crate) fn open<DB: Backend, Key>(settings: DatabaseSettings) -> Result<Pool<
     Ok(pool)
 }
 
-/// For the key [`Main`], so that `PgPool::connect(settings)` needs no annotation; [`keyed`](Pool::keyed) gives another.
+/// For the key [`Main`](crate::Main), so that `PgPool::connect(settings)` needs no annotation; [`keyed`](Pool::keyed) gives another.
 impl<DB: Backend> Pool<DB> {
     /// Makes a pool and opens its connections, so that a wrong password is known before the first request, which finds them warm.
     ///
