@@ -139,6 +139,11 @@ mod tests {
     }
 
     #[test]
+    fn the_repository_keeps_the_rules() {
+        assert!(matches!(rules(cargo::root()), Outcome::Ran(counts) if counts.failed == 0));
+    }
+
+    #[test]
     fn failing_command_fails_its_group() {
         assert!(matches!(check(Command::new("false")), Outcome::Ran(Counts::ONE_FAILURE)));
     }
