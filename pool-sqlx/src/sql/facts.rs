@@ -236,6 +236,7 @@ mod tests {
         check_in(&[Postgres], r"select E'\';', $$;$$, $a$ ;$$; $a$", true, true);
         check_in(&[MySql], "select \";\", `;` # ;", true, true);
         check_in(&[Sqlite], "select [;], `;`", true, true);
+        check_in(&[Sqlite], "select 1 /* ; open", true, true);
     }
 
     #[test]
@@ -253,6 +254,7 @@ mod tests {
         check(Postgres, "insert into log values ('a'); -- b; listen x", Effect::None);
         check(Postgres, "insert into log values ($$a; discard all$$); select 2", Effect::Unknown);
         check(Postgres, "select 1 as \"a; listen b\"", Effect::None);
+        check(Postgres, r"select a from t where b ?E'\'; listen c'", Effect::None);
         check(
             Postgres,
             r"select E'a\'; listen b', E'c' -- d

@@ -160,6 +160,8 @@ mod tests {
         check("select 1; /*M!100100commit */", Some("COMMIT"));
         check("select /*!50000 2 */* 3; commit", Some("COMMIT"));
         check("select /*!50000 high_priority */ n from t", None);
+        check("select 2*/* ; commit */3", None);
+        check("select 2*/* ' */3; commit; select '", Some("COMMIT"));
         check("select n as a$$ from t; commit; select n as $$ from t", Some("COMMIT"));
         check("", None);
         check(";; ;", None);
