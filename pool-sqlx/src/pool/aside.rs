@@ -1,7 +1,6 @@
 //! Connections beside the pool: for migrations, and for LISTEN.
 
-use super::manager::Sqlx;
-use super::manager::refused;
+use super::manager::{Sqlx, refused};
 use crate::{
     DatabaseSettings, Error, Pooler,
     backend::{Backend, Options, dial::dial},

@@ -178,11 +178,6 @@ impl<DB: Backend> Control<DB> {
 /// Why a session that was about to be cancelled is of no further use.
 pub(super) const GIVEN_UP: &str = "a cancel was given up on its way and may still arrive: the connection is closed";
 
-/// The same as an error.
-fn given_up() -> sqlx::Error {
-    sqlx::Error::Protocol(GIVEN_UP.into())
-}
-
 /// The right to have a control connection.
 ///
 /// Dropped between [`sessions`](Self::sessions) and [`done`](Self::done), it leaves those sessions in doubt.
@@ -242,7 +237,7 @@ impl<DB: Backend> Turn<'_, DB> {
             let _ = reached.conn.close().await;
         }
         if self.doubtful {
-            return Err(given_up());
+            return Err(sqlx::Error::Protocol(GIVEN_UP.into()));
         }
         if !found {
             self.place.control.astray();

@@ -87,7 +87,7 @@ impl<DB: Backend> Link<DB> {
                     return Ok(());
                 }
                 // The error of the statement itself, whose caller has left. The next ping reads what follows it.
-                Err(_) if !(track.is_answering() || track.is_broken()) => track.has_more(),
+                Err(_) if !(track.is_answering() || track.is_broken()) => track.awaits(),
                 Err(error) => return Err(error),
             }
         }
@@ -280,8 +280,8 @@ fn refused(why: Refusal) -> Error {
     }
 }
 
-/// Reads on to the end of what was asked. An error of the database was said to who has left.
-pub(super) async fn drain<DB: Backend>(raw: &mut DB::Connection) -> Result<(), sqlx::Error> {
+/// Reads an answer to its end. An error of the database belongs to the caller that has left.
+async fn drain<DB: Backend>(raw: &mut DB::Connection) -> Result<(), sqlx::Error> {
     for _ in 0..4 {
         match raw.ping().await {
             Err(sqlx::Error::Database(error)) if Class::of_database(&*error) != Class::Lost => {}

@@ -320,7 +320,7 @@ impl Track {
         self.left.unseen
     }
 
-    /// Whether the connection is of no further use, and why a statement on it failed says no more.
+    /// Whether nothing can be read from the connection any more that belongs to a statement.
     pub(crate) fn is_broken(&self) -> bool {
         self.fitness >= Fitness::Desynchronized
     }
@@ -462,6 +462,10 @@ impl Track {
                 true
             }
             transaction => {
+                #[cfg(test)]
+                if self.planted == Some(super::walk::Planted::ForgetsDroppedBegin) {
+                    return false;
+                }
                 *transaction = Transaction::Ownerless;
                 false
             }
@@ -573,11 +577,6 @@ impl Track {
             self.cancel = Cancel::None;
             self.dropped += 1;
         }
-    }
-
-    /// There is more to read of an answer.
-    pub(crate) fn has_more(&mut self) {
-        self.answer = Answer::Awaited;
     }
 
     /// A cancellation begins.

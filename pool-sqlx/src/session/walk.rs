@@ -467,10 +467,6 @@ impl Walk {
         let id = self.number();
         self.is_where_it_belongs()?;
         self.track.begins();
-        #[cfg(test)]
-        if self.track.planted == Some(Planted::ForgetsDroppedBegin) {
-            self.track.rolled_back();
-        }
         self.ask(Leaves::Nothing, Effect::Begin(id))?;
         self.track.begun();
         self.depth += 1;

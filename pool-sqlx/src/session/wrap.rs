@@ -32,7 +32,7 @@ impl<DB: Backend> Link<DB> {
     }
 
     /// How a transaction begins that is there for one statement.
-    pub(super) fn own_begin(&self) -> Option<SqlStr> {
+    fn own_begin(&self) -> Option<SqlStr> {
         let statement_timeout = self.limits.statement_timeout;
         self.begin_statement(TxOptions { statement_timeout, ..TxOptions::new() })
     }
@@ -80,8 +80,8 @@ impl<DB: Backend> Link<DB> {
 
     /// Commits, or rolls back after an error. If that fails, the connection is cleaned on return.
     async fn conclude(&mut self, success: bool) -> Result<(), sqlx::Error> {
-        // What never got an answer cannot be followed by anything.
-        if self.track.is_answering() {
+        // A statement without an answer cannot be followed by anything.
+        if !success && self.track.is_answering() {
             return Ok(());
         }
         let done = match success {
