@@ -4,63 +4,88 @@ use super::{Advice, Facts, hint, warning};
 use crate::{CloseReason, SiteTimings, Totals};
 use pool_core::short;
 
-/// Fewer acquires than this say nothing.
+/// Below this number of acquires there is no advice.
 const ENOUGH: u64 = 100;
 
-/// How much of this happened since the pool got its present size.
+/// How much this total has grown since the pool got its present size.
 fn since(facts: &Facts<'_>, count: impl Fn(&Totals) -> u64) -> u64 {
     count(&facts.status.totals).saturating_sub(facts.past.map_or(0, |past| count(&past.totals)))
 }
 
 pub(super) fn waits(facts: &Facts<'_>) -> Option<Advice> {
-    let Facts { status, timings, .. } = facts;
-    // Who ran out of time, or gave up, had waited, too.
-    let vain = since(facts, |totals| totals.timeouts + totals.cancelled);
-    let timeouts = since(facts, |totals| totals.timeouts);
-    let asked = since(facts, |totals| totals.acquired) + vain;
-    let waited = since(facts, |totals| totals.waited) + vain;
-    if asked < ENOUGH || waited * 100 < asked {
-        return None;
+    let waited = Waited::of(facts)?;
+    match waited.found_full * 2 < waited.waited {
+        true => for_the_pool(facts, &waited),
+        false => for_a_connection(facts, &waited),
     }
-    let part = |of: u64, whole: u64| share(of as f64 / whole as f64);
-    let mut finding = format!("{} of {asked} acquires waited", part(waited, asked));
-    if vain > 0 {
-        finding += &format!(", {} in vain ({timeouts} ran out of time)", part(vain, asked));
-    }
-    let waits = facts
-        .past
-        .map_or_else(|| timings.acquire_wait.clone(), |past| timings.acquire_wait.since(&past.timings.acquire_wait));
-    if let Some(longest) = waits.quantile(0.99) {
-        let served = if vain > 0 { " that were served" } else { "" };
-        finding += &format!(", 99 of 100{served} for no longer than {}", short(longest));
-    }
-    let found_full = since(facts, |totals| totals.found_full);
-    if found_full * 2 < waited {
-        // Refused connects keep callers waiting, too, and those no number of idle connections cures.
-        if since(facts, |totals| totals.connect_errors) * 100 >= waited {
+}
+
+/// Callers that waited since the pool got its present size.
+struct Waited {
+    asked: u64,
+    waited: u64,
+    /// Those that found all connections in use.
+    found_full: u64,
+    timeouts: u64,
+    finding: String,
+}
+
+impl Waited {
+    /// `None` if there are too few to report.
+    fn of(facts: &Facts<'_>) -> Option<Self> {
+        let timeouts = since(facts, |totals| totals.timeouts);
+        // Callers that ran out of time or gave up had waited, too.
+        let vain = timeouts + since(facts, |totals| totals.cancelled);
+        let asked = since(facts, |totals| totals.acquired) + vain;
+        let waited = since(facts, |totals| totals.waited) + vain;
+        if asked < ENOUGH || waited * 100 < asked {
             return None;
         }
-        let mean = timings.connect.mean().map(|mean| format!(" ({} each)", short(mean))).unwrap_or_default();
-        let (some, others) = match found_full {
-            0 => ("none".to_owned(), "it"),
-            some => (part(some, waited), "for the others it"),
-        };
-        return hint(
-            "min_idle",
-            format!("{finding}; {some} of those who waited found all connections in use"),
-            format!(
-                "{others} was not for somebody to give one back: for connects{mean}, for tests or cleaning, or while lending was paused"
-            ),
-            "where it was for connects, keep more ready by min_idle, keep them longer by idle_timeout, or warm the pool up before the \
-             service is ready",
-        );
+        let mut finding = format!("{} of {asked} acquires waited", part(waited, asked));
+        if vain > 0 {
+            finding += &format!(", {} in vain ({timeouts} ran out of time)", part(vain, asked));
+        }
+        let waits = &facts.timings.acquire_wait;
+        let waits = facts.past.map_or_else(|| waits.clone(), |past| waits.since(&past.timings.acquire_wait));
+        if let Some(longest) = waits.quantile(0.99) {
+            let served = if vain > 0 { " that were served" } else { "" };
+            finding += &format!(", 99 of 100{served} for no longer than {}", short(longest));
+        }
+        Some(Self { asked, waited, found_full: since(facts, |totals| totals.found_full), timeouts, finding })
     }
-    let cap = facts.settings.cap().unwrap_or(u32::MAX);
+}
+
+/// Most callers waited although a connection was free or could be opened.
+fn for_the_pool(facts: &Facts<'_>, waited: &Waited) -> Option<Advice> {
+    // Refused connects keep callers waiting, too. More idle connections do not cure that.
+    if since(facts, |totals| totals.connect_errors) * 100 >= waited.waited {
+        return None;
+    }
+    let mean = facts.timings.connect.mean().map(|mean| format!(" ({} each)", short(mean))).unwrap_or_default();
+    let (some, others) = match waited.found_full {
+        0 => ("none".to_owned(), "it"),
+        some => (part(some, waited.waited), "for the others it"),
+    };
+    hint(
+        "min_idle",
+        format!("{}; {some} of those who waited found all connections in use", waited.finding),
+        format!(
+            "{others} was not for somebody to give one back: for connects{mean}, for tests or cleaning, or while lending was paused"
+        ),
+        "where it was for connects, keep more ready by min_idle, keep them longer by idle_timeout, or warm the pool up before the service is \
+         ready",
+    )
+}
+
+/// Most callers waited for another caller to return a connection.
+fn for_a_connection(facts: &Facts<'_>, waited: &Waited) -> Option<Advice> {
+    let Facts { settings, status, .. } = facts;
+    let cap = settings.cap().unwrap_or(u32::MAX);
     let full = status.full.as_secs_f64() / status.sized.as_secs_f64().max(f64::MIN_POSITIVE);
-    finding = format!("{finding}; all {cap} connections were in use for {} of the time", share(full));
-    let whole = timings.hold.sum().as_secs_f64();
-    // A place among many is not to blame.
+    let finding = format!("{}; all {cap} connections were in use for {} of the time", waited.finding, share(full));
+    let whole = facts.timings.hold.sum().as_secs_f64();
     let held = |site: &SiteTimings| site.hold.sum().as_secs_f64() / whole;
+    // A site with less than a quarter of the time is not the cause.
     let most = facts.sites.first().filter(|most| whole > 0.0 && held(most) >= 0.25);
     let (reason, cure) = match most {
         Some(most) => (
@@ -77,8 +102,8 @@ pub(super) fn waits(facts: &Facts<'_>) -> Option<Advice> {
             "raise pool_size if the server has room for more, or have connections held for less",
         ),
     };
-    // One in a hundred, as with waits.
-    match timeouts * 100 >= asked {
+    // 1 % of the acquires, the same limit as for waits.
+    match waited.timeouts * 100 >= waited.asked {
         true => warning("pool_size", finding, reason, cure),
         false => hint("pool_size", finding, reason, cure),
     }
@@ -97,6 +122,10 @@ pub(super) fn churn(facts: &Facts<'_>) -> Option<Advice> {
         format!("whoever needs one waits for a connect{each}"),
         "raise pool_size, or let them stay for a moment: overflow_linger = \"10s\"",
     )
+}
+
+fn part(of: u64, whole: u64) -> String {
+    share(of as f64 / whole as f64)
 }
 
 /// `7 %`, `0.4 %`
