@@ -1,7 +1,7 @@
 //! Makes pools: settings in, a pool and those that look at it out.
 
 use crate::{
-    Backend, DatabaseSettings, Error, Pool, Startup, Watchable,
+    Backend, DatabaseSettings, Error, Pool, Startup, Watchable, Watched,
     config::{Demands, Plan},
     observe,
 };
@@ -12,7 +12,8 @@ pub(crate) fn open<DB: Backend, Key>(settings: DatabaseSettings) -> Result<Pool<
     let plan = Plan::new(settings, &demands, |settings| DB::configure(settings, settings.statement_timeout))?;
     let pool: Pool<DB, Key> = Pool::of(plan)?;
     for watched in pool.watched() {
-        observe::log_advice_when_connected(&watched);
+        let weak = watched.downgrade();
+        pool.core().manager().at_first_connect(move || weak.upgrade().iter().for_each(Watched::log_advice));
         if DB::IS_REMOTE {
             observe::join(&watched);
         }

@@ -13,7 +13,6 @@ mod siblings;
 mod status_page;
 mod watched;
 
-pub(crate) use advice::log_advice_when_connected;
 pub use advice::{Advice, Weight};
 pub use names::{METRICS, Metric, MetricKind};
 #[cfg(feature = "otel-0-32")]

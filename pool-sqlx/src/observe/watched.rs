@@ -143,16 +143,16 @@ impl Watched {
     }
 
     /// A handle that does not keep the pool.
-    pub(super) fn downgrade(&self) -> WeakWatched {
+    pub(crate) fn downgrade(&self) -> WeakWatched {
         self.core.downgrade()
     }
 }
 
 /// A handle that does not keep the pool.
-pub(super) struct WeakWatched(Box<dyn Fn() -> Option<Watched> + Send + Sync>);
+pub(crate) struct WeakWatched(Box<dyn Fn() -> Option<Watched> + Send + Sync>);
 
 impl WeakWatched {
-    pub(super) fn upgrade(&self) -> Option<Watched> {
+    pub(crate) fn upgrade(&self) -> Option<Watched> {
         (self.0)()
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, pool::PoolConnectionMetadata};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, OnceCell, watch};
 
 /// The manager of [`Pool`](crate::Pool).
@@ -28,6 +28,8 @@ pub(crate) struct Sqlx<DB: Backend> {
     tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
     closing: watch::Sender<bool>,
+    /// Runs once, when the first connection is open.
+    first_connect: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl<DB: Backend> Sqlx<DB> {
@@ -41,6 +43,7 @@ impl<DB: Backend> Sqlx<DB> {
             anchor: Mutex::new(None),
             unmixed: Arc::default(),
             closing: watch::Sender::new(false),
+            first_connect: std::sync::Mutex::default(),
         }
     }
 
@@ -83,6 +86,11 @@ impl<DB: Backend> Sqlx<DB> {
     #[cfg(feature = "postgres")]
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()
+    }
+
+    /// Runs `then` once, when the first connection is open and before it is lent.
+    pub(crate) fn at_first_connect(&self, then: impl FnOnce() + Send + 'static) {
+        *self.first_connect.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(then));
     }
 
     /// The pool has got other settings.
@@ -237,7 +245,9 @@ impl<DB: Backend> Manager for Sqlx<DB> {
         let link = self.dial().await;
         attempt.ended(link.as_ref().err());
         if link.is_ok() {
-            self.tally.connected();
+            // Taken out of the lock first: `then` may log, and a subscriber may do anything.
+            let then = self.first_connect.lock().unwrap_or_else(PoisonError::into_inner).take();
+            then.into_iter().for_each(|then| then());
         }
         link
     }

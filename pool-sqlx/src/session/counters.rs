@@ -55,8 +55,6 @@ pub(crate) struct Tally {
     /// What the server said of its limits, and when it was asked.
     server: Mutex<(Option<Server>, Option<Instant>)>,
     swallowed: AtomicBool,
-    /// What is to be done when a connection has been opened.
-    first_connect: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// What had happened when the pool got its present size.
     past: Mutex<Option<Past>>,
     refused: [AtomicU64; VERDICTS.len()],
@@ -99,7 +97,6 @@ impl Tally {
             system: Mutex::new(system),
             server: Mutex::default(),
             swallowed: AtomicBool::new(false),
-            first_connect: Mutex::default(),
             past: Mutex::default(),
             refused: Default::default(),
             without_place: AtomicU64::new(0),
@@ -162,19 +159,6 @@ impl Tally {
 
     pub(crate) fn is_swallowed(&self) -> bool {
         self.swallowed.load(Ordering::Relaxed)
-    }
-
-    /// Has this done once, when a connection has been opened.
-    pub(crate) fn at_first_connect(&self, then: impl FnOnce() + Send + 'static) {
-        *lock(&self.first_connect) = Some(Box::new(then));
-    }
-
-    /// A connection has been opened.
-    pub(crate) fn connected(&self) {
-        let then = lock(&self.first_connect).take();
-        if let Some(then) = then {
-            then();
-        }
     }
 
     /// The pool has got another size, after this.

@@ -108,21 +108,17 @@ impl Watched {
             sites: &sites,
         })
     }
-}
 
-/// Logs the advice on a pool once its first connection is open.
-pub(crate) fn log_advice_when_connected(pool: &Watched) {
-    let weak = pool.downgrade();
-    pool.tally().at_first_connect(move || {
-        let Some(pool) = weak.upgrade() else { return };
-        let name = pool.name();
-        for advice in pool.advice() {
+    /// Logs what [`advice`](Self::advice) returns.
+    pub(crate) fn log_advice(&self) {
+        let name = self.name();
+        for advice in self.advice() {
             match advice.weight {
                 Weight::Warning => tracing::warn!(target: "pool", pool = name, "advice: {advice}"),
                 Weight::Hint => tracing::info!(target: "pool", pool = name, "advice: {advice}"),
             }
         }
-    });
+    }
 }
 
 /// What the rules look at.
