@@ -1,10 +1,9 @@
-//! What a `#[pooled]` function gets.
+//! What a `#[pooled]` function may take.
 
-use super::call::{Call, NoPlace};
-use crate::{Backend, Conn, Error, Pool, Tx, pool::waiting, session::Seen};
+use super::call::Call;
+use crate::{Backend, Conn, Error, Tx, session::Seen};
 use pool_core::Hold;
-use std::{future::Future, sync::Arc};
-use tokio::sync::SemaphorePermit;
+use std::future::Future;
 
 /// A type whose `&mut` a `#[pooled]` function may take.
 #[diagnostic::on_unimplemented(
@@ -127,84 +126,3 @@ pub trait Transaction {}
 impl<DB: Backend> Transaction for Tx<DB> {}
 
 pub const fn transaction<T: Transaction>() {}
-
-/// The pool that can lend a `T`.
-pub type PoolFor<T, K> = Pool<<T as Lend>::Database, K>;
-
-/// A loan for the time of a function.
-pub struct Held<T: Lend> {
-    holder: T::Holder,
-    place: Option<SemaphorePermit<'static>>,
-}
-
-pub async fn acquire<T: Lend, K>(pool: &PoolFor<T, K>, call: &'static Call) -> Result<Held<T>, Error> {
-    let held = async {
-        let (mut place, mut timeout) = (None, call.timeout);
-        if call.limit > 0 {
-            let patience = timeout.unwrap_or_else(|| pool.patience());
-            let tally = pool.core().manager().tally();
-            let entered = waiting(tally.name(), call.site, call.enter(patience)).await.map_err(|NoPlace { waited }| {
-                let error = Error::limit(call.site, call.limit, waited);
-                tally.refuse_place(call.site, waited, &error);
-                error
-            });
-            let (entered, left) = entered?;
-            (place, timeout) = (Some(entered), Some(left));
-        }
-        let conn = pool.acquire_at(call.site, timeout).await?;
-        Ok(Held { holder: T::hold(conn, call).await?, place })
-    };
-    held.await.map_err(|error: Error| error.with_retry_after(call.retry_after))
-}
-
-pub fn lend<T: Lend>(held: &mut Held<T>) -> &mut T {
-    T::lend(&mut held.holder)
-}
-
-/// For a function that takes the connection by value, and releases it whenever it is done. The place is kept until its end.
-pub fn give<T: Lend<Holder = T>>(held: Held<T>) -> (T, impl Send) {
-    (held.holder, held.place)
-}
-
-pub async fn finish<T: Lend>(held: Held<T>, success: bool) -> Result<(), Error> {
-    T::finish(held.holder, success).await
-}
-
-/// Marks the loan of a function, before its body borrows the connection.
-pub fn hold<C: Lend>(held: &Held<C>) -> Hold {
-    C::mark(&held.holder)
-}
-
-/// Runs a function's body as one that keeps its connection to the end, so that the pool knows when it asks for another. A plain
-/// function: as an `async` one it would store the body twice.
-pub fn holding<F: Future>(hold: Hold, body: F) -> impl Future<Output = F::Output> {
-    hold.during(body)
-}
-
-/// Where `from = ..` may find a pool.
-#[diagnostic::on_unimplemented(message = "`{Self}` is not a pool that can lend this connection")]
-pub trait AsPool<DB: Backend, K> {
-    fn pool(&self) -> &Pool<DB, K>;
-}
-
-impl<DB: Backend, K> AsPool<DB, K> for Pool<DB, K> {
-    fn pool(&self) -> &Self {
-        self
-    }
-}
-
-impl<DB: Backend, K, P: AsPool<DB, K>> AsPool<DB, K> for &P {
-    fn pool(&self) -> &Pool<DB, K> {
-        (**self).pool()
-    }
-}
-
-impl<DB: Backend, K, P: AsPool<DB, K>> AsPool<DB, K> for Arc<P> {
-    fn pool(&self) -> &Pool<DB, K> {
-        (**self).pool()
-    }
-}
-
-pub fn as_pool<T: Lend, K>(pool: &impl AsPool<T::Database, K>) -> &PoolFor<T, K> {
-    pool.pool()
-}

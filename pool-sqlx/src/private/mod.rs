@@ -1,19 +1,23 @@
 //! What the output of our macros calls. Not for other use: it changes without notice.
 
+mod as_pool;
 mod call;
+mod held;
 mod lend;
 mod pools;
 mod reply;
+mod retry;
 mod service_error;
 
 pub use crate::Isolation;
-pub use call::{Call, RetryOn, back_off};
-pub use lend::{
-    AsPool, Held, Lend, PoolFor, Transaction, acquire, as_pool, finish, give, hold, holding, lend, transaction,
-};
+pub use as_pool::{AsPool, PoolFor, as_pool};
+pub use call::Call;
+pub use held::{Held, acquire, finish, give, hold, holding, lend};
+pub use lend::{Lend, Transaction, transaction};
 pub use pool_core::{Hold, Site};
 pub use pools::{IsPool, Sections, all, close_all};
 pub use reply::{FromFailure, Reply};
+pub use retry::{RetryOn, back_off};
 #[cfg(feature = "actix")]
 pub use service_error::actix_status;
 pub use service_error::{Look, LookAtError, LookIntoBox, answer, failure_in};
