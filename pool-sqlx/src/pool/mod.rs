@@ -16,7 +16,7 @@ pub use conn::Conn;
 pub use listener::{ListenEvent, Listener};
 pub(crate) use manager::Sqlx;
 pub use tx::Tx;
-pub(crate) use wait::{Refused, waiting};
+pub(crate) use wait::waiting;
 
 #[cfg(feature = "testing")]
 use crate::Verdict;
@@ -307,12 +307,11 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         let site = Site::here();
         async move {
             let mut conn = self.acquire_at(site, None).await?;
-            let link = conn.link();
             let limit = self.core.settings().ping_timeout;
-            match tokio::time::timeout(limit, link.ask(sqlx::Connection::ping)).await {
+            match tokio::time::timeout(limit, conn.link().ask(sqlx::Connection::ping)).await {
                 Ok(answer) => Ok(answer?),
                 Err(_) => {
-                    link.track.lost();
+                    conn.link().track.lost();
                     Err(Error::silent("ping_timeout", limit))
                 }
             }
@@ -324,11 +323,6 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     pub(crate) fn open(&self) -> impl Future<Output = Result<(), Error>> + Send + '_ {
         let connect = self.core.connect();
         async { Ok(connect.await?) }
-    }
-
-    /// How long an acquire waits that does not say.
-    pub(crate) fn patience(&self) -> Duration {
-        self.core.settings().pool_timeout
     }
 
     pub(crate) fn core(&self) -> &pool_core::Pool<Sqlx<DB>> {
@@ -363,7 +357,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 
     pub(crate) async fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Result<Conn<DB>, Error> {
         let name = &self.core.manager().settings().pool.name;
-        match waiting(name, site, self.core.acquire_at(site, limit)).await {
+        match waiting(name, site, self.core.acquire_at(site, limit), |error| (error.waited(), error.verdict())).await {
             Ok(pooled) => Ok(Conn::new(pooled)),
             Err(error) => {
                 self.core.manager().tally().refuse(&error);

@@ -1,6 +1,6 @@
 //! An acquire as telemetry sees it: a span, if it waits or fails.
 
-use pool_core::{AcquireError, Site, Verdict};
+use pool_core::{Site, Verdict};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -13,21 +13,8 @@ use tracing::{Level, Span, field::Empty};
 /// How long an acquire waits without a word of it in the trace. A span for each would double what a trace costs and say nothing.
 const UNTOLD: Duration = Duration::from_millis(1);
 
-/// Why nothing was lent.
-pub(crate) trait Refused {
-    fn waited(&self) -> Duration;
-    fn verdict(&self) -> Verdict;
-}
-
-impl<E> Refused for AcquireError<E> {
-    fn waited(&self) -> Duration {
-        self.waited()
-    }
-
-    fn verdict(&self) -> Verdict {
-        self.verdict()
-    }
-}
+/// How long a caller waited in vain, and why it got nothing.
+type Reason<E> = fn(&E) -> (Duration, Verdict);
 
 /// Waits for a connection, or for a place within a function's limit, within a span `pool.acquire` once that has taken a millisecond. One
 /// that fails has a span in any case. Dropped while it waits, the span says `cancelled`.
@@ -36,10 +23,11 @@ impl<E> Refused for AcquireError<E> {
 /// time.
 ///
 /// Costs one load when nobody looks.
-pub(crate) async fn waiting<T, E: Refused>(
+pub(crate) async fn waiting<T, E>(
     pool: &str,
     site: Site,
     acquire: impl Future<Output = Result<T, E>>,
+    reason: Reason<E>,
 ) -> Result<T, E> {
     let mut acquire = pin!(acquire);
     if !tracing::span_enabled!(target: "pool::acquire", Level::INFO, otel.name) {
@@ -50,24 +38,24 @@ pub(crate) async fn waiting<T, E: Refused>(
     match first {
         Poll::Ready(outcome) => {
             if let Err(error) = &outcome {
-                failed(&span_of(pool, site), error);
+                failed(&span_of(pool, site), reason(error));
             }
             outcome
         }
         // Boxed for the size of the futures of those who need not wait.
-        Poll::Pending => Box::pin(within_span(pool, site, asked, acquire)).await,
+        Poll::Pending => {
+            Box::pin(within_span(Wait { pool, site, asked, span: None, is_over: false }, acquire, reason)).await
+        }
     }
 }
 
-async fn within_span<T, E: Refused>(
-    pool: &str,
-    site: Site,
-    asked: Instant,
+async fn within_span<T, E>(
+    mut wait: Wait<'_>,
     mut acquire: Pin<&mut impl Future<Output = Result<T, E>>>,
+    reason: Reason<E>,
 ) -> Result<T, E> {
     // Outside of a runtime there is no clock to wake us: then only what ends without a connection is told.
     let mut alarm = tokio::runtime::Handle::try_current().ok().map(|_| Box::pin(tokio::time::sleep(UNTOLD)));
-    let mut wait = Wait { pool, site, asked, span: None, is_over: false };
     let outcome = poll_fn(|cx| {
         let outcome = acquire.as_mut().poll(cx);
         if outcome.is_pending() && alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready()) {
@@ -77,7 +65,7 @@ async fn within_span<T, E: Refused>(
         outcome
     })
     .await;
-    wait.over(&outcome);
+    wait.over(outcome.as_ref().err().map(reason));
     outcome
 }
 
@@ -96,14 +84,12 @@ impl Wait<'_> {
         self.span.get_or_insert_with(|| span_of(self.pool, self.site))
     }
 
-    fn over<T, E: Refused>(mut self, outcome: &Result<T, E>) {
+    fn over(mut self, in_vain: Option<(Duration, Verdict)>) {
         self.is_over = true;
-        match (outcome, &self.span) {
-            (Err(error), _) => failed(self.span(), error),
-            (Ok(_), Some(span)) => {
-                span.record("pool.wait", self.asked.elapsed().as_secs_f64());
-            }
-            (Ok(_), None) => {}
+        if let Some(reason) = in_vain {
+            failed(self.span(), reason);
+        } else if let Some(span) = &self.span {
+            span.record("pool.wait", self.asked.elapsed().as_secs_f64());
         }
     }
 }
@@ -136,8 +122,8 @@ fn span_of(pool: &str, site: Site) -> Span {
     )
 }
 
-fn failed(span: &Span, error: &impl Refused) {
-    span.record("pool.wait", error.waited().as_secs_f64());
-    span.record("error.type", error.verdict().code());
+fn failed(span: &Span, (waited, verdict): (Duration, Verdict)) {
+    span.record("pool.wait", waited.as_secs_f64());
+    span.record("error.type", verdict.code());
     span.record("otel.status_code", "ERROR");
 }

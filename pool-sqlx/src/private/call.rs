@@ -1,6 +1,6 @@
 //! What a `#[pooled]` function asks for.
 
-use crate::{Isolation, TxOptions, Verdict, pool::Refused};
+use crate::{Isolation, TxOptions};
 use pool_core::Site;
 use std::{sync::OnceLock, time::Duration};
 use tokio::{
@@ -63,7 +63,7 @@ impl Call {
     pub(super) async fn enter(
         &'static self,
         patience: Duration,
-    ) -> Result<(SemaphorePermit<'static>, Duration), NoPlace> {
+    ) -> Result<(SemaphorePermit<'static>, Duration), Duration> {
         let places = self.places.get_or_init(|| Semaphore::new(self.limit as usize));
         // Who is free to go on does not overtake: a place that comes back goes to the first who waits.
         if let Ok(place) = places.try_acquire() {
@@ -73,22 +73,7 @@ impl Call {
         // Boxed for the size of the futures of those who need not wait.
         match Box::pin(tokio::time::timeout(patience, places.acquire())).await {
             Ok(place) => Ok((place.expect("BUG: nobody closes the places"), patience.saturating_sub(asked.elapsed()))),
-            Err(_) => Err(NoPlace { waited: asked.elapsed() }),
+            Err(_) => Err(asked.elapsed()),
         }
-    }
-}
-
-/// All calls that a function may have at a time went on for as long as this one waited.
-pub(super) struct NoPlace {
-    pub(super) waited: Duration,
-}
-
-impl Refused for NoPlace {
-    fn waited(&self) -> Duration {
-        self.waited
-    }
-
-    fn verdict(&self) -> Verdict {
-        Verdict::Refused
     }
 }

@@ -1,11 +1,7 @@
 //! The loan that a `#[pooled]` function holds, from acquire to release.
 
-use super::{
-    as_pool::PoolFor,
-    call::{Call, NoPlace},
-    lend::Lend,
-};
-use crate::{Error, pool::waiting};
+use super::{as_pool::PoolFor, call::Call, lend::Lend};
+use crate::{Error, Verdict, pool::waiting};
 use pool_core::Hold;
 use std::future::Future;
 use tokio::sync::SemaphorePermit;
@@ -13,6 +9,7 @@ use tokio::sync::SemaphorePermit;
 /// A loan for the time of a function.
 pub struct Held<T: Lend> {
     holder: T::Holder,
+    mark: Hold,
     place: Option<SemaphorePermit<'static>>,
 }
 
@@ -20,18 +17,19 @@ pub async fn acquire<T: Lend, K>(pool: &PoolFor<T, K>, call: &'static Call) -> R
     let held = async {
         let (mut place, mut timeout) = (None, call.timeout);
         if call.limit > 0 {
-            let patience = timeout.unwrap_or_else(|| pool.patience());
+            let patience = timeout.unwrap_or_else(|| pool.settings().pool_timeout);
             let tally = pool.core().manager().tally();
-            let entered = waiting(tally.name(), call.site, call.enter(patience)).await.map_err(|NoPlace { waited }| {
+            let entered = waiting(tally.name(), call.site, call.enter(patience), |waited| (*waited, Verdict::Refused));
+            let (entered, left) = entered.await.map_err(|waited| {
                 let error = Error::limit(call.site, call.limit, waited);
                 tally.refuse_place(call.site, waited, &error);
                 error
-            });
-            let (entered, left) = entered?;
+            })?;
             (place, timeout) = (Some(entered), Some(left));
         }
         let conn = pool.acquire_at(call.site, timeout).await?;
-        Ok(Held { holder: T::hold(conn, call).await?, place })
+        let mark = conn.hold();
+        Ok(Held { holder: T::hold(conn, call).await?, mark, place })
     };
     held.await.map_err(|error: Error| error.with_retry_after(call.retry_after))
 }
@@ -50,8 +48,8 @@ pub async fn finish<T: Lend>(held: Held<T>, success: bool) -> Result<(), Error> 
 }
 
 /// Marks the loan of a function, before its body borrows the connection.
-pub fn hold<C: Lend>(held: &Held<C>) -> Hold {
-    C::mark(&held.holder)
+pub fn hold<T: Lend>(held: &Held<T>) -> Hold {
+    held.mark.clone()
 }
 
 /// Runs a function's body as one that keeps its connection to the end, so that the pool knows when it asks for another. A plain

@@ -2,8 +2,7 @@
 
 use super::call::Call;
 use crate::{Backend, Conn, Error, Tx, session::Seen};
-use pool_core::Hold;
-use std::future::Future;
+use std::future::{Future, ready};
 
 /// A type whose `&mut` a `#[pooled]` function may take.
 #[diagnostic::on_unimplemented(
@@ -22,9 +21,10 @@ pub trait Lend: Sized + Send {
         call: &'static Call,
     ) -> impl Future<Output = Result<Self::Holder, Error>> + Send;
     fn lend(holder: &mut Self::Holder) -> &mut Self;
-    fn mark(holder: &Self::Holder) -> Hold;
-    /// Commits or rolls back what is to be committed or rolled back, then releases.
-    fn finish(holder: Self::Holder, success: bool) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Releases. A transaction commits first if the flag says success, else it rolls back.
+    fn finish(_: Self::Holder, _: bool) -> impl Future<Output = Result<(), Error>> + Send {
+        ready(Ok(()))
+    }
 }
 
 impl<DB: Backend> Lend for Conn<DB> {
@@ -39,14 +39,6 @@ impl<DB: Backend> Lend for Conn<DB> {
     fn lend(holder: &mut Self) -> &mut Self {
         holder
     }
-
-    fn mark(holder: &Self) -> Hold {
-        holder.hold()
-    }
-
-    async fn finish(_: Self, _: bool) -> Result<(), Error> {
-        Ok(())
-    }
 }
 
 impl<DB: Backend> Lend for Tx<DB> {
@@ -59,10 +51,6 @@ impl<DB: Backend> Lend for Tx<DB> {
 
     fn lend(holder: &mut Self) -> &mut Self {
         holder
-    }
-
-    fn mark(holder: &Self) -> Hold {
-        holder.conn.hold()
     }
 
     async fn finish(tx: Self, success: bool) -> Result<(), Error> {
@@ -88,14 +76,6 @@ macro_rules! lend_of_sqlx {
 
             fn lend(holder: &mut Conn<$db>) -> &mut Self {
                 holder.raw()
-            }
-
-            fn mark(holder: &Conn<$db>) -> Hold {
-                holder.hold()
-            }
-
-            async fn finish(_: Conn<$db>, _: bool) -> Result<(), Error> {
-                Ok(())
             }
         }
     };
