@@ -1,6 +1,6 @@
 //! Connections beside the pool: for migrations, and for LISTEN.
 
-use super::manager::{Sqlx, refused};
+use super::{door::refused, manager::Sqlx};
 use crate::{
     DatabaseSettings, Error, Pooler,
     backend::{Backend, Options, dial::dial},

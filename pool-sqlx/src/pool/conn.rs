@@ -1,6 +1,6 @@
 //! A connection on loan.
 
-use super::manager::{Sqlx, allow_raw};
+use super::{door::allow_raw, manager::Sqlx};
 use crate::{
     Backend, Error, Pooler,
     session::{Link, Seen},

@@ -187,41 +187,26 @@ impl Listening {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.tell_gap();
-        loop {
+        let lost = loop {
             tokio::select! {
                 heard = listener.try_recv() => match heard {
-                    Ok(Some(heard)) => {
-                        *failures = 0;
-                        self.tell(ListenEvent::Notification {
-                            channel: heard.channel().to_owned(),
-                            payload: heard.payload().to_owned(),
-                        });
-                    }
-                    lost => {
-                        pool.heartbeat_failed();
-                        return match lost {
-                            Err(error) => format!("the connection was lost: {error}"),
-                            Ok(_) => "the connection was lost".to_owned(),
-                        };
-                    }
+                    Ok(Some(heard)) => self.tell(ListenEvent::Notification {
+                        channel: heard.channel().to_owned(),
+                        payload: heard.payload().to_owned(),
+                    }),
+                    Ok(None) => break "the connection was lost".to_owned(),
+                    Err(error) => break format!("the connection was lost: {error}"),
                 },
-                _ = heartbeat.tick() => {
-                    let lost = match timeout(HEARTBEAT, sqlx::query("SELECT 1").execute(&mut listener)).await {
-                        Ok(Ok(_)) => None,
-                        Ok(Err(error)) => Some(format!("the heartbeat failed: {error}")),
-                        Err(_) => Some(format!("no answer to the heartbeat within {HEARTBEAT:?}")),
-                    };
-                    match lost {
-                        None => *failures = 0,
-                        Some(lost) => {
-                            pool.heartbeat_failed();
-                            return lost;
-                        }
-                    }
-                    self.tell_gap();
-                }
+                _ = heartbeat.tick() => match timeout(HEARTBEAT, sqlx::query("SELECT 1").execute(&mut listener)).await {
+                    Ok(Ok(_)) => self.tell_gap(),
+                    Ok(Err(error)) => break format!("the heartbeat failed: {error}"),
+                    Err(_) => break format!("no answer to the heartbeat within {HEARTBEAT:?}"),
+                },
             }
-        }
+            *failures = 0;
+        };
+        pool.heartbeat_failed();
+        lost
     }
 
     fn tell(&mut self, event: ListenEvent) {

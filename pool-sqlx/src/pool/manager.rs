@@ -1,7 +1,8 @@
 //! How the pool opens, tests, cleans and closes connections of sqlx.
 
+use super::door::Door;
 use crate::{
-    DatabaseSettings, Error, Pooler,
+    DatabaseSettings, Pooler,
     backend::{Backend, Options, dial::dial},
     config::Plan,
     error::error_type,
@@ -12,7 +13,7 @@ use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
 use sqlx::{Connection, pool::PoolConnectionMetadata};
 use std::sync::{Arc, PoisonError};
-use tokio::sync::{Mutex, OnceCell, watch};
+use tokio::sync::{Mutex, watch};
 
 /// The manager of [`Pool`](crate::Pool).
 pub(crate) struct Sqlx<DB: Backend> {
@@ -22,8 +23,7 @@ pub(crate) struct Sqlx<DB: Backend> {
     anchor: Mutex<Option<DB::Connection>>,
     /// Ends what nobody waits for any more.
     control: Arc<Control<DB>>,
-    /// A connect has proved that statements are kept apart. One at a time tries, for it may take a second connection, and the others wait.
-    unmixed: Arc<OnceCell<()>>,
+    door: Arc<Door>,
     /// What is counted here, for those who watch.
     tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
@@ -35,13 +35,14 @@ pub(crate) struct Sqlx<DB: Backend> {
 impl<DB: Backend> Sqlx<DB> {
     pub(crate) fn new(plan: Plan<Options<DB>>) -> Self {
         let (settings, options) = plan.into_parts();
+        let tally = Arc::new(Tally::new(settings.pool.name.clone(), DB::place(&options), DB::SYSTEM));
         Self {
             control: Arc::new(Control::new(Arc::clone(&settings), options.clone())),
-            tally: Arc::new(Tally::new(settings.pool.name.clone(), DB::place(&options), DB::SYSTEM)),
+            door: Arc::new(Door::new(Arc::clone(&settings), Arc::clone(&tally))),
+            tally,
             options,
             settings,
             anchor: Mutex::new(None),
-            unmixed: Arc::default(),
             closing: watch::Sender::new(false),
             first_connect: std::sync::Mutex::default(),
         }
@@ -59,11 +60,6 @@ impl<DB: Backend> Sqlx<DB> {
         &self.tally
     }
 
-    /// Whether sqlx's own connection may be handed out.
-    pub(crate) fn allow_raw(&self) -> Result<(), Error> {
-        allow_raw(&self.settings)
-    }
-
     /// What a connection of sqlx's own pool needs before it is used.
     pub(crate) fn after_connect(
         &self,
@@ -71,15 +67,10 @@ impl<DB: Backend> Sqlx<DB> {
     + Send
     + Sync
     + 'static {
-        let (settings, options) = (Arc::clone(&self.settings), self.options.clone());
-        let (unmixed, tally) = (Arc::clone(&self.unmixed), Arc::clone(&self.tally));
+        let (door, options) = (Arc::clone(&self.door), self.options.clone());
         move |conn, _| {
-            let (settings, options) = (Arc::clone(&settings), options.clone());
-            let (unmixed, tally) = (Arc::clone(&unmixed), Arc::clone(&tally));
-            Box::pin(async move {
-                let state = DB::on_connect(conn, &settings).await?;
-                refuse_mixing::<DB>(conn, &state, &settings, &options, &unmixed, &tally).await
-            })
+            let (door, options) = (Arc::clone(&door), options.clone());
+            Box::pin(async move { door.admit::<DB>(conn, &options).await.map(drop) })
         }
     }
 
@@ -121,9 +112,8 @@ impl<DB: Backend> Sqlx<DB> {
         let options = self.fresh(&self.options).await?;
         let mut raw = dial::<DB>(&options).await?;
         self.control.known(&options);
-        let state = DB::on_connect(&mut raw, &self.settings).await?;
+        let state = self.door.admit::<DB>(&mut raw, &options).await?;
         self.tally.set_system(DB::system(&state));
-        refuse_mixing::<DB>(&mut raw, &state, &self.settings, &options, &self.unmixed, &self.tally).await?;
         // What stands in between has limits of its own, which those of the server say nothing of.
         if self.settings.pooler == Pooler::Direct && !DB::is_swallowed(&state) && self.tally.wants_server() {
             // What cannot be asked gives no advice.
@@ -152,63 +142,6 @@ impl<DB: Backend> Sqlx<DB> {
             }
         }
         Ok(())
-    }
-}
-
-/// Refuses a pooler that the settings do not name, or name wrongly: it would answer with the rows of others.
-async fn refuse_mixing<DB: Backend>(
-    raw: &mut DB::Connection,
-    state: &DB::State,
-    settings: &DatabaseSettings,
-    options: &Options<DB>,
-    unmixed: &OnceCell<()>,
-    tally: &Tally,
-) -> Result<(), sqlx::Error> {
-    let name = &settings.pool.name;
-    if DB::is_swallowed(state) {
-        if settings.explicit("pooler").is_none() {
-            return Err(refused(
-                "refused: the server did not get our start-up options, so a pooler stands in between, which would mix prepared \
-                 statements up and answer with the rows of others; set pooler = \"unprepared\", or \"prepared\" if it keeps \
-                 prepared statements apart (\"direct\" if it pools sessions, not transactions)",
-            ));
-        }
-        if tally.swallowed() {
-            tracing::warn!(
-                target: "pool",
-                "pool {name}: the server did not get our start-up options; is there a pooler in between? one that pools \
-                 transactions mixes statements up with pooler = \"direct\"; limits are kept by the client, and nothing is cancelled \
-                 on the server"
-            );
-        }
-    }
-    let prove = async {
-        if DB::mixes_statements(raw, settings, options).await? {
-            return Err(refused(
-                "refused: with pooler = \"prepared\" what stands before the server passes our names of prepared statements on as they \
-                 are, and would answer with the rows of others; give PgBouncer (1.21 or later) max_prepared_statements, or set \
-                 pooler = \"unprepared\"",
-            ));
-        }
-        Ok(())
-    };
-    unmixed.get_or_try_init(|| prove).await?;
-    Ok(())
-}
-
-/// For good: another attempt would end the same way.
-pub(super) fn refused(why: &str) -> sqlx::Error {
-    sqlx::Error::Configuration(Error::pooler(why).into())
-}
-
-/// Whether sqlx's own connection may be handed out.
-pub(crate) fn allow_raw(settings: &DatabaseSettings) -> Result<(), Error> {
-    match settings.pooler {
-        Pooler::Direct | Pooler::Prepared => Ok(()),
-        Pooler::Unprepared => Err(Error::pooler(
-            "refused: sqlx's own connection would return wrong rows with pooler = \"unprepared\"; run statements on the \
-             pool's &mut PgConn or &mut PgTx, or use a pooler that keeps prepared statements (pooler = \"prepared\")",
-        )),
     }
 }
 

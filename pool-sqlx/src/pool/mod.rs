@@ -3,6 +3,7 @@
 #[cfg(any(feature = "migrate", feature = "postgres"))]
 mod aside;
 mod conn;
+mod door;
 mod executor;
 #[cfg(feature = "postgres")]
 mod listener;
@@ -276,7 +277,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// Outside of a tokio runtime.
     pub fn sqlx_pool(&self, connections: u32) -> Result<sqlx::Pool<DB>, Error> {
         let (manager, settings) = (self.core.manager(), self.core.settings());
-        manager.allow_raw()?;
+        door::allow_raw(manager.settings())?;
         let pool = sqlx::pool::PoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(settings.pool_timeout)
