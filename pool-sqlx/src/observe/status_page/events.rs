@@ -36,17 +36,6 @@ pub(super) enum Level {
     Bad,
 }
 
-impl Level {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Good => "good",
-            Self::Warn => "warn",
-            Self::Bad => "bad",
-        }
-    }
-}
-
 impl Events {
     /// `shown` turns what the log says of a failed connect into what may be shown to anybody.
     pub(super) fn note(&mut self, event: &Event, now: SystemTime, shown: impl Fn(&str) -> String) {

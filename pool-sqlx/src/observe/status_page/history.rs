@@ -49,32 +49,29 @@ struct PoolHistory {
 }
 
 /// The counts of a pool at one instant, to tell what was added since.
+#[derive(Clone)]
 struct Mark {
     at: Instant,
     counts: Counts,
     timings: Timings,
 }
 
-/// Of acquires, since the pool was made.
+/// Of acquires.
 #[derive(Clone, Copy)]
-struct Counts {
-    acquired: u64,
-    waited: u64,
-    failed: u64,
-    timeouts: u64,
-    cancelled: u64,
-}
-
-/// What was added lately.
-pub(super) struct Recent {
-    /// How lately: a minute, or since the page was made.
-    pub(super) span: Duration,
+pub(super) struct Counts {
     pub(super) acquired: u64,
     pub(super) waited: u64,
     pub(super) failed: u64,
     /// Of the failed.
     pub(super) timeouts: u64,
     pub(super) cancelled: u64,
+}
+
+/// What was added lately.
+pub(super) struct Recent {
+    /// How lately: a minute, or since the page was made.
+    pub(super) span: Duration,
+    pub(super) counts: Counts,
     pub(super) waits: Histogram,
     pub(super) holds: Histogram,
     /// Who waits now, and for how long the first of them.
@@ -90,15 +87,15 @@ impl Recent {
         let (waiting, so_far) = self.waiting;
         let mut waits: Vec<_> = self.waits.stand_ins().chain((waiting > 0).then_some((so_far, waiting))).collect();
         waits.sort();
-        nth(waits, share, self.waits.count() + waiting + self.failed + self.cancelled)
+        nth(waits, share, self.waits.count() + waiting + self.counts.failed + self.counts.cancelled)
     }
 }
 
 impl History {
     pub(super) fn new(pools: &[Pool], now: Instant) -> Self {
         let begin = |pool: &Pool| {
-            let mark = || Mark::of(&pool.watched.status(), pool.watched.timings(), now);
-            PoolHistory { last: mark(), marks: VecDeque::from([mark()]) }
+            let mark = Mark::of(&pool.watched.status(), pool.watched.timings(), now);
+            PoolHistory { last: mark.clone(), marks: VecDeque::from([mark]) }
         };
         let pools = pools.iter().map(begin).collect();
         Self { next: 0, last: SystemTime::now(), looks: VecDeque::new(), pools }
@@ -139,14 +136,9 @@ impl History {
     /// What a pool has done in the last minute.
     pub(super) fn recent(&self, pool: usize, status: &Status, timings: &Timings, now: Instant) -> Recent {
         let then = self.pools[pool].marks.front().expect("BUG: there is a mark from the beginning on");
-        let counts = Counts::of(status);
         Recent {
             span: now.saturating_duration_since(then.at),
-            acquired: counts.acquired.saturating_sub(then.counts.acquired),
-            waited: counts.waited.saturating_sub(then.counts.waited),
-            failed: counts.failed.saturating_sub(then.counts.failed),
-            timeouts: counts.timeouts.saturating_sub(then.counts.timeouts),
-            cancelled: counts.cancelled.saturating_sub(then.counts.cancelled),
+            counts: Counts::of(status).since(then.counts),
             waits: timings.acquire_wait.since(&then.timings.acquire_wait),
             holds: timings.hold.since(&then.timings.hold),
             waiting: (status.waiting.into(), status.oldest_wait.unwrap_or_default()),
@@ -158,7 +150,7 @@ impl PoolHistory {
     fn look(&mut self, status: &Status, timings: Timings, turned_away: Option<Duration>, now: Instant) -> Point {
         let seen = Mark::of(status, timings, now);
         let served = quantile(&seen.timings.acquire_wait.since(&self.last.timings.acquire_wait), 0.95);
-        let failed = seen.counts.failed.saturating_sub(self.last.counts.failed);
+        let failed = seen.counts.since(self.last.counts).failed;
         self.last = seen;
         Point { utilisation: status.utilisation(), wait: served.max(turned_away).max(status.oldest_wait), failed }
     }
@@ -168,8 +160,7 @@ impl PoolHistory {
         if self.marks.len() == MARKS {
             self.marks.pop_front();
         }
-        let Mark { at, counts, timings } = &self.last;
-        self.marks.push_back(Mark { at: *at, counts: *counts, timings: timings.clone() });
+        self.marks.push_back(self.last.clone());
     }
 }
 
@@ -185,6 +176,16 @@ impl Counts {
         let failed = totals.timeouts + totals.refused + totals.connect_failures + totals.rejected_closed;
         let (timeouts, cancelled) = (totals.timeouts, totals.cancelled);
         Self { acquired: totals.acquired, waited: totals.waited, failed, timeouts, cancelled }
+    }
+
+    fn since(self, then: Self) -> Self {
+        Self {
+            acquired: self.acquired.saturating_sub(then.acquired),
+            waited: self.waited.saturating_sub(then.waited),
+            failed: self.failed.saturating_sub(then.failed),
+            timeouts: self.timeouts.saturating_sub(then.timeouts),
+            cancelled: self.cancelled.saturating_sub(then.cancelled),
+        }
     }
 }
 
@@ -244,7 +245,8 @@ mod tests {
         assert!(last.wait.is_some() && last.failed == 0, "nobody was served, but one waits: {last:?}");
 
         let recent = history.recent(0, &pool.status(), &pool.timings(), at(4));
-        assert_eq!((recent.span, recent.acquired, recent.waited, recent.failed), (SECOND * 4, 2, 0, 1));
+        let counts = recent.counts;
+        assert_eq!((recent.span, counts.acquired, counts.waited, counts.failed), (SECOND * 4, 2, 0, 1));
         drop(held);
     }
 
@@ -287,7 +289,8 @@ mod tests {
             assert_eq!((now.served_within(0.95), now.served_within(1.0)), (Some(now.waiting.1), None));
         }
         let gave_up = recent();
-        assert_eq!((gave_up.timeouts, gave_up.failed, gave_up.cancelled), (1, 1, 1));
+        let counts = gave_up.counts;
+        assert_eq!((counts.timeouts, counts.failed, counts.cancelled), (1, 1, 1));
         assert_eq!(gave_up.served_within(0.95), None, "19 of 21");
         drop(held);
     }
@@ -301,7 +304,7 @@ mod tests {
         (1..=305).for_each(|s| history.look(&pools, begun + SECOND * s));
         assert_eq!((history.next(), history.since(0).count()), (305, KEPT));
         let recent = history.recent(0, &pool.status(), &pool.timings(), begun + SECOND * 305);
-        assert_eq!((recent.span, recent.acquired, recent.holds.count()), (SECOND * 55, 0, 0));
+        assert_eq!((recent.span, recent.counts.acquired, recent.holds.count()), (SECOND * 55, 0, 0));
         // What the asker has not seen, and everything if it asked another process before.
         let since = |number| history.since(number).map(|look| (look.at - begun).as_secs()).collect::<Vec<_>>();
         assert_eq!((since(303), since(305).len(), since(306).len()), (vec![304, 305], 0, KEPT));

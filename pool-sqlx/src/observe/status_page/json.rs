@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{Histogram, MaxOverflow, Site, Watched};
 use serde_json::{Map, Value, json};
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant, SystemTime},
+};
 
 /// Changes when something is renamed or left out. What is added does not change it.
 const SCHEMA: u32 = 1;
@@ -25,27 +28,37 @@ impl Inner {
             "now_unix_seconds": unix(now),
             "started_unix_seconds": unix(self.since),
         });
-        let mut pools: Vec<Value> = Vec::new();
-        for (i, pool) in self.pools.iter().enumerate() {
-            let recent = |status: &_, timings: &_| history.recent(i, status, timings, instant);
-            pools.push(pool.json(now, recent));
-        }
+        let pools = self.pools.iter().enumerate();
+        let pools =
+            pools.map(|(i, pool)| pool.json(now, |status, timings| history.recent(i, status, timings, instant)));
+        let mut pools: Vec<Value> = pools.collect();
         if let Some(number) = since {
-            let ago = history.since(number).map(|look| instant.saturating_duration_since(look.at));
-            document["history"] =
-                json!({ "next": history.next(), "seconds_ago": ago.map(seconds).collect::<Vec<_>>() });
+            let looks = || history.since(number);
+            let ago = list(looks(), |look| seconds(instant.saturating_duration_since(look.at)).into());
+            document["history"] = json!({ "next": history.next(), "seconds_ago": ago });
             for (i, pool) in pools.iter_mut().enumerate() {
-                let points = || history.since(number).map(|look| look.pools[i]);
                 pool["history"] = json!({
-                    "utilisation": points().map(|point| point.utilisation).collect::<Vec<_>>(),
-                    "wait_seconds": points().map(|point| point.wait.map(seconds)).collect::<Vec<_>>(),
-                    "failed": points().map(|point| point.failed).collect::<Vec<_>>(),
+                    "utilisation": list(looks(), |look| look.pools[i].utilisation.into()),
+                    "wait_seconds": list(looks(), |look| look.pools[i].wait.map(seconds).into()),
+                    "failed": list(looks(), |look| look.pools[i].failed.into()),
                 });
             }
         }
         document["pools"] = pools.into();
         document.to_string()
     }
+}
+
+/// An object of these fields, each by its own name.
+macro_rules! fields {
+    ($of:expr; $($field:ident)*) => { json!({ $(stringify!($field): $of.$field),* }) };
+}
+
+/// An object of these durations, each by its name and its unit.
+macro_rules! durations {
+    ($of:expr; $($field:ident)*) => {
+        json!({ $(concat!(stringify!($field), "_seconds"): Option::from($of.$field).map(seconds)),* })
+    };
 }
 
 impl Pool {
@@ -56,101 +69,62 @@ impl Pool {
             MaxOverflow::Limited(n) => Some(n),
             MaxOverflow::Unlimited => None,
         };
-        let place = self.watched.place();
-        let ended = self.watched.statement_timeouts();
-        let events = lock(&self.events);
-        json!({
-            "name": status.name,
-            "database": {
-                "system": self.watched.system(), "host": place.host, "port": place.port, "name": place.database,
-            },
-            "health": format!("{:?}", status.health).to_lowercase(),
-            "connect_failures_in_a_row": status.connect_failures,
-            "closed": status.closed,
-            "paused": status.paused,
-            "utilisation": status.utilisation(),
-            "connections": {
-                "pool_size": status.pool_size,
-                "max_overflow": max_overflow,
-                "limit": max_overflow.map(|n| status.pool_size.saturating_add(n)),
-                "open": status.open,
-                "in_use": status.in_use,
-                "peak": status.peak,
-                "idle": status.idle,
-                "opening": status.opening,
-                "pinging": status.pinging,
-                "resetting": status.resetting,
-                "closing": status.closing,
-                "overflow": status.overflow,
-                "abandoned": status.abandoned,
-            },
-            "waiting": { "callers": status.waiting, "longest_seconds": status.oldest_wait.map(seconds) },
-            "limits": {
-                "pool_timeout_seconds": seconds(settings.pool_timeout),
-                "connection_timeout_seconds": seconds(settings.connection_timeout),
-                "slow_acquire_seconds": seconds(settings.slow_acquire),
-                "leak_after_seconds": settings.leak_after.map(seconds),
-                "idle_timeout_seconds": settings.idle_timeout.map(seconds),
-                "pool_recycle_seconds": settings.pool_recycle.map(seconds),
-                "max_waiting": settings.max_waiting,
-            },
-            "last_minute": {
-                "seconds": seconds(recent.span),
-                "acquired": recent.acquired,
-                "waited": recent.waited,
-                "failed": recent.failed,
-                "timeouts": recent.timeouts,
-                "cancelled": recent.cancelled,
-                "p95_of_all_seconds": recent.served_within(0.95).map(seconds),
-                "wait_seconds": spread(&recent.waits),
-                "hold_seconds": spread(&recent.holds),
-            },
-            "total": {
-                "sized_seconds": seconds(status.sized),
-                "full_seconds": seconds(status.full),
-                "acquired": totals.acquired,
-                "waited": totals.waited,
-                "released": totals.released,
-                "timeouts": totals.timeouts,
-                "refused": totals.refused,
-                "connect_failures": totals.connect_failures,
-                "rejected_closed": totals.rejected_closed,
-                "cancelled": totals.cancelled,
-                "opened": totals.opened,
-                "connect_errors": totals.connect_errors,
-                "connect_errors_by_type": self.watched.connect_errors(),
-                "closed_by": totals.closed_by.iter().map(|(why, n)| (why.as_str().into(), n.into())).collect::<Map<_, _>>(),
-                "pings": totals.pings,
-                "resets": totals.resets,
-                "statement_timeouts_by_server": ended.server,
-                "statement_timeouts_by_client": ended.client,
-                "wait_seconds": spread(&timings.acquire_wait),
-                "hold_seconds": spread(&timings.hold),
-                "connect_seconds": spread(&timings.connect),
-                "ping_seconds": spread(&timings.ping),
-            },
-            "holders": self.watched.holders().iter().map(|holder| with(site(&holder.site), json!({
-                "connections": holder.count, "longest_seconds": seconds(holder.longest),
-            }))).collect::<Vec<_>>(),
-            "sites": self.watched.sites().iter().take(SITES).map(|held| with(site(&held.site), json!({
-                "hold_seconds": spread(&held.hold), "sum_seconds": seconds(held.hold.sum()),
-            }))).collect::<Vec<_>>(),
-            "advice": self.watched.advice().iter().map(|advice| json!({
-                "weight": advice.weight.as_str(),
-                "setting": advice.setting,
-                "finding": advice.finding,
-                "reason": advice.reason,
-                "cure": advice.cure,
-            })).collect::<Vec<_>>(),
-            "refusals": refusals(&self.watched, now),
-            "events": events.latest().map(|event| json!({
-                "kind": event.kind,
-                "level": event.level.as_str(),
-                "text": event.text,
-                "times": event.times,
-                "seconds_ago": ago(event.last, now),
-            })).collect::<Vec<_>>(),
-        })
+        let (place, ended) = (self.watched.place(), self.watched.statement_timeouts());
+        let closed_by = totals.closed_by.iter().map(|(why, n)| (why.as_str().into(), n.into()));
+        with(
+            fields!(status; name closed paused),
+            json!({
+                "database": with(fields!(place; host port), json!({ "system": self.watched.system(), "name": place.database })),
+                "health": word(status.health),
+                "connect_failures_in_a_row": status.connect_failures,
+                "utilisation": status.utilisation(),
+                "connections": with(
+                    fields!(status; pool_size open in_use peak idle opening pinging resetting closing overflow abandoned),
+                    json!({ "max_overflow": max_overflow, "limit": max_overflow.map(|n| status.pool_size.saturating_add(n)) }),
+                ),
+                "waiting": { "callers": status.waiting, "longest_seconds": status.oldest_wait.map(seconds) },
+                "limits": with(
+                    durations!(settings; pool_timeout connection_timeout slow_acquire leak_after idle_timeout pool_recycle),
+                    fields!(settings; max_waiting),
+                ),
+                "last_minute": with(fields!(recent.counts; acquired waited failed timeouts cancelled), json!({
+                    "seconds": seconds(recent.span),
+                    "p95_of_all_seconds": recent.served_within(0.95).map(seconds),
+                    "wait_seconds": spread(&recent.waits),
+                    "hold_seconds": spread(&recent.holds),
+                })),
+                "total": with(
+                    with(
+                        fields!(totals; acquired waited released timeouts refused connect_failures rejected_closed cancelled
+                            opened connect_errors pings resets),
+                        durations!(status; sized full),
+                    ),
+                    json!({
+                        "connect_errors_by_type": self.watched.connect_errors(),
+                        "closed_by": closed_by.collect::<Map<_, _>>(),
+                        "statement_timeouts_by_server": ended.server,
+                        "statement_timeouts_by_client": ended.client,
+                        "wait_seconds": spread(&timings.acquire_wait),
+                        "hold_seconds": spread(&timings.hold),
+                        "connect_seconds": spread(&timings.connect),
+                        "ping_seconds": spread(&timings.ping),
+                    }),
+                ),
+                "holders": list(&self.watched.holders(), |holder| with(site(&holder.site), json!({
+                    "connections": holder.count, "longest_seconds": seconds(holder.longest),
+                }))),
+                "sites": list(self.watched.sites().iter().take(SITES), |held| with(site(&held.site), json!({
+                    "hold_seconds": spread(&held.hold), "sum_seconds": seconds(held.hold.sum()),
+                }))),
+                "advice": list(&self.watched.advice(), |advice| {
+                    with(fields!(advice; setting finding reason cure), json!({ "weight": advice.weight.as_str() }))
+                }),
+                "refusals": refusals(&self.watched, now),
+                "events": list(lock(&self.events).latest(), |event| {
+                    with(fields!(event; kind text times), json!({ "level": word(event.level), "seconds_ago": ago(event.last, now) }))
+                }),
+            }),
+        )
     }
 }
 
@@ -159,19 +133,28 @@ fn refusals(watched: &Watched, now: SystemTime) -> Value {
     let by_verdict = watched.refused().into_iter().filter(|(_, n)| *n > 0);
     json!({
         "by_verdict": by_verdict.map(|(verdict, n)| (verdict.code().into(), n.into())).collect::<Map<_, _>>(),
-        "recent": watched.refusals().iter().rev().map(|refusal| json!({
+        "recent": list(watched.refusals().iter().rev(), |refusal| json!({
             "seconds_ago": ago(refusal.at, now),
             "verdict": refusal.verdict.code(),
             "asked_by": site(&refusal.site),
             "waited_seconds": seconds(refusal.waited),
             "reason": refusal.message,
-        })).collect::<Vec<_>>(),
+        })),
     })
 }
 
 fn site(site: &Site) -> Value {
     let file = Some(site.file()).filter(|file| !file.is_empty());
     json!({ "handler": site.name(), "file": file, "line": file.map(|_| site.line()) })
+}
+
+fn list<T>(of: impl IntoIterator<Item = T>, entry: impl Fn(T) -> Value) -> Value {
+    of.into_iter().map(entry).collect()
+}
+
+/// The name of a variant, as the document spells it.
+fn word(variant: impl Debug) -> String {
+    format!("{variant:?}").to_lowercase()
 }
 
 fn with(mut object: Value, more: Value) -> Value {

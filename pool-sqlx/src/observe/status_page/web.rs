@@ -17,12 +17,12 @@ impl StatusPage {
         };
         let value = HeaderValue::from_static;
         let mut router = Router::new();
-        for (path, part) in parts(path) {
+        for (path, media_type, body) in parts(path) {
             let page = self.clone();
             let answer = async move |RawQuery(query): RawQuery| {
-                let mut response = Response::new(Body::from(page.body(part, query.as_deref().unwrap_or_default())));
+                let mut response = Response::new(Body::from(body(&page, query.as_deref().unwrap_or_default())));
                 let headers = response.headers_mut();
-                headers.insert(header::CONTENT_TYPE, value(part.media_type()));
+                headers.insert(header::CONTENT_TYPE, value(media_type));
                 headers.extend(Self::HEADERS.map(|(name, text)| (HeaderName::from_static(name), value(text))));
                 response
             };
@@ -39,52 +39,34 @@ impl StatusPage {
         use actix_web::{HttpRequest, HttpResponse, web};
         let (page, parts) = (self.clone(), parts(path));
         move |config| {
-            for (path, part) in parts {
+            for (path, media_type, body) in parts {
                 let page = page.clone();
                 let answer = move |request: HttpRequest| {
-                    let body = page.body(part, request.uri().query().unwrap_or_default());
+                    let body = body(&page, request.uri().query().unwrap_or_default());
                     let mut response = HttpResponse::Ok();
                     for header in Self::HEADERS {
                         response.insert_header(header);
                     }
-                    std::future::ready(response.content_type(part.media_type()).body(body.into_owned()))
+                    std::future::ready(response.content_type(media_type).body(body.into_owned()))
                 };
                 let (get, head) = (web::get().to(answer.clone()), web::head().to(answer));
                 config.service(web::resource(path).route(get).route(head));
             }
         }
     }
-
-    fn body(&self, part: Part, query: &str) -> Cow<'static, str> {
-        match part {
-            Part::Page => Self::HTML.into(),
-            Part::Document => self.json(query).into(),
-        }
-    }
 }
 
-/// What there is to see.
-#[derive(Clone, Copy)]
-enum Part {
-    Page,
-    Document,
-}
-
-impl Part {
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Page => "text/html; charset=utf-8",
-            Self::Document => "application/json",
-        }
-    }
-}
+/// A path, the media type of what is there, and how its body is made for a query.
+type Part = (String, &'static str, fn(&StatusPage, &str) -> Cow<'static, str>);
 
 /// The page is there with a slash at its end and without one, and finds its document either way.
-fn parts(path: &str) -> Vec<(String, Part)> {
+fn parts(path: &str) -> Vec<Part> {
     let prefix = path.trim_end_matches('/');
-    let mut parts = vec![(format!("{prefix}/"), Part::Page), (format!("{prefix}/status.json"), Part::Document)];
+    let page = |path| -> Part { (path, "text/html; charset=utf-8", |_, _| StatusPage::HTML.into()) };
+    let document: Part = (format!("{prefix}/status.json"), "application/json", |page, query| page.json(query).into());
+    let mut parts = vec![page(format!("{prefix}/")), document];
     if !prefix.is_empty() {
-        parts.push((prefix.to_owned(), Part::Page));
+        parts.push(page(prefix.to_owned()));
     }
     parts
 }
