@@ -11,12 +11,10 @@ use std::{
 /// What the metrics of one version have exported of a pool. It outlives a provider, so that nothing is exported twice.
 #[derive(Default)]
 pub(super) struct Exported {
-    pub(super) wait: Option<Histogram>,
-    pub(super) hold: Option<Histogram>,
-    pub(super) create: Option<Histogram>,
-    pub(super) sites: HashMap<Site, Option<Histogram>>,
     /// By the number of the counter, and the value of its attribute.
     counts: HashMap<(usize, String), u64>,
+    /// By the number of the distribution, and the site if it is of one.
+    times: HashMap<(usize, Option<Site>), Histogram>,
 }
 
 impl Exported {
@@ -26,6 +24,14 @@ impl Exported {
         let news = now.saturating_sub(*exported);
         *exported += news;
         news
+    }
+
+    /// Returns which values of this distribution are new, and notes them as exported.
+    pub(super) fn new_times(&mut self, distribution: usize, site: Option<Site>, now: Histogram) -> Histogram {
+        match self.times.insert((distribution, site), now.clone()) {
+            Some(exported) => now.since(&exported),
+            None => now,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 // Included once for each version of OpenTelemetry, which is `otel` here.
 
 use crate::{
-    CloseReason, Histogram, MaxOverflow, Place, StatementTimeouts, Status, Verdict, Watchable, Watched,
+    CloseReason, Histogram, MaxOverflow, Place, SiteTimings, StatementTimeouts, Status, Timings, Verdict, Watchable, Watched,
     observe::{
         WeakWatched,
         installed::{self, Exported, Installed},
@@ -11,7 +11,7 @@ use crate::{
     session::{Ended, Record},
 };
 use otel::{
-    InstrumentationScope, KeyValue, StringValue,
+    InstrumentationScope, KeyValue,
     metrics::{Counter, Meter, MeterProvider},
 };
 use std::{
@@ -49,7 +49,8 @@ pub fn install_global(pools: &(impl Watchable + ?Sized)) {
 /// The pools of one install.
 struct Board {
     sources: Vec<Source>,
-    times: Times,
+    times: Vec<otel::metrics::Histogram<f64>>,
+    site_times: otel::metrics::Histogram<f64>,
     counters: Vec<Counter<u64>>,
     cycle: Mutex<Cycle>,
     /// Whether any reader has ever asked.
@@ -83,14 +84,6 @@ impl Source {
     fn pool(&self) -> Option<Watched> {
         if self.current.strong_count() == 0 { None } else { self.pool.upgrade() }
     }
-}
-
-/// Distributions. OpenTelemetry has no observable ones.
-struct Times {
-    wait: otel::metrics::Histogram<f64>,
-    hold: otel::metrics::Histogram<f64>,
-    create: otel::metrics::Histogram<f64>,
-    site: otel::metrics::Histogram<f64>,
 }
 
 /// One round of a reader through all callbacks.
@@ -170,20 +163,27 @@ const COUNTS: [(&Metric, Read<u64>); 6] = [
     }),
 ];
 
+/// Distributions of a pool. OpenTelemetry has no observable ones, so what is new is recorded.
+const TIMES: [(&Metric, fn(&Timings) -> &Histogram); 3] = [
+    (&names::WAIT_TIME, |timings| &timings.acquire_wait),
+    (&names::USE_TIME, |timings| &timings.hold),
+    (&names::CREATE_TIME, |timings| &timings.connect),
+];
+
+/// Begins an instrument as its row in the table of names describes it. The builders have no trait in common.
+macro_rules! instrument {
+    ($meter:ident.$kind:ident($metric:expr)) => {
+        $meter.$kind($metric.name).with_unit($metric.unit).with_description($metric.description)
+    };
+}
+
 impl Board {
     fn new(meter: &Meter, sources: Vec<Source>) -> Self {
-        let counter = |metric: &Metric| {
-            meter.u64_counter(metric.name).with_unit(metric.unit).with_description(metric.description).build()
-        };
         Self {
             sources,
-            times: Times {
-                wait: histogram(meter, &names::WAIT_TIME),
-                hold: histogram(meter, &names::USE_TIME),
-                create: histogram(meter, &names::CREATE_TIME),
-                site: histogram(meter, &names::SITE_USE_TIME),
-            },
-            counters: COUNTS.iter().map(|(metric, _)| counter(metric)).collect(),
+            times: TIMES.iter().map(|(metric, _)| histogram(meter, metric)).collect(),
+            site_times: histogram(meter, &names::SITE_USE_TIME),
+            counters: COUNTS.iter().map(|(metric, _)| instrument!(meter.u64_counter(metric)).build()).collect(),
             cycle: Mutex::new(Cycle { last: None, news: Vec::new() }),
             read: AtomicBool::new(false),
         }
@@ -205,10 +205,7 @@ impl Board {
         let all = NUMBERS.into_iter().chain(others.map(|metric| (metric, silent)));
         for (turn, (metric, read)) in all.enumerate() {
             let board = Arc::clone(self);
-            meter
-                .i64_observable_up_down_counter(metric.name)
-                .with_unit(metric.unit)
-                .with_description(metric.description)
+            instrument!(meter.i64_observable_up_down_counter(metric))
                 .with_callback(move |observer| board.each(turn, read, |n, attributes| observer.observe(n, attributes)))
                 .build();
         }
@@ -247,17 +244,14 @@ impl Board {
             });
         }
         let timings = pool.timings();
-        let pool_only = std::slice::from_ref(&source.name);
-        replay(&self.times.wait, timings.acquire_wait, &mut exported.wait, pool_only);
-        replay(&self.times.hold, timings.hold, &mut exported.hold, pool_only);
-        replay(&self.times.create, timings.connect, &mut exported.create, pool_only);
-        for timings in pool.sites() {
-            let site = match timings.site.name() {
-                Some(name) => StringValue::from(name),
-                None => timings.site.to_string().into(),
-            };
-            let attributes = [source.name.clone(), KeyValue::new(names::SITE, site)];
-            replay(&self.times.site, timings.hold, exported.sites.entry(timings.site).or_default(), &attributes);
+        for (i, ((_, of), into)) in TIMES.into_iter().zip(&self.times).enumerate() {
+            let times = exported.new_times(i, None, of(&timings).clone());
+            news.with(None, |attributes| record(into, &times, attributes));
+        }
+        for SiteTimings { site, hold, .. } in pool.sites() {
+            let times = exported.new_times(TIMES.len(), Some(site), hold);
+            let site = site.name().map_or_else(|| site.to_string(), str::to_owned);
+            news.with(Some((names::SITE, &site)), |attributes| record(&self.site_times, &times, attributes));
         }
         Some(news)
     }
@@ -280,15 +274,11 @@ impl News {
 /// Reads numbers of a pool, each with an attribute beside the pool's name.
 type Read<T> = fn(&News, &mut dyn FnMut(T, Option<(&'static str, &str)>));
 
-/// Records what is new. The pool's own histogram has every limit of ours as an edge, so each value gets into its right bucket, and the sum is
-/// kept.
-fn replay(into: &otel::metrics::Histogram<f64>, now: Histogram, exported: &mut Option<Histogram>, attributes: &[KeyValue]) {
-    let news = exported.as_ref().map(|exported| now.since(exported));
-    for (value, times) in news.as_ref().unwrap_or(&now).stand_ins() {
-        let seconds = value.as_secs_f64();
-        (0..times).for_each(|_| into.record(seconds, attributes));
+/// The pool's own histogram has every limit of ours as an edge, so each value gets into its right bucket, and the sum is kept.
+fn record(into: &otel::metrics::Histogram<f64>, times: &Histogram, attributes: &[KeyValue]) {
+    for (value, n) in times.stand_ins() {
+        (0..n).for_each(|_| into.record(value.as_secs_f64(), attributes));
     }
-    *exported = Some(now);
 }
 
 /// Records the statements of a pool as they end.
@@ -302,8 +292,7 @@ struct Statements {
 
 impl Statements {
     fn new(meter: &Meter, place: &Place) -> Self {
-        let rows = &names::RETURNED_ROWS;
-        let rows = meter.u64_histogram(rows.name).with_unit(rows.unit).with_description(rows.description);
+        let rows = instrument!(meter.u64_histogram(names::RETURNED_ROWS));
         let text =
             |key, value: &Option<String>| value.as_deref().map(|value| KeyValue::new(key, Arc::<str>::from(value)));
         let known = [text(names::NAMESPACE, &place.database), text(names::SERVER_ADDRESS, &place.host)];
@@ -333,12 +322,7 @@ impl Record for Statements {
 }
 
 fn histogram(meter: &Meter, metric: &Metric) -> otel::metrics::Histogram<f64> {
-    meter
-        .f64_histogram(metric.name)
-        .with_unit(metric.unit)
-        .with_description(metric.description)
-        .with_boundaries(boundaries(metric))
-        .build()
+    instrument!(meter.f64_histogram(metric)).with_boundaries(boundaries(metric)).build()
 }
 
 fn boundaries(metric: &Metric) -> Vec<f64> {
