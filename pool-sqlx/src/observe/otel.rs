@@ -24,7 +24,6 @@
 /// # fn main() {}
 /// ```
 #[cfg(feature = "otel-0-33")]
-#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-33")))]
 pub mod otel_0_33 {
     use opentelemetry_0_33 as otel;
     const VERSION: &str = "0.33";
@@ -33,7 +32,6 @@ pub mod otel_0_33 {
 
 /// Metrics for OpenTelemetry 0.32, which `logfire` 0.13 is made for. As [`otel_0_33`](crate::otel_0_33), from the same source.
 #[cfg(feature = "otel-0-32")]
-#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-32")))]
 pub mod otel_0_32 {
     use opentelemetry_0_32 as otel;
     const VERSION: &str = "0.32";

@@ -238,7 +238,6 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// Has every acquire end at once with this verdict, until it is called with `None`: for testing an application's 503 path without a
     /// database.
     #[cfg(feature = "testing")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn inject(&self, verdict: impl Into<Option<Verdict>>) {
         self.core.inject(verdict);
     }
@@ -369,7 +368,6 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 }
 
 #[cfg(feature = "migrate")]
-#[cfg_attr(docsrs, doc(cfg(feature = "migrate")))]
 impl<DB: Backend, Key> Pool<DB, Key>
 where
     DB::Connection: sqlx::migrate::Migrate,

@@ -3,7 +3,7 @@
 mod events;
 mod history;
 mod json;
-#[cfg(any(feature = "axum", feature = "actix"))]
+#[cfg_attr(not(any(feature = "axum", feature = "actix")), allow(dead_code, unused_imports))]
 mod web;
 
 use crate::{Event, Watchable, Watched};

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 impl StatusPage {
     /// Routes for that path: `Router::new().merge(page.axum("/pool"))`. `"/"` is for a listener that serves nothing else.
     #[cfg(feature = "axum")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn axum<S: Clone + Send + Sync + 'static>(&self, path: &str) -> axum::Router<S> {
         use axum::{
             Router,
@@ -34,7 +33,6 @@ impl StatusPage {
     /// The same for actix-web: `App::new().configure(page.actix("/pool"))`. Make the page outside of the closure that makes the `App`, which
     /// runs once for each worker.
     #[cfg(feature = "actix")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "actix")))]
     pub fn actix(&self, path: &str) -> impl FnOnce(&mut actix_web::web::ServiceConfig) + use<> {
         use actix_web::{HttpRequest, HttpResponse, web};
         let (page, parts) = (self.clone(), parts(path));
