@@ -159,10 +159,7 @@ impl<'c, DB: Backend> sqlx::Acquire<'c> for &'c mut Conn<DB> {
     }
 
     fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, DB>, sqlx::Error>> {
-        match self.allow_raw() {
-            Ok(()) => Box::pin(sqlx::Connection::begin(self.raw())),
-            Err(error) => Box::pin(std::future::ready(Err(error.into()))),
-        }
+        Box::pin(async move { sqlx::Connection::begin(sqlx::Acquire::acquire(self).await?).await })
     }
 }
 
