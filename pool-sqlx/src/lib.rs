@@ -65,20 +65,16 @@ pub use config::{ConfigError, ConfigFault, DatabaseSettings, Explained, Pooler, 
 pub use config::{Setting, SettingKind, reference};
 pub use error::{Error, ErrorKind};
 #[cfg(feature = "status-page")]
-#[cfg_attr(docsrs, doc(cfg(feature = "status-page")))]
 pub use observe::StatusPage;
 #[cfg(feature = "otel-0-32")]
-#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-32")))]
 pub use observe::otel_0_32;
 #[cfg(feature = "otel-0-33")]
-#[cfg_attr(docsrs, doc(cfg(feature = "otel-0-33")))]
 pub use observe::otel_0_33;
 pub use observe::{Advice, Watchable, Watched, Weight};
 #[doc(hidden)]
 pub use observe::{METRICS, Metric, MetricKind};
 pub use pool::{Conn, Pool, Tx};
 #[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use pool::{ListenEvent, Listener};
 pub use pool_core::{
     AcquireError, CloseCounts, CloseReason, CloseReport, ConnectError, Event, Health, Histogram, Hold, Holder,
@@ -105,96 +101,60 @@ pub use {figment, sqlx};
 
 /// A pool of PostgreSQL connections.
 #[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub type PgPool<Key = Main> = Pool<sqlx::Postgres, Key>;
 
 /// A PostgreSQL connection on loan.
 #[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub type PgConn = Conn<sqlx::Postgres>;
 
 /// A transaction on a PostgreSQL connection.
 #[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub type PgTx = Tx<sqlx::Postgres>;
 
 /// A pool of MySQL or MariaDB connections.
 #[cfg(feature = "mysql")]
-#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
 pub type MySqlPool<Key = Main> = Pool<sqlx::MySql, Key>;
 
 /// A MySQL or MariaDB connection on loan.
 #[cfg(feature = "mysql")]
-#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
 pub type MySqlConn = Conn<sqlx::MySql>;
 
 /// A transaction on a MySQL or MariaDB connection.
 #[cfg(feature = "mysql")]
-#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
 pub type MySqlTx = Tx<sqlx::MySql>;
 
 /// A pool of SQLite connections.
 #[cfg(feature = "sqlite")]
-#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub type SqlitePool<Key = Main> = Pool<sqlx::Sqlite, Key>;
 
 /// A SQLite connection on loan.
 #[cfg(feature = "sqlite")]
-#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub type SqliteConn = Conn<sqlx::Sqlite>;
 
 /// A transaction on a SQLite connection.
 #[cfg(feature = "sqlite")]
-#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub type SqliteTx = Tx<sqlx::Sqlite>;
 
-/// Code for axum, which `#[derive(Pools)]` cannot know to be there.
-#[cfg(feature = "axum")]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __if_axum {
-    ($($code:item)*) => { $($code)* };
+/// Code for a web framework, which `#[derive(Pools)]` cannot know to be there. Where it is not, the code is left out.
+macro_rules! code_for {
+    ($dollar:tt $($feature:literal $name:ident)*) => {$(
+        #[cfg(feature = $feature)]
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! $name {
+            ($dollar ($dollar code:item)*) => { $dollar ($dollar code)* };
+        }
+
+        #[cfg(not(feature = $feature))]
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! $name {
+            ($dollar ($dollar code:item)*) => {};
+        }
+    )*};
 }
 
-/// Code for axum, which is not there.
-#[cfg(not(feature = "axum"))]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __if_axum {
-    ($($code:item)*) => {};
-}
-
-/// Code for actix-web.
-#[cfg(feature = "actix")]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __if_actix {
-    ($($code:item)*) => { $($code)* };
-}
-
-/// Code for actix-web, which is not there.
-#[cfg(not(feature = "actix"))]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __if_actix {
-    ($($code:item)*) => {};
-}
-
-/// Code for tonic.
-#[cfg(feature = "tonic")]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __if_tonic {
-    ($($code:item)*) => { $($code)* };
-}
-
-/// Code for tonic, which is not there.
-#[cfg(not(feature = "tonic"))]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __if_tonic {
-    ($($code:item)*) => {};
-}
+code_for! { $ "axum" __if_axum "actix" __if_actix "tonic" __if_tonic }
 
 #[cfg(all(doctest, feature = "axum", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
