@@ -92,8 +92,11 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     }
 
     pub(crate) async fn begin_with(mut conn: C, mut options: TxOptions) -> Result<Self, Error> {
-        let mut begin = Begin { limits: conn.borrow_mut().link().limits, link: conn.borrow_mut().link(), done: false };
-        let link = &mut *begin.link;
+        let limits = conn.borrow_mut().link().limits;
+        // Dropped on its way it is not open, and restores the limits all the same.
+        let (open, outer, conflict, lingers) = (false, false, false, false);
+        let mut tx = Self { conn, open, outer, conflict, limits, lingers, database: PhantomData };
+        let link = tx.conn.borrow_mut().link();
         link.settle(Purpose::Any).await?;
         if link.settings.pooler != Pooler::Direct {
             // The server is told with each transaction: of the loan's own limit, too.
@@ -111,17 +114,15 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         if read_only {
             link.track.changes_setting();
         }
-        let lingers = read_only || link.limits.told != begin.limits.told;
+        tx.lingers = read_only || link.limits.told != limits.told;
         // Set before the server knows, for who drops this in the middle.
-        let outer = link.track.begins();
-        let conflict = link.track.is_conflict();
-        let word = if outer { "SAVEPOINT" } else { "BEGIN" };
+        tx.outer = link.track.begins();
+        tx.conflict = link.track.is_conflict();
+        let word = if tx.outer { "SAVEPOINT" } else { "BEGIN" };
         link.transact(word, |raw| hidden::begin::<DB>(raw, statement)).await?;
         link.track.begun();
-        begin.done = true;
-        let limits = begin.limits;
-        drop(begin);
-        Ok(Self { conn, open: true, outer, conflict, limits, lingers, database: PhantomData })
+        tx.open = true;
+        Ok(tx)
     }
 
     /// Makes the changes permanent.
@@ -237,21 +238,6 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     }
 }
 
-/// A transaction that is beginning. Dropped on its way, it leaves the limits as they were.
-struct Begin<'a, DB: Backend> {
-    link: &'a mut Link<DB>,
-    limits: Limits,
-    done: bool,
-}
-
-impl<DB: Backend> Drop for Begin<'_, DB> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.link.limits = self.limits;
-        }
-    }
-}
-
 impl<DB: Backend, C: BorrowMut<Conn<DB>>> Tx<DB, C> {
     /// A conflict that was lost since the savepoint is not the outer transaction's, once that is rolled back to.
     fn forgive(&mut self) {
@@ -266,9 +252,10 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>>> Drop for Tx<DB, C> {
     fn drop(&mut self) {
         if self.open {
             self.forgive();
-            let limits = self.limits;
-            let link = self.conn.borrow_mut().link();
-            link.limits = limits;
+        }
+        let link = self.conn.borrow_mut().link();
+        link.limits = self.limits;
+        if self.open {
             link.track.abandoned();
             hidden::start_rollback::<DB>(&mut link.raw);
         }
