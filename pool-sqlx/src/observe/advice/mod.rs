@@ -162,21 +162,12 @@ pub(crate) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
     found
 }
 
-fn warning(
-    setting: &'static str,
-    finding: impl Into<String>,
-    reason: impl Into<String>,
-    cure: impl Into<String>,
-) -> Option<Advice> {
-    Some(Advice { weight: Weight::Warning, setting, finding: finding.into(), reason: reason.into(), cure: cure.into() })
+fn warning(setting: &'static str, finding: &str, reason: &str, cure: &str) -> Option<Advice> {
+    let [finding, reason, cure] = [finding, reason, cure].map(str::to_owned);
+    Some(Advice { weight: Weight::Warning, setting, finding, reason, cure })
 }
 
-fn hint(
-    setting: &'static str,
-    finding: impl Into<String>,
-    reason: impl Into<String>,
-    cure: impl Into<String>,
-) -> Option<Advice> {
+fn hint(setting: &'static str, finding: &str, reason: &str, cure: &str) -> Option<Advice> {
     Some(Advice { weight: Weight::Hint, ..warning(setting, finding, reason, cure)? })
 }
 

@@ -15,7 +15,7 @@ pub(super) fn swallowed(facts: &Facts<'_>) -> Option<Advice> {
     let limit = facts.database.statement_timeout?;
     warning(
         "statement_timeout",
-        format!("the server did not take {}", short(limit)),
+        &format!("the server did not take {}", short(limit)),
         "something on the way drops it, most likely a pooler, so it is kept by the client alone and nothing is cancelled on the server; a \
          pooler of transactions would mix prepared statements up, too",
         "keep pooler = \"direct\" if it pools sessions, and let it pass start-up options on; else set \"unprepared\", or \"prepared\" if it \
@@ -66,10 +66,10 @@ pub(super) fn no_room_at_the_server(facts: &Facts<'_>) -> Option<Advice> {
     let cure = format!("lower pool_size + max_overflow{of_which}, raise that limit, or put a pooler in between");
     if left(limit, instances.into()) < 0 {
         let reason = format!("when all are busy, the server refuses new connections to {whom}");
-        warning("pool_size", format!("{finding} are more than {what} ({most})"), reason, cure)
+        warning("pool_size", &format!("{finding} are more than {what} ({most})"), &reason, &cure)
     } else if left(limit, i128::from(instances) + 1) < 0 {
         let reason = "a rolling deployment starts the next instance before it ends the last";
-        hint("pool_size", format!("{finding} leave no room for one more within {what} ({most})"), reason, cure)
+        hint("pool_size", &format!("{finding} leave no room for one more within {what} ({most})"), reason, &cure)
     } else {
         None
     }
@@ -104,13 +104,13 @@ pub(super) fn closed_by_the_server(facts: &Facts<'_>) -> Option<Advice> {
     let server = format!("the server for {} ({name})", short(limit));
     if min_idle == 0 {
         let cure = format!("set idle_timeout below {}", short(limit));
-        return warning("idle_timeout", format!("the pool keeps an idle connection {kept}, {server}"), reason, cure);
+        return warning("idle_timeout", &format!("the pool keeps an idle connection {kept}, {server}"), reason, &cure);
     }
     warning(
         "keepalive",
-        format!("the pool keeps an idle connection of min_idle = {min_idle} {kept}, {server}"),
+        &format!("the pool keeps an idle connection of min_idle = {min_idle} {kept}, {server}"),
         reason,
-        format!(
+        &format!(
             "set keepalive below {}, which has them tested in time; idle_timeout does not concern them",
             short(limit)
         ),

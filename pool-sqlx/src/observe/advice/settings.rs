@@ -27,7 +27,7 @@ pub(super) fn longer_than_proxies_wait(facts: &Facts<'_>) -> Option<Advice> {
     let then = statement.map_or("any time".to_owned(), |limit| short(limit).to_string());
     hint(
         "pool_timeout",
-        format!("a request may wait {} for a connection and {then} for a statement", short(wait)),
+        &format!("a request may wait {} for a connection and {then} for a statement", short(wait)),
         "what stands before a service gives up earlier: Heroku's router after 30 s, nginx and AWS's load balancers after 60 s; its client is \
          gone then, and the work is for nobody",
         "let both together stay below the limit of whatever stands before this service",
@@ -41,7 +41,7 @@ pub(super) fn reported_as_leak_within_its_limit(facts: &Facts<'_>) -> Option<Adv
     }
     hint(
         "leak_after",
-        format!("it is {}, and a statement may take {}", short(leak), short(statement)),
+        &format!("it is {}, and a statement may take {}", short(leak), short(statement)),
         "a slow statement within its limit is reported as a leak",
         "set leak_after above the longest that a request may hold a connection",
     )
@@ -58,7 +58,7 @@ pub(super) fn unlimited(facts: &Facts<'_>) -> Option<Advice> {
     warning(
         "max_overflow",
         "it is unlimited",
-        format!("a burst opens connections up to {up_to}, and then new ones are refused to {whom}"),
+        &format!("a burst opens connections up to {up_to}, and then new ones are refused to {whom}"),
         "set a limit; callers beyond it wait their turn for pool_timeout",
     )
 }
@@ -71,7 +71,7 @@ pub(super) fn lifo_without_idle_timeout(facts: &Facts<'_>) -> Option<Advice> {
     }
     hint(
         "idle_timeout",
-        format!("there is none, and pool_use_lifo lends the same few connections of {pool_size} first"),
+        &format!("there is none, and pool_use_lifo lends the same few connections of {pool_size} first"),
         match pool_recycle {
             Some(_) => "after a burst the others stay open unused, until pool_recycle replaces them",
             None => "after a burst the others stay open unused",
@@ -107,7 +107,7 @@ pub(super) fn asleep(facts: &Facts<'_>) -> Option<Advice> {
     }
     warning(
         "connection_timeout",
-        format!("a request gives up after {}", short(limit)),
+        &format!("a request gives up after {}", short(limit)),
         "a suspended database of this host needs up to 10 s to wake",
         "set connection_timeout and pool_timeout to 10s or more, or keep the database from suspending",
     )
@@ -122,7 +122,7 @@ pub(super) fn kept_awake(facts: &Facts<'_>) -> Option<Advice> {
     }
     hint(
         "keepalive",
-        format!("idle connections are pinged every {}", short(every)),
+        &format!("idle connections are pinged every {}", short(every)),
         "a serverless database that is asked something never suspends, and its time is billed",
         "leave keepalive out if the database may sleep, or switch suspending off at the host if it may not",
     )

@@ -68,8 +68,8 @@ fn for_the_pool(facts: &Facts<'_>, waited: &Waited) -> Option<Advice> {
     };
     hint(
         "min_idle",
-        format!("{}; {some} of those who waited found all connections in use", waited.finding),
-        format!(
+        &format!("{}; {some} of those who waited found all connections in use", waited.finding),
+        &format!(
             "{others} was not for somebody to give one back: for connects{mean}, for tests or cleaning, or while lending was paused"
         ),
         "where it was for connects, keep more ready by min_idle, keep them longer by idle_timeout, or warm the pool up before the service is \
@@ -104,8 +104,8 @@ fn for_a_connection(facts: &Facts<'_>, waited: &Waited) -> Option<Advice> {
     };
     // 1 % of the acquires, the same limit as for waits.
     match waited.timeouts * 100 >= waited.asked {
-        true => warning("pool_size", finding, reason, cure),
-        false => hint("pool_size", finding, reason, cure),
+        true => warning("pool_size", &finding, &reason, cure),
+        false => hint("pool_size", &finding, &reason, cure),
     }
 }
 
@@ -118,8 +118,8 @@ pub(super) fn churn(facts: &Facts<'_>) -> Option<Advice> {
     let each = facts.timings.connect.mean().map(|mean| format!(", {} each", short(mean))).unwrap_or_default();
     hint(
         "overflow_linger",
-        format!("{closed} connections above pool_size were opened and closed again for {acquired} acquires"),
-        format!("whoever needs one waits for a connect{each}"),
+        &format!("{closed} connections above pool_size were opened and closed again for {acquired} acquires"),
+        &format!("whoever needs one waits for a connect{each}"),
         "raise pool_size, or let them stay for a moment: overflow_linger = \"10s\"",
     )
 }
