@@ -1,7 +1,7 @@
 //! LISTEN: notifications of PostgreSQL on a connection of their own, with every gap told.
 
 use crate::{
-    DatabaseSettings, Error, Pool,
+    Error, Pool,
     backend::{
         Options,
         dial::{explain, reachable},
@@ -121,13 +121,12 @@ impl<Key> Pool<Postgres, Key> {
     pub fn listen(&self, channels: impl IntoIterator<Item = impl Into<String>>) -> Result<Listener, Error> {
         let (sender, events) = mpsc::channel(WAITING);
         let listening = Listening {
-            options: self.manager().aside("notifications belong to a session")?,
+            options: self.core().manager().aside("notifications belong to a session")?,
             channels: channels.into_iter().map(Into::into).collect(),
-            settings: self.manager().settings().clone(),
             events: sender,
             gap: true,
         };
-        let (closing, pool) = (self.manager().closing(), self.clone().keyed());
+        let (closing, pool) = (self.core().manager().closing(), self.clone().keyed());
         Ok(Listener { events, task: tokio::spawn(listening.run(pool, closing)) })
     }
 }
@@ -136,7 +135,6 @@ impl<Key> Pool<Postgres, Key> {
 struct Listening {
     options: Options<Postgres>,
     channels: Vec<String>,
-    settings: DatabaseSettings,
     events: mpsc::Sender<ListenEvent>,
     /// Something may have been missed that nobody was told of yet.
     gap: bool,
@@ -156,7 +154,7 @@ impl Listening {
                 self.gap = true;
                 let pause = pause(FIRST_PAUSE, LONGEST_PAUSE, failures);
                 failures += 1;
-                let name = &self.settings.pool.name;
+                let name = &pool.core().manager().settings().pool.name;
                 tracing::warn!(target: "pool", "pool {name}: not listening, next attempt in {pause:.1?}: {lost}");
                 sleep(pause).await;
             }
@@ -170,11 +168,11 @@ impl Listening {
 
     async fn connect(&self, pool: &Pool<Postgres>) -> Result<PgListener, sqlx::Error> {
         // A pool of sqlx's own tries again and again, and says only that it did: so we look first who is there, and whether it keeps sessions.
-        let _ = pool.manager().dial_aside(&self.options).await?.close().await;
+        let _ = pool.core().manager().dial_aside(&self.options).await?.close().await;
         // sqlx takes notifications from a pool only. This one is nobody else's.
         let own = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let own = own.test_before_acquire(false).acquire_timeout(pool.settings().connection_timeout);
-        let options = reachable::<Postgres>(pool.manager().fresh(&self.options).await?).await?;
+        let options = reachable::<Postgres>(pool.core().manager().fresh(&self.options).await?).await?;
         let mut listener = PgListener::connect_with(&own.connect_lazy_with(options)).await.map_err(explain)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
@@ -228,14 +226,14 @@ impl Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Dial;
+    use crate::{DatabaseSettings, backend::Dial};
 
     #[test]
     fn a_reader_that_is_too_slow_is_told_of_the_gap_when_there_is_room() {
         let (events, mut heard) = mpsc::channel(2);
         let settings = DatabaseSettings::new("postgres://db/app").expect("a url");
         let options = Postgres::configure(&settings, None).expect("options");
-        let mut listening = Listening { options, channels: Vec::new(), settings, events, gap: false };
+        let mut listening = Listening { options, channels: Vec::new(), events, gap: false };
         let note = |payload: &str| ListenEvent::Notification { channel: "c".into(), payload: payload.into() };
         ["1", "2", "lost"].into_iter().for_each(|payload| listening.tell(note(payload)));
         assert_eq!([heard.try_recv(), heard.try_recv()], [Ok(note("1")), Ok(note("2"))]);

@@ -52,10 +52,6 @@ impl<DB: Backend> Sqlx<DB> {
         &self.settings
     }
 
-    pub(crate) fn options(&self) -> &Options<DB> {
-        &self.options
-    }
-
     pub(crate) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }

@@ -283,7 +283,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
             .max_lifetime(settings.pool_recycle)
             .idle_timeout(settings.idle_timeout)
             .after_connect(manager.after_connect());
-        Ok(pool.connect_lazy_with(manager.options().clone()))
+        Ok(pool.connect_lazy_with(manager.options.clone()))
     }
 
     /// Tells whether a request would get a connection that works: acquires one and asks the server for a sign of life.
@@ -327,11 +327,6 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 
     pub(crate) fn core(&self) -> &pool_core::Pool<Sqlx<DB>> {
         &self.core
-    }
-
-    #[cfg(feature = "postgres")]
-    pub(crate) fn manager(&self) -> &Sqlx<DB> {
-        self.core.manager()
     }
 
     /// A connection beside the pool does not answer: tests an idle one of the pool's, and gives all up if that does not either.

@@ -65,20 +65,14 @@ impl<'f> Sections<'f> {
         match DatabaseSettings::from(self.figment, name) {
             Ok(settings) => Some(settings),
             Err(error) => {
-                self.error = Some(match self.error.take() {
-                    Some(earlier) => earlier.merge(error),
-                    None => error,
-                });
+                self.error = self.error.take().into_iter().chain([error]).reduce(ConfigError::merge);
                 None
             }
         }
     }
 
     pub fn finish(self) -> Result<(), Error> {
-        match self.error {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
+        self.error.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
