@@ -1,7 +1,7 @@
 // Included once for each version of OpenTelemetry, which is `otel` here.
 
 use crate::{
-    CloseReason, Histogram, MaxOverflow, Place, SiteTimings, StatementTimeouts, Status, Timings, Verdict, Watchable, Watched,
+    CloseReason, Histogram, MaxOverflow, Place, SiteTimings, Status, Timings, Totals, Watchable, Watched,
     observe::{
         WeakWatched,
         installed::{self, Exported, Installed},
@@ -14,12 +14,9 @@ use otel::{
     InstrumentationScope, KeyValue,
     metrics::{Counter, Meter, MeterProvider},
 };
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicBool, Ordering},
 };
 
 /// Has a provider's readers told of these pools.
@@ -99,13 +96,10 @@ struct News {
     name: KeyValue,
     status: Status,
     min_idle: u32,
-    refused: Vec<(Verdict, u64)>,
-    connect_errors: BTreeMap<String, u64>,
-    statement_timeouts: StatementTimeouts,
 }
 
 /// Numbers of this moment.
-const NUMBERS: [(&Metric, Read<i64>); 6] = [
+const NUMBERS: [(&Metric, Read<News, i64>); 6] = [
     (&names::COUNT, |news, tell| {
         let idle = news.status.idle;
         tell(idle.into(), Some((names::STATE, "idle")));
@@ -124,10 +118,9 @@ const NUMBERS: [(&Metric, Read<i64>); 6] = [
 
 /// Numbers that only grow. What is new is added to counters, and not observed as a total: a pool that was made anew begins at zero, and its
 /// series goes on.
-const COUNTS: [(&Metric, Read<u64>); 6] = [
-    (&names::TIMEOUTS, |news, tell| tell(news.status.totals.timeouts, None)),
-    (&names::ACQUIRES, |news, tell| {
-        let totals = &news.status.totals;
+const COUNTS: [(&Metric, Read<(Watched, Totals), u64>); 6] = [
+    (&names::TIMEOUTS, |(_, totals), tell| tell(totals.timeouts, None)),
+    (&names::ACQUIRES, |(_, totals), tell| {
         for (outcome, n) in [
             ("immediate", totals.acquired.saturating_sub(totals.waited)),
             ("waited", totals.waited),
@@ -140,26 +133,28 @@ const COUNTS: [(&Metric, Read<u64>); 6] = [
             tell(n, Some((names::OUTCOME, outcome)));
         }
     }),
-    (&names::ACQUIRE_ERRORS, |news, tell| {
-        news.refused.iter().for_each(|(verdict, n)| tell(*n, Some((names::ERROR_TYPE, verdict.code()))));
+    (&names::ACQUIRE_ERRORS, |(pool, _), tell| {
+        pool.refused().iter().for_each(|(verdict, n)| tell(*n, Some((names::ERROR_TYPE, verdict.code()))));
     }),
-    (&names::CLOSED, |news, tell| {
+    (&names::CLOSED, |(_, totals), tell| {
         for reason in CloseReason::ALL {
-            tell(news.status.totals.closed_by.of(reason), Some((names::REASON, reason.as_str())));
+            tell(totals.closed_by.of(reason), Some((names::REASON, reason.as_str())));
         }
     }),
-    (&names::CONNECTION_ERRORS, |news, tell| {
+    (&names::CONNECTION_ERRORS, |(pool, _), tell| {
+        let errors = pool.connect_errors();
         // The commonest are there from the start: a rate misses a series' first value.
         for error_type in ["connection_refused", "connect_timeout"] {
-            if !news.connect_errors.contains_key(error_type) {
+            if !errors.contains_key(error_type) {
                 tell(0, Some((names::ERROR_TYPE, error_type)));
             }
         }
-        news.connect_errors.iter().for_each(|(error_type, n)| tell(*n, Some((names::ERROR_TYPE, error_type))));
+        errors.iter().for_each(|(error_type, n)| tell(*n, Some((names::ERROR_TYPE, error_type))));
     }),
-    (&names::STATEMENT_TIMEOUTS, |news, tell| {
-        tell(news.statement_timeouts.server, Some((names::SOURCE, "server")));
-        tell(news.statement_timeouts.client, Some((names::SOURCE, "client")));
+    (&names::STATEMENT_TIMEOUTS, |(pool, _), tell| {
+        let ended = pool.statement_timeouts();
+        tell(ended.server, Some((names::SOURCE, "server")));
+        tell(ended.client, Some((names::SOURCE, "client")));
     }),
 ];
 
@@ -200,7 +195,7 @@ impl Board {
     /// Only these have callbacks, and a view may drop any of them. So a counter or a distribution has one of its own name beside it, which
     /// never has a series: whatever the views leave, we are asked.
     fn observe(self: &Arc<Self>, meter: &Meter) {
-        let silent: Read<i64> = |_, _| {};
+        let silent: Read<News, i64> = |_, _| {};
         let others = names::METRICS.iter().filter(|metric| metric.kind != MetricKind::UpDownCounter);
         let all = NUMBERS.into_iter().chain(others.map(|metric| (metric, silent)));
         for (turn, (metric, read)) in all.enumerate() {
@@ -212,7 +207,7 @@ impl Board {
     }
 
     /// Tells a callback of every pool that is still there.
-    fn each(&self, turn: usize, read: Read<i64>, observe: impl Fn(i64, &[KeyValue])) {
+    fn each(&self, turn: usize, read: Read<News, i64>, observe: impl Fn(i64, &[KeyValue])) {
         self.read.store(true, Ordering::Relaxed);
         // Nothing under it can panic half-way.
         let mut cycle = self.cycle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,7 +215,9 @@ impl Board {
             cycle.news = self.sources.iter().filter_map(|source| self.look(source)).collect();
         }
         cycle.last = Some(turn);
-        cycle.news.iter().for_each(|news| news.tell(read, &observe));
+        for news in &cycle.news {
+            read(news, &mut |n, attribute| news.with(attribute, |attributes| observe(n, attributes)));
+        }
     }
 
     /// Reads a pool, and replays what has happened since the last time. The reader takes counters and distributions after its callbacks.
@@ -228,27 +225,21 @@ impl Board {
         let pool = source.pool()?;
         let mut exported = source.exported.lock().unwrap_or_else(PoisonError::into_inner);
         let exported = &mut *exported;
-        let news = News {
-            name: source.name.clone(),
-            status: pool.status(),
-            min_idle: pool.settings().min_idle,
-            refused: pool.refused(),
-            connect_errors: pool.connect_errors(),
-            statement_timeouts: pool.statement_timeouts(),
-        };
+        let news = News { name: source.name.clone(), status: pool.status(), min_idle: pool.settings().min_idle };
+        let (timings, sites) = (pool.timings(), pool.sites());
+        let counted = (pool, news.status.totals.clone());
         for (i, ((_, read), counter)) in COUNTS.into_iter().zip(&self.counters).enumerate() {
-            read(&news, &mut |n, attribute| {
+            read(&counted, &mut |n, attribute| {
                 let n = exported.news(i, attribute.map_or("", |(_, word)| word), n);
                 // Nothing at all makes a series, too.
                 news.with(attribute, |attributes| counter.add(n, attributes));
             });
         }
-        let timings = pool.timings();
         for (i, ((_, of), into)) in TIMES.into_iter().zip(&self.times).enumerate() {
             let times = exported.new_times(i, None, of(&timings).clone());
             news.with(None, |attributes| record(into, &times, attributes));
         }
-        for SiteTimings { site, hold, .. } in pool.sites() {
+        for SiteTimings { site, hold, .. } in sites {
             let times = exported.new_times(TIMES.len(), Some(site), hold);
             let site = site.name().map_or_else(|| site.to_string(), str::to_owned);
             news.with(Some((names::SITE, &site)), |attributes| record(&self.site_times, &times, attributes));
@@ -258,10 +249,6 @@ impl Board {
 }
 
 impl News {
-    fn tell<T>(&self, read: Read<T>, observe: &impl Fn(T, &[KeyValue])) {
-        read(self, &mut |value, attribute| self.with(attribute, |attributes| observe(value, attributes)));
-    }
-
     /// The pool's name, and the attribute beside it.
     fn with(&self, attribute: Option<(&'static str, &str)>, tell: impl FnOnce(&[KeyValue])) {
         match attribute {
@@ -272,7 +259,7 @@ impl News {
 }
 
 /// Reads numbers of a pool, each with an attribute beside the pool's name.
-type Read<T> = fn(&News, &mut dyn FnMut(T, Option<(&'static str, &str)>));
+type Read<Of, T> = fn(&Of, &mut dyn FnMut(T, Option<(&'static str, &str)>));
 
 /// The pool's own histogram has every limit of ours as an edge, so each value gets into its right bucket, and the sum is kept.
 fn record(into: &otel::metrics::Histogram<f64>, times: &Histogram, attributes: &[KeyValue]) {

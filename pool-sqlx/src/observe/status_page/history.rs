@@ -1,7 +1,7 @@
 //! The last minutes: a look at each pool once a second.
 
 use super::Pool;
-use crate::{Histogram, Status, Timings};
+use crate::{Histogram, Status, Timings, Totals};
 use std::{
     collections::VecDeque,
     time::{Duration, Instant, SystemTime},
@@ -52,26 +52,16 @@ struct PoolHistory {
 #[derive(Clone)]
 struct Mark {
     at: Instant,
-    counts: Counts,
+    totals: Totals,
     timings: Timings,
-}
-
-/// Of acquires.
-#[derive(Clone, Copy)]
-pub(super) struct Counts {
-    pub(super) acquired: u64,
-    pub(super) waited: u64,
-    pub(super) failed: u64,
-    /// Of the failed.
-    pub(super) timeouts: u64,
-    pub(super) cancelled: u64,
 }
 
 /// What was added lately.
 pub(super) struct Recent {
     /// How lately: a minute, or since the page was made.
     pub(super) span: Duration,
-    pub(super) counts: Counts,
+    then: Totals,
+    now: Totals,
     pub(super) waits: Histogram,
     pub(super) holds: Histogram,
     /// Who waits now, and for how long the first of them.
@@ -79,6 +69,11 @@ pub(super) struct Recent {
 }
 
 impl Recent {
+    /// How much this total has grown.
+    pub(super) fn added(&self, of: impl Fn(&Totals) -> u64) -> u64 {
+        added(of, &self.then, &self.now)
+    }
+
     /// The time within which this share of all who asked were served; `None` if fewer were, or nobody asked.
     ///
     /// Who was turned away or gave up was not served within any time, so that a pool that serves few does not look like a quick one. Who
@@ -87,7 +82,7 @@ impl Recent {
         let (waiting, so_far) = self.waiting;
         let mut waits: Vec<_> = self.waits.stand_ins().chain((waiting > 0).then_some((so_far, waiting))).collect();
         waits.sort();
-        nth(waits, share, self.waits.count() + waiting + self.counts.failed + self.counts.cancelled)
+        nth(waits, share, self.waits.count() + waiting + self.added(failed) + self.added(|totals| totals.cancelled))
     }
 }
 
@@ -138,7 +133,8 @@ impl History {
         let then = self.pools[pool].marks.front().expect("BUG: there is a mark from the beginning on");
         Recent {
             span: now.saturating_duration_since(then.at),
-            counts: Counts::of(status).since(then.counts),
+            then: then.totals.clone(),
+            now: status.totals.clone(),
             waits: timings.acquire_wait.since(&then.timings.acquire_wait),
             holds: timings.hold.since(&then.timings.hold),
             waiting: (status.waiting.into(), status.oldest_wait.unwrap_or_default()),
@@ -150,7 +146,7 @@ impl PoolHistory {
     fn look(&mut self, status: &Status, timings: Timings, turned_away: Option<Duration>, now: Instant) -> Point {
         let seen = Mark::of(status, timings, now);
         let served = quantile(&seen.timings.acquire_wait.since(&self.last.timings.acquire_wait), 0.95);
-        let failed = seen.counts.since(self.last.counts).failed;
+        let failed = added(failed, &self.last.totals, &seen.totals);
         self.last = seen;
         Point { utilisation: status.utilisation(), wait: served.max(turned_away).max(status.oldest_wait), failed }
     }
@@ -166,27 +162,17 @@ impl PoolHistory {
 
 impl Mark {
     fn of(status: &Status, timings: Timings, now: Instant) -> Self {
-        Self { at: now, counts: Counts::of(status), timings }
+        Self { at: now, totals: status.totals.clone(), timings }
     }
 }
 
-impl Counts {
-    fn of(status: &Status) -> Self {
-        let totals = &status.totals;
-        let failed = totals.timeouts + totals.refused + totals.connect_failures + totals.rejected_closed;
-        let (timeouts, cancelled) = (totals.timeouts, totals.cancelled);
-        Self { acquired: totals.acquired, waited: totals.waited, failed, timeouts, cancelled }
-    }
+/// Acquires that ended with an error.
+pub(super) fn failed(totals: &Totals) -> u64 {
+    totals.timeouts + totals.refused + totals.connect_failures + totals.rejected_closed
+}
 
-    fn since(self, then: Self) -> Self {
-        Self {
-            acquired: self.acquired.saturating_sub(then.acquired),
-            waited: self.waited.saturating_sub(then.waited),
-            failed: self.failed.saturating_sub(then.failed),
-            timeouts: self.timeouts.saturating_sub(then.timeouts),
-            cancelled: self.cancelled.saturating_sub(then.cancelled),
-        }
-    }
+fn added(of: impl Fn(&Totals) -> u64, then: &Totals, now: &Totals) -> u64 {
+    of(now).saturating_sub(of(then))
 }
 
 /// The value that about this share does not exceed; `None` if there is none.
@@ -245,8 +231,8 @@ mod tests {
         assert!(last.wait.is_some() && last.failed == 0, "nobody was served, but one waits: {last:?}");
 
         let recent = history.recent(0, &pool.status(), &pool.timings(), at(4));
-        let counts = recent.counts;
-        assert_eq!((recent.span, counts.acquired, counts.waited, counts.failed), (SECOND * 4, 2, 0, 1));
+        let [acquired, waited] = [recent.added(|totals| totals.acquired), recent.added(|totals| totals.waited)];
+        assert_eq!((recent.span, acquired, waited, recent.added(super::failed)), (SECOND * 4, 2, 0, 1));
         drop(held);
     }
 
@@ -289,8 +275,9 @@ mod tests {
             assert_eq!((now.served_within(0.95), now.served_within(1.0)), (Some(now.waiting.1), None));
         }
         let gave_up = recent();
-        let counts = gave_up.counts;
-        assert_eq!((counts.timeouts, counts.failed, counts.cancelled), (1, 1, 1));
+        let counts =
+            (gave_up.added(|totals| totals.timeouts), gave_up.added(failed), gave_up.added(|totals| totals.cancelled));
+        assert_eq!(counts, (1, 1, 1));
         assert_eq!(gave_up.served_within(0.95), None, "19 of 21");
         drop(held);
     }
@@ -304,7 +291,7 @@ mod tests {
         (1..=305).for_each(|s| history.look(&pools, begun + SECOND * s));
         assert_eq!((history.next(), history.since(0).count()), (305, KEPT));
         let recent = history.recent(0, &pool.status(), &pool.timings(), begun + SECOND * 305);
-        assert_eq!((recent.span, recent.counts.acquired, recent.holds.count()), (SECOND * 55, 0, 0));
+        assert_eq!((recent.span, recent.added(|totals| totals.acquired), recent.holds.count()), (SECOND * 55, 0, 0));
         // What the asker has not seen, and everything if it asked another process before.
         let since = |number| history.since(number).map(|look| (look.at - begun).as_secs()).collect::<Vec<_>>();
         assert_eq!((since(303), since(305).len(), since(306).len()), (vec![304, 305], 0, KEPT));

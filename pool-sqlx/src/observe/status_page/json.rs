@@ -2,7 +2,7 @@
 
 use super::{
     Inner, Pool,
-    history::{Recent, quantile},
+    history::{Recent, failed, quantile},
     lock,
 };
 use crate::{Histogram, MaxOverflow, Site, Watched};
@@ -87,12 +87,17 @@ impl Pool {
                     durations!(settings; pool_timeout connection_timeout slow_acquire leak_after idle_timeout pool_recycle),
                     fields!(settings; max_waiting),
                 ),
-                "last_minute": with(fields!(recent.counts; acquired waited failed timeouts cancelled), json!({
+                "last_minute": {
                     "seconds": seconds(recent.span),
+                    "acquired": recent.added(|totals| totals.acquired),
+                    "waited": recent.added(|totals| totals.waited),
+                    "failed": recent.added(failed),
+                    "timeouts": recent.added(|totals| totals.timeouts),
+                    "cancelled": recent.added(|totals| totals.cancelled),
                     "p95_of_all_seconds": recent.served_within(0.95).map(seconds),
                     "wait_seconds": spread(&recent.waits),
                     "hold_seconds": spread(&recent.holds),
-                })),
+                },
                 "total": with(
                     with(
                         fields!(totals; acquired waited released timeouts refused connect_failures rejected_closed cancelled
