@@ -1,10 +1,10 @@
 //! The pools that metrics are installed for, whatever the version of OpenTelemetry.
 
-use super::WeakWatched;
+use super::{WeakWatched, lock};
 use crate::{Histogram, Site, Watchable, Watched, session::Tally};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -60,8 +60,7 @@ pub(super) fn named(version: &'static str, pools: &(impl Watchable + ?Sized)) ->
     let mut installed: Vec<Installed> = Vec::new();
     // A handle may be the last one of its pool, which then ends after the lock is released.
     let mut alive = Vec::new();
-    // Nothing under it can panic half-way.
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut names = lock(&NAMES);
     names.retain(|named| named.pool.upgrade().map(|pool| alive.push(pool)).is_some());
     for pool in pools.watched() {
         if installed.iter().any(|known| Arc::ptr_eq(known.pool.tally(), pool.tally())) {

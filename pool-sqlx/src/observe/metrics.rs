@@ -5,6 +5,7 @@ use crate::{
     observe::{
         WeakWatched,
         installed::{self, Exported, Installed},
+        lock,
         names::{self, Metric, MetricKind},
         shapes::Shapes,
     },
@@ -15,7 +16,7 @@ use otel::{
     metrics::{Counter, Meter, MeterProvider},
 };
 use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
+    Arc, Mutex, Weak,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -209,8 +210,7 @@ impl Board {
     /// Tells a callback of every pool that is still there.
     fn each(&self, turn: usize, read: Read<News, i64>, observe: impl Fn(i64, &[KeyValue])) {
         self.read.store(true, Ordering::Relaxed);
-        // Nothing under it can panic half-way.
-        let mut cycle = self.cycle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cycle = lock(&self.cycle);
         if cycle.last.is_none_or(|last| turn <= last) {
             cycle.news = self.sources.iter().filter_map(|source| self.look(source)).collect();
         }
@@ -223,7 +223,7 @@ impl Board {
     /// Reads a pool, and replays what has happened since the last time. The reader takes counters and distributions after its callbacks.
     fn look(&self, source: &Source) -> Option<News> {
         let pool = source.pool()?;
-        let mut exported = source.exported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exported = lock(&source.exported);
         let exported = &mut *exported;
         let news = News { name: source.name.clone(), status: pool.status(), min_idle: pool.settings().min_idle };
         let (timings, sites) = (pool.timings(), pool.sites());

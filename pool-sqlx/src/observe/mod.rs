@@ -24,3 +24,10 @@ pub(crate) use siblings::join;
 pub use status_page::StatusPage;
 use watched::WeakWatched;
 pub use watched::{Watchable, Watched};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Nothing under the locks of this room can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,8 +1,8 @@
 //! Pools of this process that share a server: what it has room for is for all of them together.
 
-use super::{Watched, WeakWatched};
+use super::{Watched, WeakWatched, lock};
 use crate::backend::{Limit, Login, Server};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Another pool of this process, on the same server.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ static POOLS: Mutex<Vec<WeakWatched>> = Mutex::new(Vec::new());
 pub(crate) fn join(pool: &Watched) {
     // A handle may be the last one of its pool, which then ends after the lock is released.
     let mut alive = Vec::new();
-    let mut pools = lock();
+    let mut pools = lock(&POOLS);
     pools.retain(|known| known.upgrade().map(|pool| alive.push(pool)).is_some());
     pools.push(pool.downgrade());
 }
@@ -40,7 +40,7 @@ pub(crate) fn join(pool: &Watched) {
 /// The other pools on the server of this one: those that it has answered, and whose size is limited.
 pub(super) fn of(pool: &Watched, login: &Login) -> Vec<Sibling> {
     // A pool that ends here does so outside of the lock.
-    let pools: Vec<Watched> = lock().iter().filter_map(WeakWatched::upgrade).collect();
+    let pools: Vec<Watched> = lock(&POOLS).iter().filter_map(WeakWatched::upgrade).collect();
     let others = pools.iter().filter(|other| !Arc::ptr_eq(other.tally(), pool.tally()));
     others
         .filter_map(|pool| {
@@ -69,11 +69,6 @@ pub(crate) fn open_within(limit: &Limit, server: &Server, siblings: &[Sibling]) 
         named.map_or(here, |(_, sessions)| here.max(*sessions))
     };
     logins.into_iter().map(open).sum()
-}
-
-/// Nothing under it can panic half-way.
-fn lock() -> std::sync::MutexGuard<'static, Vec<WeakWatched>> {
-    POOLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

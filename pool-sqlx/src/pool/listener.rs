@@ -126,7 +126,7 @@ impl<Key> Pool<Postgres, Key> {
             events: sender,
             gap: true,
         };
-        let (closing, pool) = (self.core().manager().closing(), self.clone().keyed());
+        let (closing, pool) = (self.core().manager().closing.subscribe(), self.clone().keyed());
         Ok(Listener { events, task: tokio::spawn(listening.run(pool, closing)) })
     }
 }

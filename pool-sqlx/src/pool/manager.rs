@@ -9,9 +9,8 @@ use crate::{
     session::{Control, Familiar, Limits, Link, Return, Rules, Tally, Track},
     words::Class,
 };
-use futures_core::future::BoxFuture;
 use pool_core::{Condition, ErrorClass, Manager};
-use sqlx::{Connection, pool::PoolConnectionMetadata};
+use sqlx::Connection;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, watch};
 
@@ -23,11 +22,11 @@ pub(crate) struct Sqlx<DB: Backend> {
     anchor: Mutex<Option<DB::Connection>>,
     /// Ends what nobody waits for any more.
     control: Arc<Control<DB>>,
-    door: Arc<Door>,
+    pub(super) door: Arc<Door>,
     /// What is counted here, for those who watch.
     tally: Arc<Tally>,
     /// Whether the pool is being closed: listeners end then.
-    closing: watch::Sender<bool>,
+    pub(super) closing: watch::Sender<bool>,
     /// Runs once, when the first connection is open.
     first_connect: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -56,25 +55,6 @@ impl<DB: Backend> Sqlx<DB> {
         &self.tally
     }
 
-    /// What a connection of sqlx's own pool needs before it is used.
-    pub(crate) fn after_connect(
-        &self,
-    ) -> impl for<'c> Fn(&'c mut DB::Connection, PoolConnectionMetadata) -> BoxFuture<'c, Result<(), sqlx::Error>>
-    + Send
-    + Sync
-    + 'static {
-        let (door, options) = (Arc::clone(&self.door), self.options.clone());
-        move |conn, _| {
-            let (door, options) = (Arc::clone(&door), options.clone());
-            Box::pin(async move { door.admit::<DB>(conn, &options).await.map(drop) })
-        }
-    }
-
-    #[cfg(feature = "postgres")]
-    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
-        self.closing.subscribe()
-    }
-
     /// Runs `then` once, when the first connection is open and before it is lent.
     pub(crate) fn at_first_connect(&self, then: impl FnOnce() + Send + 'static) {
         *self.first_connect.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(then));
@@ -83,11 +63,6 @@ impl<DB: Backend> Sqlx<DB> {
     /// The pool has got other settings.
     pub(crate) fn reconfigured(&self, settings: &pool_core::Settings) {
         self.control.set_reset_timeout(settings.reset_timeout);
-    }
-
-    /// Ends what lives beside the pool.
-    pub(crate) fn close_aside(&self) {
-        self.closing.send_replace(true);
     }
 
     fn limits(&self, state: &DB::State) -> Limits {
@@ -142,25 +117,12 @@ impl<DB: Backend> Sqlx<DB> {
 }
 
 /// A connect under way. Dropped, it was given up for want of time.
-struct Attempt<'a> {
-    tally: &'a Tally,
-    closing: &'a watch::Sender<bool>,
-}
+struct Attempt<'a, DB: Backend>(&'a Sqlx<DB>);
 
-impl Attempt<'_> {
-    fn ended(self, error: Option<&sqlx::Error>) {
-        if let Some(error) = error {
-            self.tally.connect_failed(&error_type(error));
-            self.tally.note(error);
-        }
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Attempt<'_> {
+impl<DB: Backend> Drop for Attempt<'_, DB> {
     fn drop(&mut self) {
-        if !*self.closing.borrow() {
-            self.tally.connect_failed("connect_timeout");
+        if !*self.0.closing.borrow() {
+            self.0.tally.connect_failed("connect_timeout");
         }
     }
 }
@@ -170,13 +132,19 @@ impl<DB: Backend> Manager for Sqlx<DB> {
     type Error = sqlx::Error;
 
     async fn connect(&self) -> Result<Link<DB>, sqlx::Error> {
-        let attempt = Attempt { tally: &self.tally, closing: &self.closing };
+        let attempt = Attempt(self);
         let link = self.dial().await;
-        attempt.ended(link.as_ref().err());
-        if link.is_ok() {
-            // Taken out of the lock first: `then` may log, and a subscriber may do anything.
-            let then = self.first_connect.lock().unwrap_or_else(PoisonError::into_inner).take();
-            then.into_iter().for_each(|then| then());
+        std::mem::forget(attempt);
+        match &link {
+            Ok(_) => {
+                // Taken out of the lock first: `then` may log, and a subscriber may do anything.
+                let then = self.first_connect.lock().unwrap_or_else(PoisonError::into_inner).take();
+                then.into_iter().for_each(|then| then());
+            }
+            Err(error) => {
+                self.tally.connect_failed(&error_type(error));
+                self.tally.note(error);
+            }
         }
         link
     }

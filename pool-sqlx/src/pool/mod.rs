@@ -25,7 +25,7 @@ use crate::{
     Backend, CloseReport, Error, Holder, Main, Observer, Pause, Settings, Site, SiteTimings, Status, Timings,
     TxOptions, backend::Options, config::Plan, session::Past,
 };
-use std::{fmt, future::Future, marker::PhantomData, time::Duration};
+use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 /// A pool of connections to one database.
 ///
@@ -124,10 +124,8 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) when none is free.
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Conn<DB>, Error> {
-        match self.core.try_acquire() {
-            Ok(pooled) => Ok(Conn::new(pooled)),
-            Err(error) => Err(Error::try_acquire(self.core.status().name, error)),
-        }
+        let acquired = self.core.try_acquire().map(Conn::new);
+        acquired.map_err(|error| Error::try_acquire(self.core.status().name, error))
     }
 
     /// Lends a connection with a transaction begun on it; SQLite: `BEGIN IMMEDIATE`, for there can be only one writer.
@@ -145,8 +143,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// Outside of a tokio runtime.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Tx<DB>, Error>> + Send + '_ {
-        let site = Site::here();
-        async move { Tx::begin(self.acquire_at(site, None).await?).await }
+        self.begin_with(TxOptions::new())
     }
 
     /// As [`begin`](Self::begin), with options.
@@ -253,7 +250,8 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// Outside of a tokio runtime.
     #[doc(alias = "dispose")]
     pub async fn close(&self) -> CloseReport {
-        self.core.manager().close_aside();
+        // Listeners end, too.
+        self.core.manager().closing.send_replace(true);
         self.core.close().await
     }
 
@@ -277,12 +275,16 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     pub fn sqlx_pool(&self, connections: u32) -> Result<sqlx::Pool<DB>, Error> {
         let (manager, settings) = (self.core.manager(), self.core.settings());
         door::allow_raw(manager.settings())?;
+        let (door, options) = (Arc::clone(&manager.door), manager.options.clone());
         let pool = sqlx::pool::PoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(settings.pool_timeout)
             .max_lifetime(settings.pool_recycle)
             .idle_timeout(settings.idle_timeout)
-            .after_connect(manager.after_connect());
+            .after_connect(move |conn, _| {
+                let (door, options) = (Arc::clone(&door), options.clone());
+                Box::pin(async move { door.admit::<DB>(conn, &options).await.map(drop) })
+            });
         Ok(pool.connect_lazy_with(manager.options.clone()))
     }
 
@@ -352,13 +354,9 @@ impl<DB: Backend, Key> Pool<DB, Key> {
 
     pub(crate) async fn acquire_at(&self, site: Site, limit: Option<Duration>) -> Result<Conn<DB>, Error> {
         let name = &self.core.manager().settings().pool.name;
-        match waiting(name, site, self.core.acquire_at(site, limit), |error| (error.waited(), error.verdict())).await {
-            Ok(pooled) => Ok(Conn::new(pooled)),
-            Err(error) => {
-                self.core.manager().tally().refuse(&error);
-                Err(error.into())
-            }
-        }
+        let acquired =
+            waiting(name, site, self.core.acquire_at(site, limit), |error| (error.waited(), error.verdict()));
+        Ok(Conn::new(acquired.await.inspect_err(|error| self.core.manager().tally().refuse(error))?))
     }
 }
 
@@ -393,10 +391,8 @@ where
         async move {
             drop(self.acquire_at(site, None).await?);
             let limit = self.core.settings().connection_timeout;
-            let mut conn = match tokio::time::timeout(limit, self.core.manager().connect_aside()).await {
-                Ok(conn) => conn?,
-                Err(_) => return Err(Error::silent("connection_timeout", limit)),
-            };
+            let connected = tokio::time::timeout(limit, self.core.manager().connect_aside()).await;
+            let mut conn = connected.map_err(|_| Error::silent("connection_timeout", limit))??;
             let done = crate::backend::hidden::migrate(migrator, &mut conn).await;
             // The server ends what a failed goodbye leaves.
             let _ = sqlx::Connection::close(conn).await;

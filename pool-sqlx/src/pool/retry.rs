@@ -1,6 +1,6 @@
 //! Running a transaction again that lost against another.
 
-use crate::{Backend, Error, Pool, Tx, TxOptions, words::backoff::after_conflict};
+use crate::{Backend, Error, ErrorKind, Pool, Tx, TxOptions, words::backoff::after_conflict};
 use pool_core::Site;
 use std::future::Future;
 
@@ -81,20 +81,16 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         loop {
             let conn = self.acquire_at(site, None).await?;
             let mut tx = Tx::begin_with(conn, options).await?;
-            let outcome = work(&mut tx).await;
-            let (outcome, lost) = match outcome {
+            let (lost, error) = match work(&mut tx).await {
                 Ok(value) => match tx.commit().await {
                     Ok(()) => return Ok(value),
-                    Err(error) => {
-                        let lost = error.kind() == crate::ErrorKind::Conflict;
-                        (error.into(), lost)
-                    }
+                    Err(error) => (error.kind() == ErrorKind::Conflict, error.into()),
                 },
                 // The work's error is the answer.
-                Err(error) => (error, tx.give_up().await.unwrap_or(false)),
+                Err(error) => (tx.give_up().await.unwrap_or(false), error),
             };
             if !lost || attempt == options.retries {
-                return Err(outcome);
+                return Err(error);
             }
             tokio::time::sleep(after_conflict(attempt)).await;
             attempt += 1;

@@ -69,7 +69,7 @@ impl<DB: Backend> Conn<DB> {
     ///
     /// What the database says.
     pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
-        Tx::begin(self)
+        self.begin_with(TxOptions::new())
     }
 
     /// As [`begin`](Self::begin), with options.
@@ -87,10 +87,6 @@ impl<DB: Backend> Conn<DB> {
 }
 
 impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
-    pub(crate) async fn begin(conn: C) -> Result<Self, Error> {
-        Self::begin_with(conn, TxOptions::new()).await
-    }
-
     pub(crate) async fn begin_with(mut conn: C, mut options: TxOptions) -> Result<Self, Error> {
         let limits = conn.borrow_mut().link().limits;
         // Dropped on its way it is not open, and restores the limits all the same.
@@ -207,7 +203,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// What the database says.
     pub fn begin_nested(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Conn<DB>>, Error>> + Send {
-        Tx::begin(self.conn.borrow_mut())
+        Tx::begin_with(self.conn.borrow_mut(), TxOptions::new())
     }
 
     /// sqlx's own connection, for what needs it.

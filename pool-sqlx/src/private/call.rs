@@ -56,9 +56,7 @@ impl Call {
         self.retry_after = Some(delay);
         self
     }
-}
 
-impl Call {
     /// Waits for a place, and tells how much of the time is left. An error: how long it waited in vain.
     pub(super) async fn enter(
         &'static self,

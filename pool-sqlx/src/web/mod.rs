@@ -53,11 +53,8 @@ impl Failure {
         if let Some(ours) = Error::find(error) {
             return Self::from(ours);
         }
-        let errors = std::iter::successors(Some(error), |error| (*error).source());
-        match errors.filter_map(crate::error::kind_in).next() {
-            Some(kind) => Self::of_kind(kind),
-            None => Self::new(500),
-        }
+        let mut errors = std::iter::successors(Some(error), |error| (*error).source());
+        errors.find_map(crate::error::kind_in).map_or_else(|| Self::new(500), Self::of_kind)
     }
 
     /// Says which problem it is: a URI, or a name relative to your documentation.

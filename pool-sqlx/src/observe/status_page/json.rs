@@ -3,9 +3,8 @@
 use super::{
     Inner, Pool,
     history::{Recent, failed, quantile},
-    lock,
 };
-use crate::{Histogram, MaxOverflow, Site, Watched};
+use crate::{Histogram, MaxOverflow, Site, Watched, observe::lock};
 use serde_json::{Map, Value, json};
 use std::{
     fmt::Debug,

@@ -6,13 +6,13 @@ mod json;
 #[cfg_attr(not(any(feature = "axum", feature = "actix")), allow(dead_code, unused_imports))]
 mod web;
 
-use crate::{Event, Watchable, Watched};
+use crate::{Event, Watchable, Watched, observe::lock};
 use events::Events;
 use history::{History, SECOND};
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         mpsc::{self, RecvTimeoutError},
     },
     thread,
@@ -130,11 +130,6 @@ impl Pool {
         });
         Self { watched, events }
     }
-}
-
-/// Nothing under these locks can panic half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, feature = "sqlite"))]
