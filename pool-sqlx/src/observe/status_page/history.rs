@@ -1,7 +1,7 @@
 //! The last minutes: a look at each pool once a second.
 
 use super::Pool;
-use crate::{Histogram, Status, Timings, Totals};
+use crate::{Histogram, Status, Timings, Totals, Watched};
 use std::{
     collections::VecDeque,
     time::{Duration, Instant, SystemTime},
@@ -48,30 +48,36 @@ struct PoolHistory {
     marks: VecDeque<Mark>,
 }
 
-/// The counts of a pool at one instant, to tell what was added since.
+/// The numbers of a pool at one instant.
 #[derive(Clone)]
-struct Mark {
+pub(super) struct Mark {
     at: Instant,
-    totals: Totals,
-    timings: Timings,
+    pub(super) status: Status,
+    pub(super) timings: Timings,
 }
 
-/// What was added lately.
+/// What was added lately: in the last minute, or since the page was made.
 pub(super) struct Recent {
-    /// How lately: a minute, or since the page was made.
-    pub(super) span: Duration,
-    then: Totals,
-    now: Totals,
-    pub(super) waits: Histogram,
-    pub(super) holds: Histogram,
-    /// Who waits now, and for how long the first of them.
-    pub(super) waiting: (u64, Duration),
+    then: Mark,
+    pub(super) now: Mark,
 }
 
 impl Recent {
+    pub(super) fn span(&self) -> Duration {
+        self.now.at.saturating_duration_since(self.then.at)
+    }
+
     /// How much this total has grown.
     pub(super) fn added(&self, of: impl Fn(&Totals) -> u64) -> u64 {
-        added(of, &self.then, &self.now)
+        of(&self.now.status.totals).saturating_sub(of(&self.then.status.totals))
+    }
+
+    pub(super) fn waits(&self) -> Histogram {
+        self.now.timings.acquire_wait.since(&self.then.timings.acquire_wait)
+    }
+
+    pub(super) fn holds(&self) -> Histogram {
+        self.now.timings.hold.since(&self.then.timings.hold)
     }
 
     /// The time within which this share of all who asked were served; `None` if fewer were, or nobody asked.
@@ -79,17 +85,19 @@ impl Recent {
     /// Who was turned away or gave up was not served within any time, so that a pool that serves few does not look like a quick one. Who
     /// waits now counts with what the first of them has waited so far.
     pub(super) fn served_within(&self, share: f64) -> Option<Duration> {
-        let (waiting, so_far) = self.waiting;
-        let mut waits: Vec<_> = self.waits.stand_ins().chain((waiting > 0).then_some((so_far, waiting))).collect();
-        waits.sort();
-        nth(waits, share, self.waits.count() + waiting + self.added(failed) + self.added(|totals| totals.cancelled))
+        let Status { waiting, oldest_wait, .. } = self.now.status;
+        let (waits, waiting) = (self.waits(), u64::from(waiting));
+        let so_far = oldest_wait.filter(|_| waiting > 0).map(|so_far| (so_far, waiting));
+        let mut served: Vec<_> = waits.stand_ins().chain(so_far).collect();
+        served.sort();
+        nth(served, share, waits.count() + waiting + self.added(failed) + self.added(|totals| totals.cancelled))
     }
 }
 
 impl History {
     pub(super) fn new(pools: &[Pool], now: Instant) -> Self {
         let begin = |pool: &Pool| {
-            let mark = Mark::of(&pool.watched.status(), pool.watched.timings(), now);
+            let mark = Mark::of(&pool.watched, now);
             PoolHistory { last: mark.clone(), marks: VecDeque::from([mark]) }
         };
         let pools = pools.iter().map(begin).collect();
@@ -100,11 +108,7 @@ impl History {
     pub(super) fn look(&mut self, pools: &[Pool], now: Instant) {
         let last = std::mem::replace(&mut self.last, SystemTime::now());
         let points = pools.iter().zip(&mut self.pools);
-        let points = points.map(|(Pool { watched, .. }, history)| {
-            // Who comes and goes between two looks is in no queue that they see.
-            let turned_away = watched.refusals().iter().filter(|refusal| refusal.at > last).map(|r| r.waited).max();
-            history.look(&watched.status(), watched.timings(), turned_away, now)
-        });
+        let points = points.map(|(pool, history)| history.look(&pool.watched, last, now));
         let look = Look { at: now, pools: points.collect() };
         if self.looks.len() == KEPT {
             self.looks.pop_front();
@@ -129,26 +133,23 @@ impl History {
     }
 
     /// What a pool has done in the last minute.
-    pub(super) fn recent(&self, pool: usize, status: &Status, timings: &Timings, now: Instant) -> Recent {
+    pub(super) fn recent(&self, pool: usize, watched: &Watched, now: Instant) -> Recent {
         let then = self.pools[pool].marks.front().expect("BUG: there is a mark from the beginning on");
-        Recent {
-            span: now.saturating_duration_since(then.at),
-            then: then.totals.clone(),
-            now: status.totals.clone(),
-            waits: timings.acquire_wait.since(&then.timings.acquire_wait),
-            holds: timings.hold.since(&then.timings.hold),
-            waiting: (status.waiting.into(), status.oldest_wait.unwrap_or_default()),
-        }
+        Recent { then: then.clone(), now: Mark::of(watched, now) }
     }
 }
 
 impl PoolHistory {
-    fn look(&mut self, status: &Status, timings: Timings, turned_away: Option<Duration>, now: Instant) -> Point {
-        let seen = Mark::of(status, timings, now);
-        let served = quantile(&seen.timings.acquire_wait.since(&self.last.timings.acquire_wait), 0.95);
-        let failed = added(failed, &self.last.totals, &seen.totals);
-        self.last = seen;
-        Point { utilisation: status.utilisation(), wait: served.max(turned_away).max(status.oldest_wait), failed }
+    /// `since`: when the last look was.
+    fn look(&mut self, watched: &Watched, since: SystemTime, now: Instant) -> Point {
+        let now = Mark::of(watched, now);
+        let seen = Recent { then: std::mem::replace(&mut self.last, now.clone()), now };
+        let served = quantile(&seen.waits(), 0.95);
+        // Who comes and goes between two looks is in no queue that they see.
+        let turned_away = watched.refusals().iter().filter(|refusal| refusal.at > since).map(|r| r.waited).max();
+        let status = &seen.now.status;
+        let wait = served.max(turned_away).max(status.oldest_wait);
+        Point { utilisation: status.utilisation(), wait, failed: seen.added(failed) }
     }
 
     /// Keeps what was seen last as a beginning.
@@ -161,18 +162,14 @@ impl PoolHistory {
 }
 
 impl Mark {
-    fn of(status: &Status, timings: Timings, now: Instant) -> Self {
-        Self { at: now, totals: status.totals.clone(), timings }
+    fn of(watched: &Watched, at: Instant) -> Self {
+        Self { at, status: watched.status(), timings: watched.timings() }
     }
 }
 
 /// Acquires that ended with an error.
 pub(super) fn failed(totals: &Totals) -> u64 {
     totals.timeouts + totals.refused + totals.connect_failures + totals.rejected_closed
-}
-
-fn added(of: impl Fn(&Totals) -> u64, then: &Totals, now: &Totals) -> u64 {
-    of(now).saturating_sub(of(then))
 }
 
 /// The value that about this share does not exceed; `None` if there is none.
@@ -230,9 +227,9 @@ mod tests {
         let last = points(&history)[2];
         assert!(last.wait.is_some() && last.failed == 0, "nobody was served, but one waits: {last:?}");
 
-        let recent = history.recent(0, &pool.status(), &pool.timings(), at(4));
+        let recent = history.recent(0, &pools[0].watched, at(4));
         let [acquired, waited] = [recent.added(|totals| totals.acquired), recent.added(|totals| totals.waited)];
-        assert_eq!((recent.span, acquired, waited, recent.added(super::failed)), (SECOND * 4, 2, 0, 1));
+        assert_eq!((recent.span(), acquired, waited, recent.added(super::failed)), (SECOND * 4, 2, 0, 1));
         drop(held);
     }
 
@@ -256,7 +253,7 @@ mod tests {
     async fn who_was_not_served_counts_as_never_served() {
         let (pool, pools) = small().await;
         let history = History::new(&pools, Instant::now());
-        let recent = || history.recent(0, &pool.status(), &pool.timings(), Instant::now());
+        let recent = || history.recent(0, &pools[0].watched, Instant::now());
         assert_eq!(recent().served_within(0.95), None, "nobody asked");
 
         for _ in 0..17 {
@@ -270,9 +267,11 @@ mod tests {
             let mut waits = Box::pin(pool.acquire());
             assert!(futures_util::future::poll_immediate(&mut waits).await.is_none());
             let now = recent();
-            assert_eq!((now.waiting.0, now.served_within(0.9)), (1, Some(Duration::ZERO)));
+            let Status { waiting, oldest_wait, .. } = now.now.status;
+            assert_eq!((waiting, now.served_within(0.9)), (1, Some(Duration::ZERO)));
+            assert!(oldest_wait.is_some());
             // As long as it has waited so far, while the one that was turned away is longer than that.
-            assert_eq!((now.served_within(0.95), now.served_within(1.0)), (Some(now.waiting.1), None));
+            assert_eq!((now.served_within(0.95), now.served_within(1.0)), (oldest_wait, None));
         }
         let gave_up = recent();
         let counts =
@@ -290,8 +289,11 @@ mod tests {
         drop(pool.acquire().await.unwrap());
         (1..=305).for_each(|s| history.look(&pools, begun + SECOND * s));
         assert_eq!((history.next(), history.since(0).count()), (305, KEPT));
-        let recent = history.recent(0, &pool.status(), &pool.timings(), begun + SECOND * 305);
-        assert_eq!((recent.span, recent.added(|totals| totals.acquired), recent.holds.count()), (SECOND * 55, 0, 0));
+        let recent = history.recent(0, &pools[0].watched, begun + SECOND * 305);
+        assert_eq!(
+            (recent.span(), recent.added(|totals| totals.acquired), recent.holds().count()),
+            (SECOND * 55, 0, 0)
+        );
         // What the asker has not seen, and everything if it asked another process before.
         let since = |number| history.since(number).map(|look| (look.at - begun).as_secs()).collect::<Vec<_>>();
         assert_eq!((since(303), since(305).len(), since(306).len()), (vec![304, 305], 0, KEPT));

@@ -2,7 +2,7 @@
 
 use super::{
     Inner, Pool,
-    history::{Recent, failed, quantile},
+    history::{Mark, Recent, failed, quantile},
 };
 use crate::{Histogram, MaxOverflow, Site, Watched, observe::lock};
 use serde_json::{Map, Value, json};
@@ -28,8 +28,7 @@ impl Inner {
             "started_unix_seconds": unix(self.since),
         });
         let pools = self.pools.iter().enumerate();
-        let pools =
-            pools.map(|(i, pool)| pool.json(now, |status, timings| history.recent(i, status, timings, instant)));
+        let pools = pools.map(|(i, pool)| pool.json(now, &history.recent(i, &pool.watched, instant)));
         let mut pools: Vec<Value> = pools.collect();
         if let Some(number) = since {
             let looks = || history.since(number);
@@ -61,9 +60,9 @@ macro_rules! durations {
 }
 
 impl Pool {
-    fn json(&self, now: SystemTime, recent: impl Fn(&crate::Status, &crate::Timings) -> Recent) -> Value {
-        let (status, timings, settings) = (self.watched.status(), self.watched.timings(), self.watched.settings());
-        let (totals, recent) = (&status.totals, recent(&status, &timings));
+    fn json(&self, now: SystemTime, recent: &Recent) -> Value {
+        let Mark { status, timings, .. } = &recent.now;
+        let (totals, settings) = (&status.totals, self.watched.settings());
         let max_overflow = match status.max_overflow {
             MaxOverflow::Limited(n) => Some(n),
             MaxOverflow::Unlimited => None,
@@ -87,15 +86,15 @@ impl Pool {
                     fields!(settings; max_waiting),
                 ),
                 "last_minute": {
-                    "seconds": seconds(recent.span),
+                    "seconds": seconds(recent.span()),
                     "acquired": recent.added(|totals| totals.acquired),
                     "waited": recent.added(|totals| totals.waited),
                     "failed": recent.added(failed),
                     "timeouts": recent.added(|totals| totals.timeouts),
                     "cancelled": recent.added(|totals| totals.cancelled),
                     "p95_of_all_seconds": recent.served_within(0.95).map(seconds),
-                    "wait_seconds": spread(&recent.waits),
-                    "hold_seconds": spread(&recent.holds),
+                    "wait_seconds": spread(&recent.waits()),
+                    "hold_seconds": spread(&recent.holds()),
                 },
                 "total": with(
                     with(
