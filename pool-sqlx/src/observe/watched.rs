@@ -212,7 +212,7 @@ impl<DB: Backend> Core for pool_core::Pool<Sqlx<DB>> {
     }
 }
 
-#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::session::KEPT;

@@ -44,37 +44,29 @@ fn code(status: u16) -> Code {
 
 /// A `google.rpc.Status` with one `RetryInfo`, as protobuf: four short messages, for which we take no code generator along.
 fn details(code: Code, message: &str, delay: Duration) -> Vec<u8> {
-    let mut duration = number(1, delay.as_secs());
-    duration.extend(number(2, delay.subsec_nanos().into()));
+    let duration = [number(1, delay.as_secs()), number(2, delay.subsec_nanos().into())].concat();
     let retry_info = bytes(1, &duration);
-    let mut any = bytes(1, b"type.googleapis.com/google.rpc.RetryInfo");
-    any.extend(bytes(2, &retry_info));
-    let mut status = number(1, code as u64);
-    status.extend(bytes(2, message.as_bytes()));
-    status.extend(bytes(3, &any));
-    status
+    let any = [bytes(1, b"type.googleapis.com/google.rpc.RetryInfo"), bytes(2, &retry_info)].concat();
+    [number(1, code as u64), bytes(2, message.as_bytes()), bytes(3, &any)].concat()
 }
 
 fn number(field: u8, value: u64) -> Vec<u8> {
-    let mut out = vec![field << 3];
-    varint(value, &mut out);
-    out
+    [vec![field << 3], varint(value)].concat()
 }
 
 fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
-    let mut out = vec![field << 3 | 2];
-    varint(value.len() as u64, &mut out);
-    out.extend(value);
-    out
+    [&[field << 3 | 2], &*varint(value.len() as u64), value].concat()
 }
 
 /// Seven bits a byte, the lowest first.
-fn varint(mut value: u64, out: &mut Vec<u8>) {
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
     }
     out.push(value as u8);
+    out
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ fn hint(setting: &'static str, finding: &str, reason: &str, cure: &str) -> Optio
     Some(Advice { weight: Weight::Hint, ..warning(setting, finding, reason, cure)? })
 }
 
-#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{

@@ -117,7 +117,7 @@ pub(super) fn closed_by_the_server(facts: &Facts<'_>) -> Option<Advice> {
     )
 }
 
-#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+#[cfg(test)]
 mod tests {
     use super::super::advice;
     use super::super::tests::{check, facts, given_beside, idle_pool, limit, postgres};

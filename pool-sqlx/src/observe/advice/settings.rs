@@ -128,7 +128,7 @@ pub(super) fn kept_awake(facts: &Facts<'_>) -> Option<Advice> {
     )
 }
 
-#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+#[cfg(test)]
 mod tests {
     use super::super::tests::{check, postgres};
     use super::*;

@@ -137,7 +137,7 @@ fn share(part: f64) -> String {
     }
 }
 
-#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+#[cfg(test)]
 mod tests {
     use super::super::advice;
     use super::super::tests::{facts, given, idle_pool, postgres};

@@ -189,7 +189,7 @@ fn nth(values: impl IntoIterator<Item = (Duration, u64)>, share: f64, of: u64) -
     })
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{DatabaseSettings, SqlitePool, Watchable};

@@ -132,7 +132,7 @@ impl Pool {
     }
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{DatabaseSettings, SqlitePool};

@@ -69,7 +69,7 @@ fn parts(path: &str) -> Vec<Part> {
     parts
 }
 
-#[cfg(all(test, feature = "sqlite", feature = "axum", feature = "actix"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{DatabaseSettings, SqlitePool};
