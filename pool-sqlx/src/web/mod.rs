@@ -31,7 +31,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 pub struct Failure {
     status: u16,
     problem_type: Cow<'static, str>,
-    title: Cow<'static, str>,
+    title: &'static str,
     detail: Option<String>,
     retry_after: Option<Duration>,
 }
@@ -42,8 +42,8 @@ impl Failure {
 
     /// A failure that its status says all about.
     pub fn new(status: u16) -> Self {
-        let title = Cow::Borrowed(phrase(status));
-        Self { status, problem_type: Cow::Borrowed("about:blank"), title, detail: None, retry_after: None }
+        let problem_type = Cow::Borrowed("about:blank");
+        Self { status, problem_type, title: phrase(status), detail: None, retry_after: None }
     }
 
     /// What this error means for a client: [`Error::find`] and sqlx's own errors tell, anything else is a 500.
@@ -107,16 +107,15 @@ impl Failure {
     /// What a person may read: the detail, else the title.
     #[cfg(feature = "tonic")]
     fn message(&self) -> &str {
-        self.detail.as_deref().unwrap_or(&self.title)
+        self.detail.as_deref().unwrap_or(self.title)
     }
 
     fn of_kind(kind: ErrorKind) -> Self {
-        let title = Cow::Borrowed(kind.title());
-        let problem_type = match kind.status() {
-            500 => Cow::Borrowed("about:blank"),
-            _ => Cow::Owned(format!("urn:pool:{}", kind.code())),
-        };
-        Self { status: kind.status(), problem_type, title, detail: None, retry_after: kind.retry_after() }
+        let failure = Self { title: kind.title(), retry_after: kind.retry_after(), ..Self::new(kind.status()) };
+        match failure.status {
+            500 => failure,
+            _ => failure.with_type(format!("urn:pool:{}", kind.code())),
+        }
     }
 
     /// Logs the error that the answer is for: here and nowhere else, so that each is logged once. A client's fault is not logged.
@@ -135,9 +134,8 @@ impl From<&Error> for Failure {
         Self {
             status: error.status(),
             problem_type: error.problem_type().into(),
-            title: error.kind().title().into(),
-            detail: None,
             retry_after: error.retry_after(),
+            ..Self::of_kind(error.kind())
         }
     }
 }

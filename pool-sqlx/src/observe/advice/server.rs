@@ -7,6 +7,7 @@ use crate::{
     observe::siblings::{self, Sibling},
 };
 use pool_core::short;
+use std::cmp::Reverse;
 
 pub(super) fn swallowed(facts: &Facts<'_>) -> Option<Advice> {
     if !facts.swallowed {
@@ -78,16 +79,12 @@ pub(super) fn no_room_at_the_server(facts: &Facts<'_>) -> Option<Advice> {
 /// `primary 15, reports 2`: this pool first, then its largest siblings.
 fn listed(name: &str, cap: u32, siblings: &[&Sibling]) -> String {
     const MOST: usize = 4;
-    let mut siblings: Vec<_> = siblings.iter().map(|sibling| (&*sibling.name, sibling.cap)).collect();
-    siblings.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
-    let more = siblings.len().saturating_sub(MOST - 1);
-    siblings.truncate(MOST - 1);
-    let mut list: Vec<_> =
-        [(name, cap)].into_iter().chain(siblings).map(|(name, cap)| format!("{name} {cap}")).collect();
-    if more > 0 {
-        list.push(format!("{more} more"));
-    }
-    list.join(", ")
+    let mut siblings: Vec<_> = siblings.iter().map(|sibling| (Reverse(sibling.cap), &*sibling.name)).collect();
+    siblings.sort_unstable();
+    let more = siblings.split_off(siblings.len().min(MOST - 1)).len();
+    let pools = [(Reverse(cap), name)].into_iter().chain(siblings).map(|(Reverse(cap), name)| format!("{name} {cap}"));
+    let more = (more > 0).then(|| format!("{more} more"));
+    pools.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn closed_by_the_server(facts: &Facts<'_>) -> Option<Advice> {
