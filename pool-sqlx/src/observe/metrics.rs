@@ -119,7 +119,7 @@ const NUMBERS: [(&Metric, Read<News, i64>); 6] = [
 
 /// Numbers that only grow. What is new is added to counters, and not observed as a total: a pool that was made anew begins at zero, and its
 /// series goes on.
-const COUNTS: [(&Metric, Read<(Watched, Totals), u64>); 6] = [
+const COUNTS: [(&Metric, Read<Counted, u64>); 6] = [
     (&names::TIMEOUTS, |(_, totals), tell| tell(totals.timeouts, None)),
     (&names::ACQUIRES, |(_, totals), tell| {
         for (outcome, n) in [
@@ -160,7 +160,7 @@ const COUNTS: [(&Metric, Read<(Watched, Totals), u64>); 6] = [
 ];
 
 /// Distributions of a pool. OpenTelemetry has no observable ones, so what is new is recorded.
-const TIMES: [(&Metric, fn(&Timings) -> &Histogram); 3] = [
+const TIMES: [(&Metric, Pick); 3] = [
     (&names::WAIT_TIME, |timings| &timings.acquire_wait),
     (&names::USE_TIME, |timings| &timings.hold),
     (&names::CREATE_TIME, |timings| &timings.connect),
@@ -257,6 +257,12 @@ impl News {
         }
     }
 }
+
+/// A pool and its totals, all of one reading.
+type Counted = (Watched, Totals);
+
+/// Picks a distribution.
+type Pick = fn(&Timings) -> &Histogram;
 
 /// Reads numbers of a pool, each with an attribute beside the pool's name.
 type Read<Of, T> = fn(&Of, &mut dyn FnMut(T, Option<(&'static str, &str)>));
