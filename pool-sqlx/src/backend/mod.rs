@@ -27,7 +27,6 @@ use crate::{
 use sqlx::{Connection, Database, SqlStr};
 use std::{
     future::{Future, ready},
-    net::IpAddr,
     time::Duration,
 };
 
@@ -78,16 +77,6 @@ pub trait Dial: Database {
     /// Why a url is taken for that of a transaction pooler.
     fn guess(_: &Secret) -> Option<&'static str> {
         None
-    }
-
-    /// Host and port, where any address of the host will do. `None`: a socket, or TLS, which needs the host's name.
-    fn host(_: &Options<Self>) -> Option<(&str, u16)> {
-        None
-    }
-
-    /// The options with this address in the place of the host.
-    fn at(options: &Options<Self>, _address: IpAddr) -> Options<Self> {
-        options.clone()
     }
 
     /// Prepares a new connection.

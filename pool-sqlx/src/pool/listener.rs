@@ -2,10 +2,7 @@
 
 use crate::{
     Error, Pool,
-    backend::{
-        Options,
-        dial::{explain, reachable},
-    },
+    backend::{Options, dial::explain},
     words::backoff::pause,
 };
 use futures_core::Stream;
@@ -172,7 +169,7 @@ impl Listening {
         // sqlx takes notifications from a pool only. This one is nobody else's.
         let own = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let own = own.test_before_acquire(false).acquire_timeout(pool.settings().connection_timeout);
-        let options = reachable::<Postgres>(pool.core().manager().fresh(&self.options).await?).await?;
+        let options = pool.core().manager().fresh(&self.options).await?;
         let mut listener = PgListener::connect_with(&own.connect_lazy_with(options)).await.map_err(explain)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);

@@ -3,7 +3,7 @@
 use super::{Flavour, State, ask};
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
-    backend::{Dial, Target, dial::without_brackets, hidden, tls},
+    backend::{Dial, Target, dial::without_brackets, tls},
     config::without_unread,
     words::Place,
 };
@@ -11,7 +11,7 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Executor, MySql, MySqlConnection, Row,
     mysql::{MySqlConnectOptions, MySqlSslMode},
 };
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 impl Dial for MySql {
     type State = State;
@@ -62,19 +62,6 @@ impl Dial for MySql {
 
     fn with_password(options: &MySqlConnectOptions, password: &str) -> Option<MySqlConnectOptions> {
         Some(options.clone().password(password))
-    }
-
-    fn host(options: &MySqlConnectOptions) -> Option<(&str, u16)> {
-        let is_plain = match options.get_ssl_mode() {
-            MySqlSslMode::Disabled => true,
-            MySqlSslMode::Preferred => !hidden::has_tls(),
-            MySqlSslMode::Required | MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity => false,
-        };
-        (is_plain && options.get_socket().is_none()).then(|| (options.get_host(), options.get_port()))
-    }
-
-    fn at(options: &MySqlConnectOptions, address: IpAddr) -> MySqlConnectOptions {
-        options.clone().host(&address.to_string())
     }
 
     async fn on_connect(conn: &mut MySqlConnection, settings: &DatabaseSettings) -> Result<State, sqlx::Error> {

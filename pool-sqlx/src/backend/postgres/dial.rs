@@ -6,7 +6,7 @@ use crate::{
     backend::{
         Dial, Target,
         dial::{dial, without_brackets},
-        hidden, poolers, tls,
+        poolers, tls,
     },
     config::without_unread,
     words::{Class, Place},
@@ -15,7 +15,7 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row,
     postgres::{PgConnectOptions, PgSslMode},
 };
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 impl Dial for Postgres {
     type State = State;
@@ -80,21 +80,6 @@ impl Dial for Postgres {
 
     fn guess(url: &Secret) -> Option<&'static str> {
         poolers::guess(url).map(|(_, reason)| reason)
-    }
-
-    fn host(options: &PgConnectOptions) -> Option<(&str, u16)> {
-        let is_plain = match options.get_ssl_mode() {
-            PgSslMode::Disable | PgSslMode::Allow => true,
-            PgSslMode::Prefer => !hidden::has_tls(),
-            PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => false,
-        };
-        let host = options.get_host();
-        let is_remote = options.get_socket().is_none() && !host.starts_with('/');
-        (is_plain && is_remote).then(|| (host, options.get_port()))
-    }
-
-    fn at(options: &PgConnectOptions, address: IpAddr) -> PgConnectOptions {
-        options.clone().host(&address.to_string())
     }
 
     async fn on_connect(conn: &mut PgConnection, settings: &DatabaseSettings) -> Result<State, sqlx::Error> {
