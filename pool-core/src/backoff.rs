@@ -1,18 +1,21 @@
-//! How long to wait before the next connect, as a value: no clock, no state.
+//! How long to wait before trying again, so that callers that failed together do not come back together.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 
-const FIRST: Duration = Duration::from_millis(20);
-/// So that a database that comes back is noticed within half a second.
-const LONGEST: Duration = Duration::from_millis(500);
-
-/// The pause after `failures` earlier failures: doubling from 20 ms to 500 ms, of which the upper half is drawn by `dice`.
+/// The pause after `failures` earlier failures: doubling from `first` to `longest`, of which the upper half is drawn by `dice`.
 ///
 /// The jitter keeps many processes from dialling in step ("equal jitter", Brooker, *Exponential Backoff And Jitter*, 2015).
-pub(crate) fn delay(failures: u32, dice: u64) -> Duration {
-    let full = FIRST.saturating_mul(1 << failures.min(10)).min(LONGEST);
-    let half = full / 2;
+pub fn pause(first: Duration, longest: Duration, failures: u32, dice: u64) -> Duration {
+    let half = first.saturating_mul(1 << failures.min(20)).min(longest) / 2;
     half + half.mul_f64((dice >> 11) as f64 / (1u64 << 53) as f64)
+}
+
+/// A number that differs from call to call.
+pub fn dice() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]
@@ -20,12 +23,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_half_a_second_and_never_falls_below_half_of_itself() {
-        for (failures, full) in [(0, 20), (1, 40), (2, 80), (3, 160), (4, 320), (5, 500), (50, 500)] {
-            let full = Duration::from_millis(full);
-            assert_eq!(delay(failures, 0), full / 2);
-            assert!(delay(failures, u64::MAX) <= full);
-            assert!(delay(failures, u64::MAX) > full - Duration::from_millis(1));
+    fn pauses_double_up_to_the_longest_and_are_never_less_than_half() {
+        fn check(first: u64, longest: u64, failures: u32, whole: u64) {
+            let [first, longest, whole] = [first, longest, whole].map(Duration::from_millis);
+            let pause = |dice| pause(first, longest, failures, dice);
+            assert_eq!(pause(0), whole / 2, "{failures}");
+            assert!(pause(u64::MAX) <= whole, "{failures}");
+            assert!(pause(u64::MAX) > whole - Duration::from_millis(1), "{failures}");
+            assert!((whole / 2..=whole).contains(&pause(dice())), "{failures}");
         }
+        for (failures, whole) in [(0, 20), (1, 40), (2, 80), (3, 160), (4, 320), (5, 500), (50, 500)] {
+            check(20, 500, failures, whole);
+        }
+        for (failures, whole) in [(0, 100), (1, 200), (5, 3_200), (10, 60_000), (1_000, 60_000)] {
+            check(100, 60_000, failures, whole);
+        }
+    }
+
+    #[test]
+    fn two_draws_differ() {
+        let draws: std::collections::HashSet<_> = (0..20).map(|_| dice()).collect();
+        assert!(draws.len() > 10, "{draws:?}");
     }
 }

@@ -53,6 +53,8 @@ mod sync;
 pub mod testing;
 
 pub use acquire::Acquire;
+#[doc(hidden)]
+pub use backoff::{dice, pause};
 pub use error::{AcquireError, ConnectError, TryAcquireError, Verdict};
 pub use event::Event;
 pub use histogram::{Histogram, SiteTimings, Timings};

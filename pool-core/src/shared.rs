@@ -2,6 +2,7 @@
 
 use crate::{
     CloseReason, Condition, Manager, Settings, Site, Step, Verdict,
+    backoff::dice,
     bits::bits,
     error::{AcquireError, Cause, Report},
     nested,
@@ -45,7 +46,7 @@ impl<M: Manager> Shared<M> {
         let start = Instant::now();
         let name = settings.name.clone();
         // Differs from process to process, so that their jitters differ.
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        let seed = dice();
         Self {
             manager,
             state: Mutex::new(State::new(settings, seed)),

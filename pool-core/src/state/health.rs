@@ -2,6 +2,12 @@
 
 use super::Ns;
 use crate::{Health, backoff, error::ConnectError};
+use std::time::Duration;
+
+/// The pause after the first failed connect.
+const FIRST: Duration = Duration::from_millis(20);
+/// So that a database that comes back is noticed within half a second.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// The outcome of recent connects and pings.
 pub(crate) struct Pulse<E> {
@@ -42,7 +48,7 @@ impl<E> Pulse<E> {
         if self.failures == 0 {
             self.failing_since = began;
         }
-        let pause = backoff::delay(self.failures, dice).as_nanos() as Ns;
+        let pause = backoff::pause(FIRST, LONGEST, self.failures, dice).as_nanos() as Ns;
         self.failures += 1;
         self.not_before = now.saturating_add(pause);
         self.last_error = Some(error);

@@ -3,9 +3,9 @@
 use crate::{
     Error, Pool,
     backend::{Options, dial::explain},
-    words::backoff::pause,
 };
 use futures_core::Stream;
+use pool_core::{dice, pause};
 use sqlx::{
     Connection, Postgres,
     postgres::{PgListener, PgPoolOptions},
@@ -149,7 +149,7 @@ impl Listening {
                     Err(_) => format!("no connection within connection_timeout = {limit:?}"),
                 };
                 self.gap = true;
-                let pause = pause(FIRST_PAUSE, LONGEST_PAUSE, failures);
+                let pause = pause(FIRST_PAUSE, LONGEST_PAUSE, failures, dice());
                 failures += 1;
                 let name = &pool.core().manager().settings().pool.name;
                 tracing::warn!(target: "pool", "pool {name}: not listening, next attempt in {pause:.1?}: {lost}");

@@ -16,6 +16,7 @@ pub use conn::Conn;
 #[cfg(feature = "postgres")]
 pub use listener::{ListenEvent, Listener};
 pub(crate) use manager::Sqlx;
+pub(crate) use retry::after_conflict;
 pub use tx::Tx;
 pub(crate) use wait::waiting;
 

@@ -1,8 +1,8 @@
 //! Running a transaction again that lost against another.
 
-use crate::{Backend, Error, ErrorKind, Pool, Tx, TxOptions, words::backoff::after_conflict};
-use pool_core::Site;
-use std::future::Future;
+use crate::{Backend, Error, ErrorKind, Pool, Tx, TxOptions};
+use pool_core::{Site, dice, pause};
+use std::{future::Future, time::Duration};
 
 impl<DB: Backend, Key> Pool<DB, Key> {
     /// Runs work in a transaction: commits when it succeeds, rolls back when it fails, and runs it again when it lost against another
@@ -95,5 +95,21 @@ impl<DB: Backend, Key> Pool<DB, Key> {
             tokio::time::sleep(after_conflict(attempt)).await;
             attempt += 1;
         }
+    }
+}
+
+/// The pause after a conflict between transactions: 5 ms doubling to 500 ms.
+pub(crate) fn after_conflict(attempt: u32) -> Duration {
+    pause(Duration::from_millis(5), Duration::from_millis(500), attempt, dice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_pauses_differ() {
+        let draws: std::collections::HashSet<_> = (0..20).map(|_| after_conflict(7)).collect();
+        assert!(draws.len() > 10, "{draws:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Running a `#[pooled]` function again.
 
-use crate::{Error, error, words::backoff};
+use crate::{Error, error, pool::after_conflict};
 use std::error::Error as StdError;
 
 /// Whether another attempt may succeed where this one failed.
@@ -27,5 +27,5 @@ impl<T, E: StdError + 'static> RetryOn for Result<T, E> {
 
 /// Waits before another attempt, holding nothing.
 pub async fn back_off(attempt: u32) {
-    tokio::time::sleep(backoff::after_conflict(attempt)).await;
+    tokio::time::sleep(after_conflict(attempt)).await;
 }

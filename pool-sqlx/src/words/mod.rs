@@ -1,6 +1,5 @@
 //! Plain data that every floor may use.
 
-pub(crate) mod backoff;
 pub(crate) mod class;
 mod endpoint;
 pub(crate) mod secret;
