@@ -82,7 +82,7 @@ pub use pool_core::{
     Verdict,
 };
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
-pub use session::{Refusal, StatementTimeouts};
+pub use session::Refusal;
 pub use web::Failure;
 pub use words::{Isolation, Main, Place, Secret, TxOptions};
 

@@ -153,9 +153,8 @@ const COUNTS: [(&Metric, Read<Counted, u64>); 6] = [
         errors.iter().for_each(|(error_type, n)| tell(*n, Some((names::ERROR_TYPE, error_type))));
     }),
     (&names::STATEMENT_TIMEOUTS, |(pool, _), tell| {
-        let ended = pool.statement_timeouts();
-        tell(ended.server, Some((names::SOURCE, "server")));
-        tell(ended.client, Some((names::SOURCE, "client")));
+        tell(pool.statement_timeouts_by_server(), Some((names::SOURCE, "server")));
+        tell(pool.statement_timeouts_by_client(), Some((names::SOURCE, "client")));
     }),
 ];
 

@@ -1,8 +1,8 @@
 //! A pool whose type is forgotten.
 
 use crate::{
-    Backend, DatabaseSettings, Event, Holder, Observer, Pool, Refusal, Settings, SiteTimings, StatementTimeouts,
-    Status, Timings, Verdict, pool::Sqlx, session::Tally, words::Place,
+    Backend, DatabaseSettings, Event, Holder, Observer, Pool, Refusal, Settings, SiteTimings, Status, Timings, Verdict,
+    pool::Sqlx, session::Tally, words::Place,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -123,9 +123,14 @@ impl Watched {
         self.tally.connect_errors()
     }
 
-    /// Statements that ran out of time: ended by the server's limit, and given up by ours. Watched ones only.
-    pub fn statement_timeouts(&self) -> StatementTimeouts {
-        self.tally.statement_timeouts()
+    /// Tracked statements that the server, or SQLite's own thread, ended because they ran too long.
+    pub fn statement_timeouts_by_server(&self) -> u64 {
+        self.tally.statement_timeouts_by_server()
+    }
+
+    /// Tracked statements that ran too long and that the client gave up, because the server did not end them.
+    pub fn statement_timeouts_by_client(&self) -> u64 {
+        self.tally.statement_timeouts_by_client()
     }
 
     fn of<DB: Backend>(core: pool_core::Pool<Sqlx<DB>>) -> Self {

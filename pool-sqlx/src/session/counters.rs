@@ -36,16 +36,6 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Statements that ran out of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StatementTimeouts {
-    /// Ended by the server, or by SQLite's own thread.
-    pub server: u64,
-    /// Given up by us, because the server did not.
-    pub client: u64,
-}
-
 /// What the adapter counts, beside what the pool does.
 pub(crate) struct Tally {
     /// Name of the pool.
@@ -261,9 +251,12 @@ impl Tally {
         lock(&self.connect_errors).clone()
     }
 
-    pub(crate) fn statement_timeouts(&self) -> StatementTimeouts {
-        let [server, client] = [&self.by_server, &self.by_client].map(|n| n.load(Ordering::Relaxed));
-        StatementTimeouts { server, client }
+    pub(crate) fn statement_timeouts_by_server(&self) -> u64 {
+        self.by_server.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn statement_timeouts_by_client(&self) -> u64 {
+        self.by_client.load(Ordering::Relaxed)
     }
 }
 

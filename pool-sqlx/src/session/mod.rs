@@ -18,8 +18,8 @@ pub(crate) use cancel::Control;
 pub(crate) use clock::Limits;
 #[cfg(test)]
 pub(crate) use counters::KEPT;
+pub use counters::Refusal;
 pub(crate) use counters::{Past, Tally};
-pub use counters::{Refusal, StatementTimeouts};
 pub(crate) use familiar::Familiar;
 #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(unused_imports))]
 pub(crate) use recorders::{Ended, Record};

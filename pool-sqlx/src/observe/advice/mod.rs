@@ -43,13 +43,13 @@ pub enum Weight {
     Hint,
 }
 
-impl Weight {
-    /// `warning` or `hint`.
-    pub fn as_str(self) -> &'static str {
-        match self {
+/// `warning` or `hint`
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Warning => "warning",
             Self::Hint => "hint",
-        }
+        })
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
         let (mut status, timings, sites) = (watched.status(), watched.timings(), watched.sites());
         past(&mut status);
         let facts = Facts { server: server.as_ref(), siblings, sites: &sites, ..facts(&database, &status, &timings) };
-        advice(&facts).iter().map(|a| format!("{} {}: {}", a.weight.as_str(), a.setting, a.finding)).collect()
+        advice(&facts).iter().map(|a| format!("{} {}: {}", a.weight, a.setting, a.finding)).collect()
     }
 
     pub(super) async fn check(database: DatabaseSettings, server: Option<Server>, expected: &[&str]) {

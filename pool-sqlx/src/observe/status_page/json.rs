@@ -67,7 +67,7 @@ impl Pool {
             MaxOverflow::Limited(n) => Some(n),
             MaxOverflow::Unlimited => None,
         };
-        let (place, ended) = (self.watched.place(), self.watched.statement_timeouts());
+        let place = self.watched.place();
         let closed_by = totals.closed_by.iter().map(|(why, n)| (why.as_str().into(), n.into()));
         with(
             fields!(status; name closed paused),
@@ -105,8 +105,8 @@ impl Pool {
                     json!({
                         "connect_errors_by_type": self.watched.connect_errors(),
                         "closed_by": closed_by.collect::<Map<_, _>>(),
-                        "statement_timeouts_by_server": ended.server,
-                        "statement_timeouts_by_client": ended.client,
+                        "statement_timeouts_by_server": self.watched.statement_timeouts_by_server(),
+                        "statement_timeouts_by_client": self.watched.statement_timeouts_by_client(),
                         "wait_seconds": spread(&timings.acquire_wait),
                         "hold_seconds": spread(&timings.hold),
                         "connect_seconds": spread(&timings.connect),
@@ -120,7 +120,7 @@ impl Pool {
                     "hold_seconds": spread(&held.hold), "sum_seconds": seconds(held.hold.sum()),
                 }))),
                 "advice": list(&self.watched.advice(), |advice| {
-                    with(fields!(advice; setting finding reason cure), json!({ "weight": advice.weight.as_str() }))
+                    with(fields!(advice; setting finding reason cure), json!({ "weight": advice.weight.to_string() }))
                 }),
                 "refusals": refusals(&self.watched, now),
                 "events": list(lock(&self.events).latest(), |event| {
