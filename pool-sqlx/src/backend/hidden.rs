@@ -42,6 +42,36 @@ pub(crate) fn start_rollback<DB: Database>(conn: &mut DB::Connection) {
     DB::TransactionManager::start_rollback(conn);
 }
 
+/// Waits for what is left of earlier answers, and rolls an open transaction back, however it was begun.
+///
+/// `left` judges an error of the probe: what has to be run before the next one, if anything, or the error that closes the connection.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) async fn settle<DB: Database>(
+    conn: &mut DB::Connection,
+    left: impl Fn(sqlx::Error) -> Result<Option<&'static str>, sqlx::Error>,
+) -> Result<(), sqlx::Error>
+where
+    for<'c> &'c mut DB::Connection: sqlx::Executor<'c, Database = DB>,
+{
+    use sqlx::{Connection, Executor};
+    // The first answer after a cancellation may be the cancelled statement's error; a settled connection needs one round.
+    for _ in 0..4 {
+        // A `BEGIN` that is none: it succeeds only inside a transaction that is open already.
+        let error = match conn.begin_with(sqlx::SqlStr::from_static("SELECT 1")).await {
+            Err(sqlx::Error::BeginFailed) => return Ok(()),
+            Ok(leaked) => return leaked.rollback().await,
+            Err(error) => error,
+        };
+        // sqlx counts a transaction that was never ended.
+        if matches!(error, sqlx::Error::InvalidSavePointStatement) {
+            rollback::<DB>(conn).await?;
+        } else if let Some(statement) = left(error)? {
+            conn.execute(statement).await?;
+        }
+    }
+    Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
+}
+
 /// Whether a feature of ours or of sqlx's has switched TLS on.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn has_tls() -> bool {

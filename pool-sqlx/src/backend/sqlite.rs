@@ -126,20 +126,7 @@ impl Session for Sqlite {
     const IS_REMOTE: bool = false;
 
     async fn probe(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        for _ in 0..4 {
-            // A `BEGIN` that is none: it succeeds only inside a transaction that is open already.
-            let error = match conn.begin_with("SELECT 1").await {
-                Err(sqlx::Error::BeginFailed) => return Ok(()),
-                Ok(leaked) => return leaked.rollback().await,
-                Err(error) => error,
-            };
-            match error {
-                // sqlx counts a transaction that was never ended.
-                sqlx::Error::InvalidSavePointStatement => hidden::rollback::<Sqlite>(conn).await?,
-                error => return Err(error),
-            }
-        }
-        Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
+        hidden::settle::<Sqlite>(conn, Err).await
     }
 
     async fn restore(conn: &mut SqliteConnection, session: &State, _: Reset) -> Result<(), sqlx::Error> {

@@ -28,25 +28,12 @@ impl Session for Postgres {
     }
 
     async fn probe(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        // The first answer after a cancellation may be the cancelled statement's error; a settled connection needs one round.
-        for _ in 0..4 {
-            // A `BEGIN` that is none: it succeeds only inside a transaction that is open already.
-            let error = match conn.begin_with("SELECT 1").await {
-                Err(sqlx::Error::BeginFailed) => return Ok(()),
-                Ok(leaked) => return leaked.rollback().await,
-                Err(error) => error,
-            };
-            match error {
-                // sqlx counts a transaction that was never ended.
-                sqlx::Error::InvalidSavePointStatement => hidden::rollback::<Postgres>(conn).await?,
-                sqlx::Error::Database(error) if error.code().as_deref() == Some("25P02") => {
-                    conn.execute("ROLLBACK").await?;
-                }
-                sqlx::Error::Database(error) if severity(&*error) == Some(PgSeverity::Error) => {}
-                error => return Err(error),
-            }
-        }
-        Err(sqlx::Error::Protocol("the connection did not settle after four probes".into()))
+        let left = |error: sqlx::Error| match &error {
+            sqlx::Error::Database(said) if said.code().as_deref() == Some("25P02") => Ok(Some("ROLLBACK")),
+            sqlx::Error::Database(said) if severity(&**said) == Some(PgSeverity::Error) => Ok(None),
+            _ => Err(error),
+        };
+        hidden::settle::<Postgres>(conn, left).await
     }
 
     async fn verify(conn: &mut PgConnection, session: &State) -> Result<(), sqlx::Error> {
