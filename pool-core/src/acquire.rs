@@ -70,8 +70,7 @@ impl<'a, M: Manager> Acquire<'a, M> {
         match queued {
             Ok((loan, conn)) => Poll::Ready(Ok(Pooled::new(Arc::clone(self.shared), loan, self.site, conn))),
             Err((Wait::Refused(why), arrived, _)) => {
-                let injected = if let Refusal::Injected(verdict) = why { Some(verdict) } else { None };
-                Poll::Ready(Err(self.shared.explain(why.into(), injected, self.site, arrived)))
+                Poll::Ready(Err(self.shared.explain(why.into(), self.site, arrived)))
             }
             Err((Wait::Queued(ticket), arrived, deadline)) => {
                 self.step = Step::Waiting(Waiting { ticket, arrived, deadline, timer: None });
@@ -89,17 +88,13 @@ impl<'a, M: Manager> Acquire<'a, M> {
             let (found, driver) =
                 shared.turn(|state, now, fx| (state.collect(ticket, cx.waker(), now, fx), state.driver));
             let arrived = waiting.arrived;
-            let mut timed_out = None;
             let cause = match found {
                 Some(Collected::Lent(loan, conn)) => {
                     self.step = Step::Done;
                     return Poll::Ready(Ok(Pooled::new(Arc::clone(shared), loan, site, conn)));
                 }
                 Some(Collected::Failed(error)) => Cause::Connect(error),
-                Some(Collected::Expired(verdict)) => {
-                    timed_out = Some(verdict);
-                    Cause::TimedOut
-                }
+                Some(Collected::Expired(verdict)) => Cause::TimedOut(Some(verdict)),
                 Some(Collected::Closed) => Cause::Closed,
                 Some(Collected::Paused) => Cause::Paused,
                 None => {
@@ -115,7 +110,7 @@ impl<'a, M: Manager> Acquire<'a, M> {
                 }
             };
             self.step = Step::Done;
-            return Poll::Ready(Err(shared.explain(cause, timed_out, site, arrived)));
+            return Poll::Ready(Err(shared.explain(cause, site, arrived)));
         }
     }
 }
@@ -196,7 +191,7 @@ impl<E> From<Refusal> for Cause<E> {
                 Verdict::Nested => Self::Deadlocked,
                 Verdict::Paused => Self::Paused,
                 Verdict::Refused => Self::QueueFull(0),
-                Verdict::Exhausted | Verdict::Leaking => Self::TimedOut,
+                Verdict::Exhausted | Verdict::Leaking => Self::TimedOut(Some(verdict)),
             },
         }
     }

@@ -10,9 +10,6 @@ pub(crate) fn bits(id: impl std::hash::Hash) -> u64 {
         fn write(&mut self, bytes: &[u8]) {
             bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
         }
-        fn write_u64(&mut self, n: u64) {
-            self.0 = n;
-        }
     }
     let mut hasher = Bits(0);
     id.hash(&mut hasher);

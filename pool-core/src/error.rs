@@ -40,9 +40,7 @@ impl Verdict {
             Self::Closed => "closed",
         }
     }
-}
 
-impl Verdict {
     /// What it means, in a few words.
     fn phrase(self) -> &'static str {
         match self {
@@ -68,7 +66,7 @@ impl fmt::Display for Verdict {
 #[doc(alias = "PoolTimedOut")]
 #[doc(alias = "PoolError")]
 pub struct AcquireError<E> {
-    report: Box<Report<E>>,
+    pub(crate) report: Box<Report<E>>,
 }
 
 pub(crate) struct Report<E> {
@@ -86,7 +84,8 @@ pub(crate) struct Report<E> {
 
 /// How the acquire ended.
 pub(crate) enum Cause<E> {
-    TimedOut,
+    /// With the verdict at the moment when the time ran out, if that was earlier.
+    TimedOut(Option<Verdict>),
     QueueFull(u32),
     Closed,
     Paused,
@@ -99,21 +98,18 @@ pub(crate) enum Cause<E> {
 
 /// How an attempt to open a connection failed.
 pub struct ConnectError<E> {
-    pub(crate) failure: Failure<E>,
+    pub(crate) failure: Failure<Arc<E>>,
     pub(crate) class: ErrorClass,
 }
 
+#[derive(Clone)]
 pub(crate) enum Failure<E> {
-    Manager(Arc<E>),
+    Manager(E),
     TimedOut(Duration),
     Aborted(&'static str),
 }
 
 impl<E> AcquireError<E> {
-    pub(crate) fn new(report: Report<E>) -> Self {
-        Self { report: Box::new(report) }
-    }
-
     /// What kept the caller from getting a connection.
     pub fn verdict(&self) -> Verdict {
         self.report.verdict
@@ -121,7 +117,7 @@ impl<E> AcquireError<E> {
 
     /// Whether the caller's time ran out (rather than being turned away at once).
     pub fn is_timeout(&self) -> bool {
-        matches!(self.report.cause, Cause::TimedOut)
+        matches!(self.report.cause, Cause::TimedOut(_))
     }
 
     /// When another try may succeed; `None` where trying again cannot help.
@@ -180,7 +176,7 @@ impl<E: fmt::Display> fmt::Display for AcquireError<E> {
         let Report { cause, verdict, waited, status, holders, .. } = &*self.report;
         let (pool, waited) = (&status.name, short(*waited));
         match cause {
-            Cause::TimedOut => {
+            Cause::TimedOut(_) => {
                 write!(f, "timed out after {waited} waiting for a connection of pool {pool}: {}", verdict.phrase())?;
                 match self.report.unanswered {
                     Some(age) if *verdict == Verdict::Connecting => {
@@ -249,12 +245,7 @@ impl<E> ConnectError<E> {
 
 impl<E> Clone for ConnectError<E> {
     fn clone(&self) -> Self {
-        let failure = match &self.failure {
-            Failure::Manager(error) => Failure::Manager(Arc::clone(error)),
-            Failure::TimedOut(limit) => Failure::TimedOut(*limit),
-            Failure::Aborted(why) => Failure::Aborted(why),
-        };
-        Self { failure, class: self.class }
+        Self { failure: self.failure.clone(), class: self.class }
     }
 }
 

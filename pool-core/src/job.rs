@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 /// Runs the job in a new task on this runtime. However that ends, the slot is reported back.
 pub(crate) fn start<M: Manager>(runtime: &Handle, shared: Arc<Shared<M>>, job: Job<M::Conn>) {
-    let held = |slot, kind| Held { shared, slot, kind, reported: false };
+    let held = |slot, kind| Held { shared, slot, kind: Some(kind) };
     match job {
         Job::Connect { slot, limit } => spawn(runtime, connect(held(slot, Kind::Connect), limit)),
         Job::Ping { slot, conn, limit } => spawn(runtime, ping(held(slot, Kind::Ping), conn, limit)),
@@ -105,25 +105,23 @@ enum Kind {
 struct Held<M: Manager> {
     shared: Arc<Shared<M>>,
     slot: SlotId,
-    kind: Kind,
-    reported: bool,
+    /// `None` once it is reported.
+    kind: Option<Kind>,
 }
 
 impl<M: Manager> Held<M> {
     fn report(mut self, tell: impl FnOnce(&Arc<Shared<M>>, SlotId)) {
-        self.reported = true;
+        self.kind = None;
         tell(&self.shared, self.slot);
     }
 }
 
 impl<M: Manager> Drop for Held<M> {
     fn drop(&mut self) {
-        if self.reported {
-            return;
-        }
         let (shared, slot) = (&self.shared, self.slot);
         match self.kind {
-            Kind::Connect => {
+            None => {}
+            Some(Kind::Connect) => {
                 let (class, why) = match std::thread::panicking() {
                     true => (ErrorClass::Other, "the manager panicked while connecting"),
                     false => (ErrorClass::Transient, "the runtime ended while connecting"),
@@ -131,9 +129,9 @@ impl<M: Manager> Drop for Held<M> {
                 let error = ConnectError { class, failure: Failure::Aborted(why) };
                 shared.turn(|state, now, fx| state.connect_failed(slot, error, why.to_owned(), now, fx));
             }
-            Kind::Ping => shared.turn(|state, now, fx| state.ping_failed(slot, None, false, now, fx)),
-            Kind::Reset => shared.turn(|state, now, fx| state.reset_failed(slot, None, false, now, fx)),
-            Kind::Close(reason) => shared.turn(|state, now, fx| state.was_closed(slot, reason, false, now, fx)),
+            Some(Kind::Ping) => shared.turn(|state, now, fx| state.ping_failed(slot, None, false, now, fx)),
+            Some(Kind::Reset) => shared.turn(|state, now, fx| state.reset_failed(slot, None, false, now, fx)),
+            Some(Kind::Close(reason)) => shared.turn(|state, now, fx| state.was_closed(slot, reason, false, now, fx)),
         }
     }
 }

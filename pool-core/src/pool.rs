@@ -9,9 +9,11 @@ use crate::{
 };
 use std::{
     fmt,
+    pin::pin,
     sync::{Arc, Weak},
     time::Duration,
 };
+use tokio::{sync::Notify, time::timeout};
 
 /// A pool of connections. Cloning is cheap and gives another handle to the same pool.
 ///
@@ -100,18 +102,18 @@ impl<M: Manager> Pool<M> {
             let error = state.last_connect_error().filter(|_| state.connect_errors() > failures)?;
             hopeless(error).then(|| error.clone())
         });
-        let cause = match tokio::time::timeout(limit, warm).await {
+        let cause = match timeout(limit, warm).await {
             Ok(Ok(())) => None,
             Ok(Err(cause)) => Some(cause),
             Err(_) if startup != Startup::FailFast && self.shared.look(|state, _| state.has_some()) => None,
-            Err(_) => Some(Cause::TimedOut),
+            Err(_) => Some(Cause::TimedOut(None)),
         };
         match cause {
             None => {
                 std::mem::forget(stop);
                 Ok(())
             }
-            Some(cause) => Err(self.shared.explain(cause, None, site, begun)),
+            Some(cause) => Err(self.shared.explain(cause, site, begun)),
         }
     }
 
@@ -130,7 +132,7 @@ impl<M: Manager> Pool<M> {
         async move {
             let begun = self.shared.look(|state, now| state.arrival(now));
             let warm = self.until_warm(|_| None).await;
-            warm.map_err(|cause| self.shared.explain(cause, None, site, begun))
+            warm.map_err(|cause| self.shared.explain(cause, site, begun))
         }
     }
 
@@ -139,24 +141,30 @@ impl<M: Manager> Pool<M> {
         &self,
         give_up: impl Fn(&State<M::Conn, M::Error>) -> Option<ConnectError<M::Error>>,
     ) -> Result<(), Cause<M::Error>> {
+        let found = self.until(&self.shared.news, |state| match (give_up(state), state.warmth()) {
+            _ if state.is_closed() => Some(Err(Cause::Closed)),
+            (Some(error), _) => Some(Err(Cause::Connect(error))),
+            (None, Warmth::Warm) => Some(Ok(())),
+            (None, Warmth::GivenUp) => Some(Err(Cause::TimedOut(None))),
+            (None, Warmth::Warming) => None,
+        });
+        found.await
+    }
+
+    /// Waits until the state has an answer. It is asked at each piece of news, and now and then without, for the driver may have ended
+    /// with its runtime.
+    async fn until<T>(&self, news: &Notify, answer: impl Fn(&State<M::Conn, M::Error>) -> Option<T>) -> T {
         let here = shared::here();
         loop {
-            let news = self.shared.news.notified();
-            tokio::pin!(news);
+            let mut news = pin!(news.notified());
             news.as_mut().enable();
             let found = self.shared.turn(|state, now, fx| {
                 state.want_driver(here, now, fx);
-                match (give_up(state), state.warmth()) {
-                    _ if state.is_closed() => Some(Err(Cause::Closed)),
-                    (Some(error), _) => Some(Err(Cause::Connect(error))),
-                    (None, Warmth::Warm) => Some(Ok(())),
-                    (None, Warmth::GivenUp) => Some(Err(Cause::TimedOut)),
-                    (None, Warmth::Warming) => None,
-                }
+                answer(state)
             });
             match found {
                 Some(found) => return found,
-                None => drop(tokio::time::timeout(time(LOOK), news).await),
+                None => drop(timeout(time(LOOK), news).await),
             }
         }
     }
@@ -373,24 +381,9 @@ impl<M: Manager> Pool<M> {
             state.close(now, fx);
             (before, state.settings().shutdown_grace)
         });
-        let here = shared::here();
-        let drained = async {
-            loop {
-                let drained = self.shared.drained.notified();
-                tokio::pin!(drained);
-                drained.as_mut().enable();
-                let done = self.shared.turn(|state, now, fx| {
-                    state.want_driver(here, now, fx);
-                    state.is_drained()
-                });
-                if done {
-                    return;
-                }
-                drop(tokio::time::timeout(time(LOOK), drained).await);
-            }
-        };
+        let drained = self.until(&self.shared.drained, |state| state.is_drained().then_some(()));
         // Timeout or not, the report tells.
-        let _ = tokio::time::timeout(grace, drained).await;
+        let _ = timeout(grace, drained).await;
         let (after, still_held) = self.shared.look(|state, now| (state.status(now), state.holders(now)));
         CloseReport {
             closed: after.totals.closed() - before.totals.closed(),

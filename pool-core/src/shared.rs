@@ -139,18 +139,10 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Builds the report of an acquire that failed, from what the pool looks like now.
-    ///
-    /// `timed_out`: the verdict at the moment when the caller's time ran out, which may be a little earlier.
-    pub(crate) fn explain(
-        &self,
-        cause: Cause<M::Error>,
-        timed_out: Option<Verdict>,
-        site: Site,
-        arrived: Arrival,
-    ) -> AcquireError<M::Error> {
+    pub(crate) fn explain(&self, cause: Cause<M::Error>, site: Site, arrived: Arrival) -> AcquireError<M::Error> {
         self.look(|state, now| {
             let verdict = match cause {
-                Cause::TimedOut => timed_out.unwrap_or_else(|| state.verdict(now)),
+                Cause::TimedOut(then) => then.unwrap_or_else(|| state.verdict(now)),
                 Cause::Nested(_) | Cause::Deadlocked => Verdict::Nested,
                 Cause::Connect(_) => Verdict::Connecting,
                 Cause::QueueFull(_) => Verdict::Refused,
@@ -159,7 +151,7 @@ impl<M: Manager> Shared<M> {
             };
             let mut holders = state.holders(now);
             holders.truncate(5);
-            AcquireError::new(Report {
+            let report = Report {
                 cause,
                 verdict,
                 site,
@@ -169,7 +161,8 @@ impl<M: Manager> Shared<M> {
                 connect_error: state.last_connect_error().cloned(),
                 unanswered: state.unanswered_connect(now),
                 timeline: state.story(arrived, now, Step::GaveUp),
-            })
+            };
+            AcquireError { report: Box::new(report) }
         })
     }
 
