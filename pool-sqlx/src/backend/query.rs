@@ -3,6 +3,8 @@
 use crate::sql::{Dialect, Facts, Protocol};
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use futures_util::TryStreamExt;
 use sqlx::{Database, Execute, SqlStr, error::BoxDynError};
 
 /// What an executor of sqlx streams.
@@ -87,6 +89,18 @@ impl<DB: Database> Execute<'_, DB> for Prepared<DB> {
     fn persistent(&self) -> bool {
         self.persistent
     }
+}
+
+/// The first row of an answer, which is read to its end.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) fn first<DB: Database>(mut answer: Rows<'_, DB>) -> Answer<'_, Option<DB::Row>> {
+    Box::pin(async move {
+        let mut first = None;
+        while let Some(item) = answer.try_next().await? {
+            first = first.or(item.right());
+        }
+        Ok(first)
+    })
 }
 
 /// The methods of [`Statements`](super::Statements) that are those of sqlx's `Executor`.

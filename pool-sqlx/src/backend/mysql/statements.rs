@@ -3,9 +3,11 @@
 use super::{Flavour, State};
 use crate::{
     DatabaseSettings,
-    backend::{Answer, Keeper, Prepared, Statements, query::executor_of_sqlx},
+    backend::{
+        Answer, Keeper, Prepared, Statements,
+        query::{executor_of_sqlx, first},
+    },
 };
-use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, mysql::MySqlRow};
 use std::time::Duration;
 
@@ -29,14 +31,7 @@ impl Statements for MySql {
     fn fetch_optional<'e>(conn: &'e mut MySqlConnection, query: Prepared<MySql>) -> Answer<'e, Option<MySqlRow>> {
         // sqlx goes home with the first row, whatever the server still does: the next user would wait for its end. The end of an
         // answer of one row comes with it.
-        let mut answer = conn.fetch_many(query);
-        Box::pin(async move {
-            let mut first = None;
-            while let Some(item) = answer.try_next().await? {
-                first = first.or(item.right());
-            }
-            Ok(first)
-        })
+        first::<MySql>(Self::fetch_many(conn, query))
     }
 
     executor_of_sqlx!(without fetch_optional);

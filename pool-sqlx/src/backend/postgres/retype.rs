@@ -1,22 +1,16 @@
 //! The second try of a statement without a name, which the server loses while sqlx looks its types up.
 
 use crate::{
-    backend::{Again, Answer, Prepared, Rows},
+    backend::{Again, Prepared, Rows},
     words::class::postgres::is_unnamed_lost,
 };
 use futures_util::StreamExt;
-use sqlx::{
-    Executor, PgConnection, Postgres,
-    postgres::{PgDatabaseError, PgRow},
-};
+use sqlx::{Executor, PgConnection, Postgres, postgres::PgDatabaseError};
 
 pub(super) fn fetch_many<'e>(conn: &'e mut PgConnection, mut query: Prepared<Postgres>) -> Rows<'e, Postgres> {
     let Some((again, copy)) = query.again() else { return Executor::fetch_many(conn, query) };
-    Box::pin(async_stream::stream! {
-        if let Err(error) = again.prepare(conn).await {
-            yield Err(error);
-            return;
-        }
+    Box::pin(async_stream::try_stream! {
+        again.savepoint(conn, "SAVEPOINT pool_types").await?;
         let mut copy = Some(copy);
         let mut next = Some(query);
         while let Some(query) = next.take() {
@@ -27,66 +21,31 @@ pub(super) fn fetch_many<'e>(conn: &'e mut PgConnection, mut query: Prepared<Pos
                         next = copy.take();
                         break;
                     }
-                    Err(error) => {
-                        yield Err(error);
-                        return;
-                    }
-                    Ok(row) => yield Ok(row),
+                    row => yield row?,
                 }
             }
             drop(rows);
-            if next.is_some()
-                && let Err(error) = again.restart(conn).await
-            {
-                yield Err(error);
-                return;
-            }
-        }
-        if let Err(error) = again.finish(conn).await {
-            yield Err(error);
-        }
-    })
-}
-
-pub(super) fn fetch_optional<'e>(
-    conn: &'e mut PgConnection,
-    mut query: Prepared<Postgres>,
-) -> Answer<'e, Option<PgRow>> {
-    let Some((again, copy)) = query.again() else { return Executor::fetch_optional(conn, query) };
-    Box::pin(async move {
-        again.prepare(conn).await?;
-        let row = match Executor::fetch_optional(&mut *conn, query).await {
-            Err(error) if is_forgotten(&error) => {
+            if next.is_some() {
                 again.restart(conn).await?;
-                Executor::fetch_optional(&mut *conn, copy).await?
             }
-            row => row?,
-        };
-        again.finish(conn).await?;
-        Ok(row)
+        }
+        again.savepoint(conn, "RELEASE SAVEPOINT pool_types").await?;
     })
 }
 
 impl Again {
-    async fn prepare(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    /// Runs this where a savepoint is what the statement goes back to.
+    async fn savepoint(&self, conn: &mut PgConnection, sql: &'static str) -> Result<(), sqlx::Error> {
         match self {
-            Self::Savepoint => conn.execute("SAVEPOINT pool_types").await.map(drop),
+            Self::Savepoint => conn.execute(sql).await.map(drop),
             Self::Anew(_) | Self::Never => Ok(()),
         }
     }
 
     async fn restart(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         match self {
-            Self::Savepoint => conn.execute("ROLLBACK TO SAVEPOINT pool_types").await.map(drop),
             Self::Anew(begin) => conn.execute(sqlx::raw_sql(begin.clone())).await.map(drop),
-            Self::Never => Ok(()),
-        }
-    }
-
-    async fn finish(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Savepoint => conn.execute("RELEASE SAVEPOINT pool_types").await.map(drop),
-            Self::Anew(_) | Self::Never => Ok(()),
+            _ => self.savepoint(conn, "ROLLBACK TO SAVEPOINT pool_types").await,
         }
     }
 }

@@ -3,7 +3,10 @@
 use super::{State, retype};
 use crate::{
     DatabaseSettings, Pooler,
-    backend::{Answer, Keeper, Prepared, Rows, Statements, query::executor_of_sqlx},
+    backend::{
+        Again, Answer, Keeper, Prepared, Rows, Statements,
+        query::{executor_of_sqlx, first},
+    },
 };
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, postgres::PgRow};
 use std::time::Duration;
@@ -28,7 +31,10 @@ impl Statements for Postgres {
     }
 
     fn fetch_optional<'e>(conn: &'e mut PgConnection, query: Prepared<Postgres>) -> Answer<'e, Option<PgRow>> {
-        retype::fetch_optional(conn, query)
+        match query.again {
+            Again::Never => Executor::fetch_optional(conn, query),
+            _ => first::<Postgres>(retype::fetch_many(conn, query)),
+        }
     }
 
     executor_of_sqlx!(without fetch);
