@@ -3,7 +3,6 @@
 use super::hidden;
 use crate::{ConfigError, DatabaseSettings};
 use ::url::Url;
-use std::fs::File;
 
 /// How much of it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,28 +15,46 @@ pub(super) enum Asked {
     Verified,
 }
 
-/// The parameters of a url that name files, in this database's spelling.
-pub(super) struct Parameters {
+/// A file of TLS that a url or the environment names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum File {
     /// The authorities to trust.
-    pub(super) authority: &'static [&'static str],
-    /// The client's own certificate, and its key.
-    pub(super) own: &'static [&'static str],
+    Authority,
+    /// The client's own certificate.
+    Certificate,
+    /// The key of that.
+    Key,
+}
+
+/// Which file a parameter of a url names, as sqlx spells them.
+fn file(scheme: &str, parameter: &str) -> Option<File> {
+    match (scheme, parameter) {
+        ("postgres", "sslrootcert" | "ssl-root-cert" | "ssl-ca") | ("mysql", "sslca" | "ssl-ca") => {
+            Some(File::Authority)
+        }
+        (_, "sslcert" | "ssl-cert") => Some(File::Certificate),
+        (_, "sslkey" | "ssl-key") => Some(File::Key),
+        _ => None,
+    }
+}
+
+pub(super) fn names_a_file(scheme: &str, parameter: &str) -> bool {
+    file(scheme, parameter).is_some()
 }
 
 /// The variables of libpq's that sqlx reads where the url has no such parameter.
-const VARIABLES: [(&str, &str); 3] =
-    [("PGSSLROOTCERT", "sslrootcert"), ("PGSSLCERT", "sslcert"), ("PGSSLKEY", "sslkey")];
+const VARIABLES: [(&str, File); 3] =
+    [("PGSSLROOTCERT", File::Authority), ("PGSSLCERT", File::Certificate), ("PGSSLKEY", File::Key)];
 
 /// What is to be asked for in the end. Who names an authority and asks for encryption means it to be asked, as libpq has it; sqlx would
 /// not look at it.
-pub(super) fn settle(settings: &DatabaseSettings, asked: Asked, parameters: &Parameters) -> Result<Asked, ConfigError> {
-    settle_in(settings, asked, parameters, hidden::has_tls(), |name| std::env::var(name).ok())
+pub(super) fn settle(settings: &DatabaseSettings, asked: Asked) -> Result<Asked, ConfigError> {
+    settle_in(settings, asked, hidden::has_tls(), |name| std::env::var(name).ok())
 }
 
 fn settle_in(
     settings: &DatabaseSettings,
     asked: Asked,
-    parameters: &Parameters,
     has_tls: bool,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Asked, ConfigError> {
@@ -51,7 +68,7 @@ fn settle_in(
     }
     let Ok(url) = Url::parse(settings.url.expose()) else { return Ok(asked) };
     let mut authority = None;
-    for Named { key, place, value } in named(&url, parameters, variable) {
+    for (file, place, value) in named(&url, variable) {
         if place == "PGSSLROOTCERT" && value == "system" {
             return Err(fault(
                 "PGSSLROOTCERT = system is not known to sqlx: unset it, and say sslmode=verify-full in the url"
@@ -60,13 +77,15 @@ fn settle_in(
         }
         if !value.trim_start().starts_with("-----BEGIN") {
             // It is read anew at each connect, so that it may be replaced, and sqlx would not say which file is missing.
-            File::open(&value).map_err(|error| match key.contains("key") {
+            std::fs::File::open(&value).map_err(|error| match file {
                 // It may be the key itself.
-                true => fault(format!("{place} names a file that cannot be read: {error}")),
-                false => fault(format!("{place} names {value}, which cannot be read: {error}")),
+                File::Key => fault(format!("{place} names a file that cannot be read: {error}")),
+                File::Authority | File::Certificate => {
+                    fault(format!("{place} names {value}, which cannot be read: {error}"))
+                }
             })?;
         }
-        if parameters.authority.contains(&&*key) {
+        if file == File::Authority {
             authority = Some(place);
         }
     }
@@ -85,34 +104,18 @@ fn settle_in(
     }
 }
 
-/// A file that is named.
-struct Named {
-    key: String,
-    /// Where, such as `sslrootcert of the url` or `PGSSLROOTCERT`.
-    place: String,
-    value: String,
-}
-
-fn named(
-    url: &Url,
-    Parameters { authority, own }: &Parameters,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Vec<Named> {
-    let mut named: Vec<Named> = url
-        .query_pairs()
-        .filter(|(key, _)| authority.contains(&&**key) || own.contains(&&**key))
-        .map(|(key, value)| Named { place: format!("{key} of the url"), key: key.into(), value: value.into() })
+/// The files that are named, each with the place where, such as `sslrootcert of the url` or `PGSSLROOTCERT`.
+fn named(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Vec<(File, String, String)> {
+    let said = url.query_pairs();
+    let mut named: Vec<_> = said
+        .filter_map(|(key, value)| Some((file(url.scheme(), &key)?, format!("{key} of the url"), value.into_owned())))
         .collect();
     if url.scheme() == "postgres" {
-        let is_said = |key: &str| {
-            let spelt = |said: &str| said.replace('-', "") == key || (key == "sslrootcert" && said == "ssl-ca");
-            named.iter().any(|said| spelt(&said.key))
-        };
-        let unsaid = VARIABLES.iter().filter(|(_, key)| !is_said(key));
-        let of_libpq: Vec<Named> = unsaid
-            .filter_map(|&(name, key)| Some(Named { key: key.into(), place: name.into(), value: variable(name)? }))
-            .collect();
-        named.extend(of_libpq);
+        for (name, file) in VARIABLES {
+            if let Some(value) = variable(name).filter(|_| named.iter().all(|(said, ..)| *said != file)) {
+                named.push((file, name.to_owned(), value));
+            }
+        }
     }
     named
 }
@@ -121,8 +124,6 @@ fn named(
 mod tests {
     use super::*;
 
-    const PARAMETERS: Parameters = Parameters { authority: &["sslrootcert"], own: &["sslcert", "sslkey"] };
-
     fn check(query: &str, asked: Asked, has_tls: bool) -> Result<Asked, String> {
         check_with(query, asked, has_tls, &[])
     }
@@ -130,7 +131,7 @@ mod tests {
     fn check_with(query: &str, asked: Asked, has_tls: bool, variables: &[(&str, &str)]) -> Result<Asked, String> {
         let settings = DatabaseSettings::new(format!("postgres://app:hunter2@db/app{query}")).expect("a url");
         let variable = |name: &str| Some(variables.iter().find(|(variable, _)| *variable == name)?.1.to_owned());
-        settle_in(&settings, asked, &PARAMETERS, has_tls, variable).map_err(|error| error.to_string())
+        settle_in(&settings, asked, has_tls, variable).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Dial for MySql {
             MySqlSslMode::Required => tls::Asked::Encrypted,
             MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity => tls::Asked::Verified,
         };
-        if (asked, tls::settle(settings, asked, &TLS)?) == (tls::Asked::Encrypted, tls::Asked::Verified) {
+        if (asked, tls::settle(settings, asked)?) == (tls::Asked::Encrypted, tls::Asked::Verified) {
             options = options.ssl_mode(MySqlSslMode::VerifyCa);
         }
         if let Some(address) = without_brackets(options.get_host()) {
@@ -84,26 +84,11 @@ impl Dial for MySql {
     }
 }
 
-/// How sqlx spells the parameters of TLS that name files.
-const TLS: tls::Parameters =
-    tls::Parameters { authority: &["sslca", "ssl-ca"], own: &["sslcert", "ssl-cert", "sslkey", "ssl-key"] };
-
 /// Whether sqlx reads a parameter of the url. It would drop any other without a word.
 fn is_read(parameter: &str) -> bool {
-    const READ: [&str; 13] = [
-        "sslmode",
-        "ssl-mode",
-        "sslca",
-        "ssl-ca",
-        "charset",
-        "collation",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "statement-cache-capacity",
-        "socket",
-        "timezone",
-    ];
-    READ.contains(&parameter) || parameter == "time-zone"
+    match parameter {
+        "sslmode" | "ssl-mode" | "statement-cache-capacity" | "socket" => true,
+        "charset" | "collation" | "timezone" | "time-zone" => true,
+        _ => tls::names_a_file("mysql", parameter),
+    }
 }

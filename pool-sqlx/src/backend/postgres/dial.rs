@@ -52,7 +52,7 @@ impl Dial for Postgres {
             PgSslMode::Require => tls::Asked::Encrypted,
             PgSslMode::VerifyCa | PgSslMode::VerifyFull => tls::Asked::Verified,
         };
-        if (asked, tls::settle(settings, asked, &TLS)?) == (tls::Asked::Encrypted, tls::Asked::Verified) {
+        if (asked, tls::settle(settings, asked)?) == (tls::Asked::Encrypted, tls::Asked::Verified) {
             options = options.ssl_mode(PgSslMode::VerifyCa);
         }
         if let Some(address) = without_brackets(options.get_host()) {
@@ -142,12 +142,6 @@ impl Dial for Postgres {
     }
 }
 
-/// How sqlx spells the parameters of TLS that name files.
-const TLS: tls::Parameters = tls::Parameters {
-    authority: &["sslrootcert", "ssl-root-cert", "ssl-ca"],
-    own: &["sslcert", "ssl-cert", "sslkey", "ssl-key"],
-};
-
 /// Whether the [`MARK`] has arrived, in SQL.
 fn is_marked() -> String {
     format!("coalesce(current_setting('{}', true) = '{}', false)", MARK.0, MARK.1)
@@ -155,25 +149,9 @@ fn is_marked() -> String {
 
 /// Whether sqlx reads a parameter of the url. It would log any other with its value.
 fn is_read(parameter: &str) -> bool {
-    const READ: [&str; 18] = [
-        "sslmode",
-        "ssl-mode",
-        "sslrootcert",
-        "ssl-root-cert",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "statement-cache-capacity",
-        "host",
-        "hostaddr",
-        "port",
-        "dbname",
-        "user",
-        "password",
-        "application_name",
-        "options",
-    ];
-    READ.contains(&parameter) || parameter.starts_with("options[")
+    match parameter {
+        "sslmode" | "ssl-mode" | "statement-cache-capacity" | "options" | "application_name" => true,
+        "host" | "hostaddr" | "port" | "dbname" | "user" | "password" => true,
+        _ => parameter.starts_with("options[") || tls::names_a_file("postgres", parameter),
+    }
 }
