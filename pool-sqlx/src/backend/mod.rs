@@ -7,6 +7,7 @@ pub(crate) mod dial;
 pub(crate) mod hidden;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(feature = "migrate", feature = "postgres"))]
 pub(crate) mod poolers;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -21,7 +22,7 @@ pub(crate) use query::{Again, Answer, Prepared, Rows};
 pub(crate) use server::{Limit, Login, Server, Target, Whom};
 
 use crate::{
-    DatabaseSettings, Error, Reset, Secret,
+    DatabaseSettings, Error, Reset,
     words::{Class, Place, TxOptions},
 };
 use sqlx::{Connection, Database, SqlStr};
@@ -71,11 +72,6 @@ pub trait Dial: Database {
 
     /// The options with another password. `None`: the database has no passwords.
     fn with_password(_options: &Options<Self>, _password: &str) -> Option<Options<Self>> {
-        None
-    }
-
-    /// Why a url is taken for that of a transaction pooler.
-    fn guess(_: &Secret) -> Option<&'static str> {
         None
     }
 
@@ -234,7 +230,10 @@ pub trait Statements: Dial {
 
     // The methods of sqlx's `Executor`: generic code would have to carry its bound `for<'c> &'c mut Self::Connection: Executor<'c>` around.
     fn fetch_many<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Rows<'e, Self>;
-    fn fetch_optional<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Answer<'e, Option<Self::Row>>;
+    /// Reads the answer to its end, whatever the driver does: else the next user would wait for what the server still sends.
+    fn fetch_optional<'e>(conn: &'e mut Self::Connection, query: Prepared<Self>) -> Answer<'e, Option<Self::Row>> {
+        query::first::<Self>(Self::fetch_many(conn, query))
+    }
     fn prepare_with<'e>(
         conn: &'e mut Self::Connection,
         sql: SqlStr,

@@ -1,12 +1,8 @@
 //! Poolers that are known by their host.
 
-#[cfg(feature = "postgres")]
-use crate::Pooler;
-#[cfg(any(feature = "migrate", feature = "postgres"))]
-use crate::Secret;
+use crate::{Pooler, Secret};
 
 /// Which pooler answers at a well-known host, and how we know.
-#[cfg(feature = "postgres")]
 pub(crate) fn guess(url: &Secret) -> Option<(Pooler, &'static str)> {
     let url = url::Url::parse(url.expose()).ok()?;
     let (host, port) = (url.host_str()?, url.port().unwrap_or(5432));
@@ -22,7 +18,6 @@ pub(crate) fn guess(url: &Secret) -> Option<(Pooler, &'static str)> {
 }
 
 /// Whether a well-known host pools sessions at this port: they are kept, although start-up options are not.
-#[cfg(any(feature = "migrate", feature = "postgres"))]
 pub(crate) fn pools_sessions(url: &Secret) -> bool {
     url::Url::parse(url.expose()).is_ok_and(|url| {
         url.host_str().is_some_and(|host| host.ends_with(".pooler.supabase.com"))

@@ -3,7 +3,6 @@
 use crate::sql::{Dialect, Facts, Protocol};
 use either::Either;
 use futures_core::{future::BoxFuture, stream::BoxStream};
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 use futures_util::TryStreamExt;
 use sqlx::{Database, Execute, SqlStr, error::BoxDynError};
 
@@ -92,7 +91,6 @@ impl<DB: Database> Execute<'_, DB> for Prepared<DB> {
 }
 
 /// The first row of an answer, which is read to its end.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) fn first<DB: Database>(mut answer: Rows<'_, DB>) -> Answer<'_, Option<DB::Row>> {
     Box::pin(async move {
         let mut first = None;
@@ -106,24 +104,15 @@ pub(super) fn first<DB: Database>(mut answer: Rows<'_, DB>) -> Answer<'_, Option
 /// The methods of [`Statements`](super::Statements) that are those of sqlx's `Executor`.
 macro_rules! executor_of_sqlx {
     () => {
-        fn fetch_optional<'e>(
-            conn: &'e mut Self::Connection,
-            query: $crate::backend::Prepared<Self>,
-        ) -> $crate::backend::Answer<'e, Option<Self::Row>> {
-            sqlx::Executor::fetch_optional(conn, query)
-        }
-        $crate::backend::query::executor_of_sqlx!(without fetch_optional);
-    };
-    (without fetch_optional) => {
         fn fetch_many<'e>(
             conn: &'e mut Self::Connection,
             query: $crate::backend::Prepared<Self>,
         ) -> $crate::backend::Rows<'e, Self> {
             sqlx::Executor::fetch_many(conn, query)
         }
-        $crate::backend::query::executor_of_sqlx!(without fetch);
+        $crate::backend::query::executor_of_sqlx!(without fetch_many);
     };
-    (without fetch) => {
+    (without fetch_many) => {
         fn prepare_with<'e>(
             conn: &'e mut Self::Connection,
             sql: sqlx::SqlStr,

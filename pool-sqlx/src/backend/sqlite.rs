@@ -1,13 +1,15 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
-use super::{Backend, Dial, Interrupt, Session, Statements, Transactions, hidden, query::executor_of_sqlx};
+use super::{
+    Answer, Backend, Dial, Interrupt, Prepared, Session, Statements, Transactions, hidden, query::executor_of_sqlx,
+};
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
     words::{Class, Place, TxOptions},
 };
 use sqlx::{
     ConnectOptions, Connection, Executor, Row, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow},
 };
 use std::{
     str::FromStr,
@@ -185,6 +187,11 @@ impl Statements for Sqlite {
     fn deadline(state: &State, limit: Option<Duration>) {
         let at = limit.map_or(u64::MAX, |limit| micros(state.base.elapsed() + limit));
         state.deadline.store(at, Ordering::Relaxed);
+    }
+
+    fn fetch_optional<'e>(conn: &'e mut SqliteConnection, query: Prepared<Sqlite>) -> Answer<'e, Option<SqliteRow>> {
+        // Its thread stops after the first row.
+        Executor::fetch_optional(conn, query)
     }
 
     executor_of_sqlx!();

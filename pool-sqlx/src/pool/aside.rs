@@ -3,7 +3,7 @@
 use super::{door::refused, manager::Sqlx};
 use crate::{
     DatabaseSettings, Error, Pooler,
-    backend::{Backend, Options, dial::dial},
+    backend::{Backend, Options, dial::dial, poolers},
 };
 use sqlx::Connection;
 
@@ -21,7 +21,7 @@ impl<DB: Backend> Sqlx<DB> {
         let mut direct = DatabaseSettings::clone(&self.settings);
         if let Some(url) = &self.settings.listen_url {
             (direct.url, direct.pooler) = (url.clone(), Pooler::Direct);
-            if let Some(reason) = DB::guess(url).filter(|_| !self.keeps_sessions()) {
+            if let Some((_, reason)) = poolers::guess(url).filter(|_| !self.keeps_sessions()) {
                 return Err(Error::pooler(format!(
                     "refused: {need}, which a pooler does not keep, and listen_url leads to one: {reason}; set it to the server itself"
                 )));
@@ -55,6 +55,6 @@ impl<DB: Backend> Sqlx<DB> {
     /// Whether somebody has said that what stands before the server, if anything, keeps sessions.
     fn keeps_sessions(&self) -> bool {
         let is_said = self.settings.pooler == Pooler::Direct && self.settings.explicit("pooler").is_some();
-        is_said || self.settings.listen_url.as_ref().is_some_and(crate::backend::poolers::pools_sessions)
+        is_said || self.settings.listen_url.as_ref().is_some_and(poolers::pools_sessions)
     }
 }

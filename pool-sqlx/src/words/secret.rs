@@ -55,7 +55,7 @@ const HIDDEN: &str = "***";
 
 /// A url without its secrets.
 fn redact(text: &str) -> String {
-    let Ok(url) = Url::parse(text) else { return HIDDEN.into() };
+    let Ok(mut url) = Url::parse(text) else { return HIDDEN.into() };
     if url.cannot_be_a_base() && url.scheme() != "sqlite" {
         return HIDDEN.into(); // `app:hunter2` is a url, too.
     }
@@ -63,25 +63,17 @@ fn redact(text: &str) -> String {
     if url[Position::BeforeHost..].contains('@') {
         return format!("{}://{HIDDEN}", url.scheme());
     }
-    let mut shown = url[..Position::AfterUsername].to_owned();
-    if url.password().is_some() {
-        shown.push(':');
-        shown.push_str(HIDDEN);
+    if url.password().is_some() && url.set_password(Some(HIDDEN)).is_err() {
+        return HIDDEN.into();
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        shown.push('@');
-    }
-    shown.push_str(&url[Position::BeforeHost..Position::AfterPath]);
     if let Some(query) = url.query() {
         let pairs: Vec<String> = query.split('&').map(redact_pair).collect();
-        shown.push('?');
-        shown.push_str(&pairs.join("&"));
+        url.set_query(Some(&pairs.join("&")));
     }
     if url.fragment().is_some() {
-        shown.push('#');
-        shown.push_str(HIDDEN);
+        url.set_fragment(Some(HIDDEN));
     }
-    shown
+    url.into()
 }
 
 fn redact_pair(pair: &str) -> String {

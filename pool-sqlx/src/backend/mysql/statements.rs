@@ -3,12 +3,9 @@
 use super::{Flavour, State};
 use crate::{
     DatabaseSettings,
-    backend::{
-        Answer, Keeper, Prepared, Statements,
-        query::{executor_of_sqlx, first},
-    },
+    backend::{Keeper, Statements, query::executor_of_sqlx},
 };
-use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, mysql::MySqlRow};
+use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection};
 use std::time::Duration;
 
 impl Statements for MySql {
@@ -28,11 +25,5 @@ impl Statements for MySql {
         conn.execute(AssertSqlSafe(set)).await.map(drop)
     }
 
-    fn fetch_optional<'e>(conn: &'e mut MySqlConnection, query: Prepared<MySql>) -> Answer<'e, Option<MySqlRow>> {
-        // sqlx goes home with the first row, whatever the server still does: the next user would wait for its end. The end of an
-        // answer of one row comes with it.
-        first::<MySql>(Self::fetch_many(conn, query))
-    }
-
-    executor_of_sqlx!(without fetch_optional);
+    executor_of_sqlx!();
 }

@@ -2,7 +2,7 @@
 
 use super::{MARK, SERVER, State, environment, session::notice_lost_clients, statements::limits};
 use crate::{
-    DatabaseSettings, Error, Pooler, Secret,
+    DatabaseSettings, Error, Pooler,
     backend::{
         Dial, Target,
         dial::{dial, without_brackets},
@@ -76,10 +76,6 @@ impl Dial for Postgres {
 
     fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {
         Some(options.clone().password(password))
-    }
-
-    fn guess(url: &Secret) -> Option<&'static str> {
-        poolers::guess(url).map(|(_, reason)| reason)
     }
 
     async fn on_connect(conn: &mut PgConnection, settings: &DatabaseSettings) -> Result<State, sqlx::Error> {

@@ -37,7 +37,7 @@ impl Statements for Postgres {
         }
     }
 
-    executor_of_sqlx!(without fetch);
+    executor_of_sqlx!(without fetch_many);
 }
 
 /// The server's own limits.
@@ -53,12 +53,7 @@ pub(super) fn limits(
     limits.into_iter().filter_map(|(key, limit)| Some((key, written(limit?))))
 }
 
-/// As PostgreSQL reads it.
+/// As PostgreSQL reads it; never 0, which would mean no limit.
 pub(super) fn written(limit: Duration) -> String {
-    format!("{}ms", milliseconds(limit))
-}
-
-/// As PostgreSQL takes it; never 0, which would mean no limit.
-fn milliseconds(limit: Duration) -> i64 {
-    i64::try_from(limit.as_millis()).unwrap_or(i64::MAX).clamp(1, i32::MAX.into())
+    format!("{}ms", limit.as_millis().clamp(1, i32::MAX as u128))
 }
