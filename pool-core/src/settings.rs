@@ -334,13 +334,8 @@ pub struct SettingsFault {
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, fault) in self.faults.iter().enumerate() {
-            if i > 0 {
-                f.write_str("; ")?;
-            }
-            f.write_str(&fault.problem)?;
-        }
-        Ok(())
+        let problems: Vec<&str> = self.faults.iter().map(|fault| &*fault.problem).collect();
+        f.write_str(&problems.join("; "))
     }
 }
 

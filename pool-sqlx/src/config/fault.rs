@@ -60,13 +60,8 @@ impl fmt::Display for ConfigFault {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, fault) in self.faults.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            fault.fmt(f)?;
-        }
-        Ok(())
+        let faults: Vec<String> = self.faults.iter().map(ConfigFault::to_string).collect();
+        f.write_str(&faults.join("\n"))
     }
 }
 

@@ -9,7 +9,6 @@ mod fault;
 mod file;
 mod options;
 mod password;
-#[cfg_attr(not(test), allow(dead_code, reason = "the next change makes the pool of it"))]
 mod plan;
 mod read;
 mod reference;
@@ -26,7 +25,6 @@ pub use fault::{ConfigError, ConfigFault};
 #[cfg(feature = "postgres")]
 pub(crate) use options::{limits_in, lost_in, names_in};
 pub(crate) use password::{BeforeConnect, NoPassword};
-#[allow(unused_imports, reason = "the next change makes the pool of it")]
 pub(crate) use plan::{Demands, Plan};
 pub(crate) use read::strangers;
 pub use reference::{Setting, reference};
