@@ -212,6 +212,10 @@ impl Settings {
         if self.max_uses == Some(0) {
             fault("max_uses", "max_uses = 0 would never lend; leave it out for no limit".into());
         }
+        if self.pool_timeout.is_zero() {
+            let problem = "pool_timeout = 0 lets nobody wait, not even for the first connection; write at least 10ms";
+            fault("pool_timeout", problem.into());
+        }
         for (key, value) in [
             ("pool_recycle", self.pool_recycle),
             ("idle_timeout", self.idle_timeout),

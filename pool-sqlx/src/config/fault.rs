@@ -28,10 +28,11 @@ impl ConfigError {
     }
 }
 
-/// As it is displayed: `main` shows its error by `Debug`.
+/// One fault per line below a heading: `main` prints its error by `Debug`.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration is wrong:\n{self}")
+        f.write_str("the configuration is wrong:")?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
     }
 }
 

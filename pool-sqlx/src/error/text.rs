@@ -55,9 +55,13 @@ impl fmt::Display for Error {
     }
 }
 
+/// As it is displayed, and each fault of a configuration on a line of its own: `main` prints its error by `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({:?}: {self})", self.kind())
+        match &*self.cause {
+            Cause::Config(error) => fmt::Debug::fmt(error, f),
+            _ => fmt::Display::fmt(self, f),
+        }
     }
 }
 
