@@ -150,6 +150,8 @@ type Example = (&'static str, &'static str, fn(&DatabaseSettings) -> bool);
 fn examples() -> Vec<Example> {
     vec![
         ("url", "12345", |_| false),
+        ("url_file", "./url", |_| false),
+        ("password_file", "./password", |_| false),
         ("pool_size", "7", |s| s.pool.pool_size == 7),
         ("max_overflow", "unlimited", |s| s.pool.max_overflow == MaxOverflow::Unlimited),
         ("pool_timeout", "3s", |s| s.pool.pool_timeout == 3 * SECOND),
@@ -192,7 +194,7 @@ fn every_variable_sets_its_field() {
     let keys: Vec<_> = examples().iter().map(|(key, ..)| *key).collect();
     assert_eq!(keys, reference().iter().map(|setting| setting.key).collect::<Vec<_>>(), "an example for each setting");
     for (setting, (key, value, is_set)) in reference().iter().zip(examples()) {
-        if ["url", "wake_allowance", "provider"].contains(&key) {
+        if ["url", "url_file", "password_file", "wake_allowance", "provider"].contains(&key) {
             continue; // In the tests below.
         }
         jail("", &[URL, (&setting.variable(), value)], |_| {
@@ -389,23 +391,24 @@ fn all_faults_come_at_once_with_key_profile_and_place() {
 fn a_missing_url_says_where_to_set_it() {
     fn check(file: &str, variables: &[(&str, &str)], name: &str, expected: &str) {
         let variables = [&[("POOL_PROFILE", "production")], variables].concat();
-        jail(file, &variables, |_| {
+        jail(file, &variables, |jail| {
             let error = DatabaseSettings::from(&DatabaseSettings::figment(), name).expect_err("no url");
-            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.to_string(), expected.replace("HERE", &jail.directory().display().to_string()));
         });
     }
     check(
         "",
         &[],
         "primary",
-        "no url for database primary (profile production): set databases.primary.url in Pool.toml or DATABASE_URL",
+        "no url for database primary (profile production): set databases.primary.url in Pool.toml or DATABASE_URL; \
+         there is no Pool.toml in HERE",
     );
     check(
         "",
         &[URL],
         "replica",
         "no url for database replica (profile production): set databases.replica.url in Pool.toml or DATABASE_REPLICA_URL; \
-         DATABASE_URL was taken for the database primary",
+         DATABASE_URL was taken for the database primary; there is no Pool.toml in HERE",
     );
     check(
         "[default.databases.primry]\nurl = 'postgres://db/app'",
@@ -561,6 +564,10 @@ fn an_explanation_names_value_and_place_and_no_secret() {
 
 /// What is logged while the figment is made.
 fn logged(file: &str, variables: &[(&str, &str)]) -> String {
+    logged_by(file, variables, || drop(DatabaseSettings::figment()))
+}
+
+fn logged_by(file: &str, variables: &[(&str, &str)], act: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
     impl io::Write for Log {
@@ -575,7 +582,7 @@ fn logged(file: &str, variables: &[(&str, &str)]) -> String {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    jail(file, variables, |_| tracing::subscriber::with_default(subscriber, || drop(DatabaseSettings::figment())));
+    jail(file, variables, |_| tracing::subscriber::with_default(subscriber, act));
     String::from_utf8(log.0.lock().expect("no panic while logging").clone()).expect("text")
 }
 
@@ -597,7 +604,6 @@ fn variables_and_profiles_that_are_probably_misspelt_are_warned_of() {
 
     let log = logged(file, &[("POOL_PROFILE", "prodution")]);
     assert!(log.contains("there is no profile prodution; did you mean production, which there is?"), "{log}");
-    assert_eq!(logged("[default.databases.primary]\npool_size = 3", &[("POOL_PROFILE", "staging"), URL]), "");
 }
 
 #[test]
@@ -757,5 +763,362 @@ fn a_misspelt_section_is_a_fault_although_the_url_comes_from_elsewhere() {
         assert!(text.contains("Pool.toml, [default.databases.primry]"), "{text}");
         assert!(!text.contains("archive"), "another program may read it: {text}");
         Ok(())
+    });
+}
+
+#[test]
+fn a_profile_that_the_file_does_not_declare_is_warned_of_if_it_was_probably_meant() {
+    fn check(file: &str, profile: Option<&str>, expected: Option<&str>) {
+        let profile: Vec<_> = profile.map(|name| ("POOL_PROFILE", name)).into_iter().chain([URL]).collect();
+        let log = logged(file, &profile);
+        match expected {
+            Some(expected) => assert!(log.contains(expected), "{file:?} {profile:?}: {log}"),
+            None => assert_eq!(log, "", "{file:?} {profile:?}"),
+        }
+    }
+    let table = |profile: &str| format!("[{profile}.databases.primary]\npool_size = 3\n");
+    let both = |profile: &str| table("default") + &table(profile);
+    // Profiles know no case, neither in the file nor in the variable.
+    check(&both("production"), Some("Production"), None);
+    check(&both("Production"), Some("PRODUCTION"), None);
+    check(&(table("Default") + &table("production")), Some("production"), None);
+    // Other names of what a build selects.
+    for name in ["development", "debug", "local", "Development"] {
+        let expected = format!("there is no profile dev; did you mean {}, which there is?", name.to_lowercase());
+        check(&both(name), Some("dev"), Some(&expected));
+    }
+    for name in ["prod", "release", "live"] {
+        let expected = format!("there is no profile production; did you mean {name}, which there is?");
+        check(&both(name), Some("production"), Some(&expected));
+    }
+    let built = if cfg!(debug_assertions) { "development" } else { "release" };
+    check(&both(built), None, Some(&format!("did you mean {built}")));
+    // Asked for by name.
+    let expected = "Pool.toml: there is no profile staging, which POOL_PROFILE asks for; there are: default, live";
+    check(&both("live"), Some("staging"), Some(expected));
+    check(&table("default"), Some("staging"), Some("there are: default"));
+    // Nothing to say: no file, or a file that speaks of other profiles only.
+    check("", Some("staging"), None);
+    check(&table("default"), Some("production"), None);
+    check(&both("staging"), Some("dev"), None);
+}
+
+#[test]
+fn quotation_marks_around_a_value_are_pointed_out_wherever_it_comes_from() {
+    fn check(variables: &[(&str, &str)], source: &str) {
+        jail("", variables, |_| {
+            let error = primary().expect_err(source);
+            let [fault] = error.faults() else { panic!("{error}") };
+            assert_eq!(fault.source.as_deref(), Some(source), "{fault}");
+            assert!(fault.problem.contains("stands in quotation marks") && fault.problem.contains("take them away"));
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        });
+    }
+    check(&[("DATABASE_URL", "\"postgres://app:hunter2@db/app\"")], "DATABASE_URL");
+    check(&[("DATABASE_URL", " 'postgres://app:hunter2@db/app' ")], "DATABASE_URL");
+    check(&[URL, ("DATABASE_POOL_SIZE", "\"10\"")], "DATABASE_POOL_SIZE");
+    check(&[URL, ("DATABASE_STATEMENT_TIMEOUT", "'2s'")], "DATABASE_STATEMENT_TIMEOUT");
+    check(&[URL, ("DATABASE_POOL_PRE_PING", "“true”")], "DATABASE_POOL_PRE_PING");
+    check(&[URL, ("DATABASE_POOLER", "\"prepared\"")], "DATABASE_POOLER");
+    check(&[URL, ("DATABASE_APPLICATION_NAME", "'app'")], "DATABASE_APPLICATION_NAME");
+    check(&[URL, ("DATABASE_LISTEN_URL", "'postgres://app:hunter2@db/app'")], "DATABASE_LISTEN_URL");
+    check(&[("DATABASE_URL_FILE", "'/run/secrets/url'")], "DATABASE_URL_FILE");
+    check(&[URL, ("POOL_PROFILE", "\"production\"")], "POOL_PROFILE");
+    check(&[URL, ("POOL_CONFIG", "'Pool.toml'")], "POOL_CONFIG");
+    // White space around is taken away from all of them.
+    jail("[default.databases.primary]\npool_size = 3\n[live.databases.primary]\npool_size = 4", &[], |jail| {
+        for (name, value) in [
+            ("DATABASE_URL", "\tpostgres://app@db/app \r\n"),
+            ("POOL_PROFILE", " live\n"),
+            ("POOL_CONFIG", " Pool.toml\n"),
+            ("DATABASE_MAX_OVERFLOW", " 7 "),
+            ("DATABASE_POOLER", "direct\n"),
+        ] {
+            jail.set_env(name, value);
+        }
+        let settings = primary().expect("accepted");
+        assert_eq!((settings.pool.pool_size, settings.pool.max_overflow), (4, 7.into()));
+    });
+}
+
+#[test]
+fn variables_that_nobody_reads_say_where_their_value_belongs() {
+    fn check(variables: &[(&str, &str)], expected: &str) {
+        let log = logged("", &[&[URL][..], variables].concat());
+        assert!(log.contains(expected) && !log.contains("hunter2"), "{variables:?}: {log}");
+    }
+    check(
+        &[("database_pool_size", "3")],
+        "database_pool_size has no effect: variables are in capitals, DATABASE_POOL_SIZE",
+    );
+    check(&[("DATABASE_HOST", "db")], "DATABASE_HOST is not a setting and has no effect; it belongs into DATABASE_URL");
+    check(
+        &[("DATABASE_PASSWORD", "hunter2")],
+        "it belongs into DATABASE_URL, or into the file that DATABASE_PASSWORD_FILE names",
+    );
+    check(
+        &[("DATABASE_REPLICA_URL", "postgres://r/app"), ("DATABASE_REPLICA_USER", "hunter2")],
+        "DATABASE_REPLICA_USER is not a setting and has no effect; it belongs into DATABASE_REPLICA_URL",
+    );
+    check(
+        &[("DATABASE_PRIMARY_URL", "postgres://app:hunter2@other/app")],
+        "DATABASE_URL and DATABASE_PRIMARY_URL are both set and differ: DATABASE_PRIMARY_URL counts",
+    );
+    check(
+        &[("DATABASE_POOL_SIZE", "3"), ("DATABASE_PRIMARY_POOL_SIZE", "4")],
+        "DATABASE_POOL_SIZE and DATABASE_PRIMARY_POOL_SIZE are both set and differ: DATABASE_PRIMARY_POOL_SIZE counts",
+    );
+    assert_eq!(logged("", &[URL, ("DATABASE_PRIMARY_URL", URL.1)]), "", "they agree");
+}
+
+#[test]
+fn numbers_in_quotes_and_numbers_that_are_milliseconds_say_how_to_write_them() {
+    fn check(line: &str, expected: &str) {
+        jail(&format!("[default.databases.primary]\n{line}"), &[URL], |_| {
+            let error = faults(&primary().expect_err(line));
+            let (key, _) = line.split_once(" =").expect("an assignment");
+            assert_eq!(error, [format!("Pool.toml, [default.databases.primary] {key}: {expected}")]);
+        });
+    }
+    check("pool_size = '10'", r#"found "10", expected a whole number such as 40; write 10 without quotes"#);
+    check("pool_pre_ping = 'false'", r#"found "false", expected true or false; write false without quotes"#);
+    check(
+        "statement_timeout = 30000",
+        r#"30000 is 30000 seconds, and looks like milliseconds; write "30s", or "500m" if that is meant"#,
+    );
+    check(
+        "idle_timeout = '600000'",
+        r#"600000 is 600000 seconds, and looks like milliseconds; write "10m", or "10000m" if that is meant"#,
+    );
+    check(
+        "pool_timeout = 0",
+        "pool_timeout = 0 lets nobody wait, not even for the first connection; write at least 10ms",
+    );
+    let log = logged_by("[default.databases.primary]\npool_timeout = 500", &[URL], || drop(primary()));
+    let expected = "Pool.toml, [default.databases.primary] pool_timeout: pool_timeout = 500 is 500 seconds; write \"500ms\" if \
+                    milliseconds are meant, else \"500s\"";
+    assert!(log.contains(expected), "{log}");
+}
+
+#[test]
+fn tables_and_keys_in_the_wrong_place_say_where_they_belong() {
+    fn check(file: &str, expected: &[&str]) {
+        jail(file, &[URL], |_| {
+            let error = primary().expect_err(file);
+            assert_eq!(faults(&error), expected, "{file}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        });
+    }
+    let url = "url = 'postgres://app:hunter2@db/app'";
+    check(
+        &format!("[default.primary]\n{url}"),
+        &["Pool.toml: [default.primary] is not read; did you mean [default.databases.primary]?"],
+    );
+    check(
+        "[production.replica]\nmax_overflow = 3",
+        &["Pool.toml: [production.replica] is not read; did you mean [production.databases.replica]?"],
+    );
+    check(
+        &format!("[default.databases]\n{url}\npool_size = 3"),
+        &[
+            "Pool.toml, [default.databases.primary]: pool_size, url in [default.databases] is read for no database; write it here",
+        ],
+    );
+    check(
+        &format!("[default]\n{url}"),
+        &["Pool.toml: url in [default] is read for no database; did you mean [default.databases.primary]?"],
+    );
+    check(
+        &format!("[production]\n{url}\npool_size = 3"),
+        &[
+            "Pool.toml: pool_size, url in [production] is read for no database; did you mean [production.databases.primary]?",
+        ],
+    );
+    for table in ["primary", "databases"] {
+        let expected =
+            format!("Pool.toml: url in [{table}] is read for no database; did you mean [default.databases.primary]?");
+        check(&format!("[{table}]\n{url}"), &[&expected]);
+    }
+    check(
+        "[default.databases.primary]\nhost = 'db'\nport = 5432\nuser = 'app'\npassword = 'hunter2'\ndatabase = 'app'",
+        &["Pool.toml, [default.databases.primary] database, host, password, port, user: these belong into url = \
+           \"postgres://user:password@host:5432/database\"; a password may stand in a file, too (password_file)"],
+    );
+    check(
+        "[default.databases.primary.production]\npool_size = 3",
+        &["Pool.toml, [default.databases.primary] production: a table here is not read; a profile comes first: \
+           [<profile>.databases.primary]"],
+    );
+    // Of another part of the program: in a file that is not ours, or without a setting in it.
+    jail("[default.server]\nport = 80", &[URL], |jail| {
+        jail.create_file("Service.toml", "[default]\nurl = 'https://example.org'\n[default.mail]\nurl = 'smtp://mail'")
+            .expect("written");
+        let figment = DatabaseSettings::figment().merge(Toml::file("Service.toml").nested());
+        assert!(DatabaseSettings::from(&figment, "primary").is_ok());
+    });
+}
+
+#[test]
+fn a_file_that_is_not_where_the_program_looks_is_found_for_the_reader() {
+    fn check(files: &[&str], expected: &[&str]) {
+        jail("", &[], |jail| {
+            for file in files {
+                let path = jail.directory().join(file);
+                std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+                std::fs::write(path, "[default.databases.primary]\nurl = 'postgres://app:hunter2@db/app'")
+                    .expect("written");
+            }
+            let here = jail.directory().display().to_string();
+            let error = primary().expect_err("no url").to_string();
+            for part in expected {
+                let part = part.replace("HERE", &here);
+                assert!(error.contains(&part), "{files:?}: {part:?} is not in {error}");
+            }
+            assert!(!error.contains("hunter2"), "{error}");
+        });
+    }
+    check(&[], &["set databases.primary.url in Pool.toml or DATABASE_URL; there is no Pool.toml in HERE"]);
+    check(&["pool.toml"], &["(pool.toml is not read: its name must be Pool.toml)"]);
+    check(&["Pool.tml"], &["(Pool.tml is not read: its name must be Pool.toml)"]);
+    check(&["Pool.yaml"], &["(Pool.yaml is not read: YAML and JSON come in by a provider of figment"]);
+    check(
+        &["config/Pool.toml"],
+        &["(there is HERE/config/Pool.toml: set POOL_CONFIG to it, or start the program there)"],
+    );
+    check(
+        &[".env"],
+        &["; HERE/.env is not read: export its lines (set -a; . ./.env; set +a), or call dotenvy::dotenv()"],
+    );
+    // Above the working directory.
+    jail("[default.databases.primary]\nurl = 'postgres://db/app'", &[], |jail| {
+        let (here, below) = (jail.directory().to_owned(), jail.directory().join("crates/service"));
+        std::fs::create_dir_all(&below).expect("made");
+        std::env::set_current_dir(&below).expect("it is there");
+        let error = primary().expect_err("no url").to_string();
+        let expected = format!("(there is {}: set POOL_CONFIG to it", here.join("Pool.toml").display());
+        assert!(error.contains(&expected), "{error}");
+    });
+    // With a url from elsewhere it is a warning: the rest of the file would have no effect.
+    let log = logged_by("", &[URL], || {
+        std::fs::write("pool.toml", "[default.databases.primary]\npool_size = 3").expect("written");
+        drop(DatabaseSettings::figment());
+    });
+    assert!(log.contains("WARN pool: pool.toml is not read: its name must be Pool.toml"), "{log}");
+    // By another name of another format.
+    jail("", &[URL, ("POOL_CONFIG", "Pool.yaml")], |jail| {
+        jail.create_file("Pool.yaml", "default:\n  databases: {}\n").expect("written");
+        assert_eq!(
+            faults(&primary().expect_err("a fault")),
+            ["POOL_CONFIG: Pool.yaml is no TOML by its name; YAML and JSON come in by a provider of figment and \
+              connect_with(&figment)"]
+        );
+    });
+}
+
+#[test]
+fn a_database_of_another_name_is_named() {
+    jail("[default.databases.main]\nurl = 'postgres://app:hunter2@db/app'", &[("POOL_PROFILE", "dev")], |_| {
+        assert_eq!(
+            primary().expect_err("no url").to_string(),
+            "no url for database primary (profile dev): set databases.primary.url in Pool.toml or DATABASE_URL; Pool.toml has no \
+             database primary, but main: a name there has to be one that the program uses"
+        );
+    });
+}
+
+#[test]
+fn a_url_and_a_password_can_stand_in_files() {
+    const FROM_FILE: &str = "postgres://app:hunter2@file/app";
+    fn with(
+        files: &[(&str, &str)],
+        file: &str,
+        variables: &[(&str, &str)],
+        check: impl FnOnce(Result<DatabaseSettings, ConfigError>),
+    ) {
+        jail(file, variables, |jail| {
+            for (name, text) in files {
+                jail.create_file(name, text).expect("written");
+            }
+            check(DatabaseSettings::from(&DatabaseSettings::figment(), "primary"));
+        });
+    }
+    let url = |expected: &'static str| {
+        move |settings: Result<DatabaseSettings, ConfigError>| {
+            let settings = settings.expect("accepted");
+            assert_eq!(settings.url.expose(), expected);
+            assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
+        }
+    };
+    let secret = &[("url", "postgresql+asyncpg://app:hunter2@file/app\r\n"), ("password", "hunter2\n")];
+    with(secret, "", &[("DATABASE_URL_FILE", "./url")], url(FROM_FILE));
+    with(secret, "", &[("DATABASE_PRIMARY_URL_FILE", "url")], url(FROM_FILE));
+    with(secret, "[default.databases.primary]\nurl_file = './url'", &[], url(FROM_FILE));
+    // The one that overrides the other counts.
+    let file = "[default.databases.primary]\nurl = 'postgres://app:hunter2@toml/app'";
+    with(secret, file, &[("DATABASE_URL_FILE", "./url")], url(FROM_FILE));
+    with(
+        secret,
+        &format!("{file}\n[live.databases.primary]\nurl_file = './url'"),
+        &[("POOL_PROFILE", "live")],
+        url(FROM_FILE),
+    );
+    with(secret, "[default.databases.primary]\nurl_file = './url'", &[URL], url(URL.1));
+    // A password belongs to whatever url counts.
+    let app = ("DATABASE_URL", "postgres://app@db/app");
+    with(secret, "", &[app, ("DATABASE_PASSWORD_FILE", "./password")], url(URL.1));
+    with(secret, "", &[("DATABASE_URL_FILE", "./url"), ("DATABASE_PASSWORD_FILE", "./password")], url(FROM_FILE));
+    with(secret, "[default.databases.primary]\npassword_file = './password'", &[app], url(URL.1));
+
+    let refused = |expected: &'static str| {
+        move |settings: Result<DatabaseSettings, ConfigError>| {
+            let error = settings.expect_err(expected);
+            let shown = format!("{error} {error:?}");
+            assert!(error.to_string().starts_with(expected) && !shown.contains("hunter2"), "{expected}: {shown}");
+        }
+    };
+    with(
+        secret,
+        "",
+        &[URL, ("DATABASE_URL_FILE", "./url")],
+        refused("DATABASE_URL_FILE: the url is given by DATABASE_URL, too; keep one of them"),
+    );
+    let missing = "DATABASE_PASSWORD_FILE: /nowhere/db cannot be read: No such file";
+    with(&[], "", &[app, ("DATABASE_PASSWORD_FILE", "/nowhere/db")], refused(missing));
+    // It may be the secret itself.
+    let itself =
+        "DATABASE_PASSWORD_FILE: the file (a path that begins with neither / nor ./ is not quoted) cannot be read";
+    with(&[], "", &[app, ("DATABASE_PASSWORD_FILE", "hunter2")], refused(itself));
+    with(
+        &[],
+        "",
+        &[("DATABASE_URL_FILE", "postgres://app:hunter2@db/app")],
+        refused("DATABASE_URL_FILE: the file (a path"),
+    );
+    with(
+        &[],
+        "",
+        &[("DATABASE_URL_FILE", "/postgres://app:hunter2@db/app")],
+        refused("DATABASE_URL_FILE: *** cannot be read"),
+    );
+    with(&[("url", "\n")], "", &[("DATABASE_URL_FILE", "./url")], refused("DATABASE_URL_FILE: ./url is empty"));
+    with(
+        &[("url", "hunter2")],
+        "",
+        &[("DATABASE_URL_FILE", "./url")],
+        refused("DATABASE_URL_FILE: in ./url: expected a url such as"),
+    );
+    with(
+        &[("password", "hunter2\0")],
+        "",
+        &[app, ("DATABASE_PASSWORD_FILE", "./password")],
+        refused("DATABASE_PASSWORD_FILE: ./password has a NUL"),
+    );
+    with(&[], "", &[app, ("DATABASE_PASSWORD_FILE", ".")], refused("DATABASE_PASSWORD_FILE: . cannot be read"));
+    jail("", &[], |jail| {
+        jail.create_file("password", "hunter2").expect("written");
+        let settings =
+            DatabaseSettings::new("sqlite::memory:").expect("a url").with_password_file("./password").expect("read");
+        let error = SqlitePool::connect_lazy(settings).expect_err("there are no passwords").to_string();
+        assert!(error.contains("SQLite cannot honour password_file; leave it out"), "{error}");
     });
 }

@@ -281,6 +281,7 @@ fn kind(kind: SettingKind) -> String {
     match kind {
         SettingKind::Url => "url".into(),
         SettingKind::Text => "text".into(),
+        SettingKind::Path => "path".into(),
         SettingKind::Count => "whole number".into(),
         SettingKind::CountOrNone => "whole number, or none".into(),
         SettingKind::Overflow => "whole number, or unlimited".into(),

@@ -78,7 +78,8 @@ impl Dial for Sqlite {
 
     fn refused(settings: &DatabaseSettings) -> Vec<&'static str> {
         let pooler = (settings.pooler != Pooler::Direct).then_some("pooler");
-        let never = ["before_connect", "listen_url", "idle_in_transaction_timeout", "application_name"];
+        let never =
+            ["before_connect", "password_file", "listen_url", "idle_in_transaction_timeout", "application_name"];
         pooler.into_iter().chain(never).collect()
     }
 

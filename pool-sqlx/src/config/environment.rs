@@ -40,37 +40,49 @@ pub(super) fn read(
     declared: &BTreeSet<String>,
 ) -> Environment {
     let mut found: Vec<(String, Option<String>)> = Vec::new();
+    let mut small: Vec<String> = Vec::new();
     for (name, value) in variables {
-        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix("DATABASE_")) else { continue };
+        let Some(name) = name.to_str() else { continue };
         let value = value.into_string().ok().map(|text| text.trim().to_owned());
         // Set but empty is how a compose file says that something is not set.
-        if value.as_deref() != Some("") {
-            found.push((rest.to_owned(), value));
+        if value.as_deref() == Some("") {
+            continue;
+        }
+        match name.strip_prefix("DATABASE_") {
+            Some(rest) => found.push((rest.to_owned(), value)),
+            None if name.get(..9).is_some_and(|prefix| prefix.eq_ignore_ascii_case("DATABASE_")) => {
+                small.push(name.to_owned());
+            }
+            None => {}
         }
     }
     found.sort();
+    small.sort();
 
     let mut databases: Vec<(String, String)> = declared.iter().map(|name| (upper(name), name.clone())).collect();
     let own_urls: Vec<String> = found
         .iter()
         .filter(|(rest, _)| setting(rest).is_none() && !rest.ends_with("_LISTEN_URL"))
-        .filter_map(|(rest, _)| rest.strip_suffix("_URL").map(str::to_owned))
+        .filter_map(|(rest, _)| rest.strip_suffix("_URL").or(rest.strip_suffix("_URL_FILE")).map(str::to_owned))
         .collect();
+    let own_urls: Vec<String> = BTreeSet::from_iter(own_urls).into_iter().collect();
     for name in &own_urls {
         if databases.iter().all(|(upper, _)| upper != name) {
             databases.push((name.clone(), name.to_ascii_lowercase()));
         }
     }
-    // The longest name first: with databases `a` and `a_b`, DATABASE_A_B_URL is the latter's.
-    databases.sort_by_key(|(upper, _)| std::cmp::Reverse(upper.len()));
-
     let only = match declared.iter().collect::<Vec<_>>()[..] {
-        [] if found.iter().any(|(rest, _)| rest == "URL") => None,
+        [] if found.iter().any(|(rest, _)| rest == "URL" || rest == "URL_FILE") => None,
         [] => Some(own_urls.as_slice()).filter(|names| names.len() == 1).map(|names| names[0].to_ascii_lowercase()),
         [name] => Some(name.clone()),
         _ => None,
     };
     let unnamed = only.unwrap_or_else(|| "primary".to_owned());
+    if databases.iter().all(|(_, name)| *name != unnamed) {
+        databases.push((upper(&unnamed), unnamed.clone()));
+    }
+    // The longest name first: with databases `a` and `a_b`, DATABASE_A_B_URL is the latter's.
+    databases.sort_by_key(|(upper, _)| std::cmp::Reverse(upper.len()));
 
     let mut whole = Vec::new();
     let mut named = Vec::new();
@@ -94,8 +106,26 @@ pub(super) fn read(
             strays.push(stray(&rest, &databases));
         }
     }
+    for one in &named {
+        strays.extend(whole.iter().filter_map(|other| differ(other, one)));
+    }
+    // What is no setting in capitals either is of another program.
+    strays.extend(small.iter().filter_map(|name| {
+        let capitals = name.to_ascii_uppercase();
+        let rest = capitals.strip_prefix("DATABASE_")?;
+        let of_one = |upper: &String| rest.strip_prefix(upper.as_str())?.strip_prefix('_').and_then(setting);
+        let is_setting = setting(rest).is_some() || databases.iter().any(|(upper, _)| of_one(upper).is_some());
+        is_setting.then(|| format!("{name} has no effect: variables are in capitals, {capitals}"))
+    }));
     whole.extend(named);
     Environment { variables: whole, strays }
+}
+
+/// Which of two variables for one setting counts, if they say different things.
+fn differ(whole: &Variable, named: &Variable) -> Option<String> {
+    let is_same = (whole.setting.key, &whole.database) == (named.setting.key, &named.database);
+    (is_same && whole.value != named.value)
+        .then(|| format!("{} and {} are both set and differ: {1} counts", whole.name, named.name))
 }
 
 /// The variable by which a database's setting is named, `DATABASE_X` or `DATABASE_<NAME>_X`.
@@ -111,9 +141,38 @@ fn setting(key: &str) -> Option<&'static Setting> {
     reference().iter().find(|setting| setting.key.to_ascii_uppercase() == key)
 }
 
+/// A variable of ours that cannot be used, as a provider, so that it is a fault like any other.
+pub(super) struct Refused(pub(super) &'static str, pub(super) &'static str);
+
+impl Provider for Refused {
+    fn metadata(&self) -> Metadata {
+        Metadata::from(NAME, self.0)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Err(Error::from(self.1))
+    }
+}
+
+/// What a url holds, and where it belongs.
+fn part_of_a_url(rest: &str, prefixes: &[String]) -> Option<String> {
+    let (prefix, part) =
+        prefixes.iter().rev().find_map(|prefix| Some((prefix, rest.strip_prefix(prefix.as_str())?)))?;
+    let file = format!(", or into the file that DATABASE_{prefix}PASSWORD_FILE names");
+    let file = match part {
+        "PASSWORD" | "PASS" | "PASSWD" => file.as_str(),
+        "HOST" | "HOSTNAME" | "PORT" | "USER" | "USERNAME" | "NAME" | "DBNAME" | "DB" => "",
+        _ => return None,
+    };
+    Some(format!("DATABASE_{rest} is not a setting and has no effect; it belongs into DATABASE_{prefix}URL{file}"))
+}
+
 fn stray(rest: &str, databases: &[(String, String)]) -> String {
     let mut prefixes = vec![String::new()];
     prefixes.extend(databases.iter().map(|(upper, _)| format!("{upper}_")));
+    if let Some(stray) = part_of_a_url(rest, &prefixes) {
+        return stray;
+    }
     let meant = prefixes.iter().find_map(|prefix| {
         let key = rest.strip_prefix(prefix.as_str())?.to_ascii_lowercase();
         Some(format!("{prefix}{}", by_alias(&key)?.to_ascii_uppercase()))

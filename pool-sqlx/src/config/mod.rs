@@ -7,11 +7,14 @@ mod duration;
 mod environment;
 mod fault;
 mod file;
+mod millis;
 mod options;
 mod password;
 mod plan;
+mod profile;
 mod read;
 mod reference;
+mod secret_file;
 mod settings;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod unread;
@@ -74,16 +77,24 @@ impl DatabaseSettings {
     /// As [`figment`](Self::figment), for a program that reads these databases: a single one takes the `DATABASE_X` variables, whatever
     /// its name, and each takes its `DATABASE_<NAME>_X` though no file declares it.
     pub fn figment_for(databases: &[&str]) -> Figment {
-        let (profile, chosen_by) = match std::env::var("POOL_PROFILE").map(|name| name.trim().to_owned()) {
-            Ok(name) if !name.is_empty() => (Profile::from(name), "POOL_PROFILE"),
+        let named = std::env::var("POOL_PROFILE").map(|name| name.trim().to_owned()).unwrap_or_default();
+        let (profile, chosen_by) = match named.as_str() {
+            name if !name.is_empty() => (Profile::from(name), "POOL_PROFILE"),
             _ if cfg!(debug_assertions) => (Profile::const_new("dev"), "this is a debug build"),
             _ => (Profile::const_new("production"), "this is a release build"),
         };
         let file = file::PoolFile::open();
         let file_name = file.describe();
         tracing::debug!(target: "pool", "configuration from {file_name}, profile {profile} ({chosen_by})");
+        if file.is_absent()
+            && let Some(near) = file::nearly_so_called()
+        {
+            tracing::warn!(target: "pool", "{near}");
+        }
         let mut figment = Figment::from(file).select(profile);
-        if let Some(warning) = misspelt_profile(&figment) {
+        if let Some(problem) = value::quoted(&named) {
+            figment = figment.merge(environment::Refused("POOL_PROFILE", problem));
+        } else if let Some(warning) = profile::unknown(&figment, chosen_by == "POOL_PROFILE") {
             tracing::warn!(target: "pool", "{file_name}: {warning}");
         }
 
@@ -132,17 +143,4 @@ impl DatabaseSettings {
     pub fn explain(figment: &Figment) -> Vec<Explained> {
         read::explain(figment)
     }
-}
-
-/// A profile that the file does not declare is legal, and then `[default]` alone counts; but one nearly so named is probably meant.
-fn misspelt_profile(figment: &Figment) -> Option<String> {
-    let declared: Vec<&str> = figment.profiles().map(|profile| profile.as_str().as_str()).collect();
-    for wanted in [figment.profile().as_str().as_str(), "default"] {
-        if !declared.contains(&wanted)
-            && let Some(meant) = fault::nearest(wanted, declared.iter().copied())
-        {
-            return Some(format!("there is no profile {wanted}; did you mean {meant}, which there is?"));
-        }
-    }
-    None
 }

@@ -42,8 +42,8 @@ pub fn reference() -> &'static [Setting] {
             setting.default = "as `connection_timeout`".to_owned();
         }
         let mut all = Vec::from(database_settings!(rows, []));
-        // The url comes first, then what every pool has.
-        all.splice(1..1, pools);
+        // What says where the database is comes first, then what every pool has.
+        all.splice(3..3, pools);
         all
     });
     &REFERENCE

@@ -1,10 +1,10 @@
 //! The settings of a database, each declared once.
 
-use super::{BeforeConnect, ConfigError, ConfigFault, url};
+use super::{BeforeConnect, ConfigError, ConfigFault, fault::verdict, secret_file, url};
 use crate::words::Secret;
 use figment::Profile;
 use pool_core::{__settings, MaxOverflow, Nested, Settings};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 // Declares the settings that only databases have, as `pool_core::__settings` does what every pool has: see there for a row. In addition
 // a field has its visibility, a default that is no value has words, and a setting without a setter has one by hand below, or none.
@@ -14,6 +14,10 @@ macro_rules! database_settings {
         ///
         /// Kept in sqlx's form. [`Secret::expose`] gives the whole.
         pub url: Secret = (Secret::new("")), "none";
+        /// File that holds the url, read at start; its password is read again at each connect.
+        pub(super) url_file: Option<PathBuf> = None;
+        /// File that holds the password, whatever the url says; read again at each connect.
+        pub(super) password_file: Option<PathBuf> = None;
         /// Longest a statement may run: the server ends it, or the client if the server has fallen silent.
         ///
         /// `None`: no limit.
@@ -173,6 +177,21 @@ impl DatabaseSettings {
         Ok(settings)
     }
 
+    /// Sets `password_file`, and reads it.
+    ///
+    /// It is read again before each connect, so a password that rotates counts from the next connect on. One line break at the end is
+    /// not part of the password.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is empty. The error does not quote it.
+    pub fn with_password_file(self, path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
+        let mut settings = self.set_in_code("password_file");
+        settings.password_file = Some(path.into());
+        verdict(secret_file::read(&mut settings))?;
+        Ok(settings)
+    }
+
     /// Asks for the password before each connect, for those that rotate or are tokens of minutes.
     ///
     /// Runs within `connection_timeout`, and for each connect, so keep a token for as long as it holds.
@@ -199,7 +218,7 @@ impl DatabaseSettings {
     where
         F: Future<Output = Result<Secret, Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
-        self.before_connect = Some(BeforeConnect(Arc::new(move || Box::pin(password()))));
+        self.before_connect = Some(BeforeConnect::new("before_connect", move || Box::pin(password())));
         self.set_in_code("before_connect")
     }
 

@@ -1,6 +1,6 @@
 //! The types of settings: how each is read from a value of a file or variable, and how it is written.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use figment::value::{Num, Value};
 use pool_core::{MaxOverflow, Nested};
@@ -27,6 +27,8 @@ pub enum SettingKind {
     Url,
     /// Text.
     Text,
+    /// The path of a file.
+    Path,
     /// A whole number.
     Count,
     /// A whole number or `"none"`.
@@ -63,8 +65,24 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
+/// What is wrong with text that begins and ends with a quotation mark.
+pub(super) fn quoted(text: &str) -> Option<&'static str> {
+    const MARKS: [(char, char); 6] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('„', '“'), ('‘', '’')];
+    let (first, last) = (text.chars().next()?, text.chars().next_back()?);
+    (text.len() > 1 && MARKS.contains(&(first, last))).then_some(
+        "the value stands in quotation marks, which are a part of it; take them away (docker keeps those of an env file)",
+    )
+}
+
 fn expected<T>(value: &Value, wanted: &str) -> Result<T, String> {
     Err(format!("found {}, expected {wanted}", found(value)))
+}
+
+/// The problem, with what to write if it is only that a number, `true` or `false` is text.
+fn bare(problem: String, value: &Value) -> String {
+    let text = value.as_str().map(str::trim).unwrap_or_default();
+    let is_bare = text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok();
+    if is_bare { format!("{problem}; write {text} without quotes") } else { problem }
 }
 
 macro_rules! whole_numbers {
@@ -75,7 +93,7 @@ macro_rules! whole_numbers {
             fn read(value: &Value) -> Result<Self, String> {
                 match whole(value) {
                     Some(n) => n.try_into().or_else(|_| expected(value, &format!("a whole number from 0 to {}", <$number>::MAX))),
-                    None => expected(value, "a whole number such as 40"),
+                    None => expected(value, "a whole number such as 40").map_err(|problem| bare(problem, value)),
                 }
             }
 
@@ -88,7 +106,7 @@ macro_rules! whole_numbers {
 
 whole_numbers!(u16, u32, u64, usize);
 
-fn whole(value: &Value) -> Option<i128> {
+pub(super) fn whole(value: &Value) -> Option<i128> {
     value.to_num().and_then(|num| num.to_i128().or_else(|| num.to_u128().and_then(|n| n.try_into().ok())))
 }
 
@@ -104,7 +122,8 @@ impl SettingValue for bool {
     const KIND: SettingKind = SettingKind::Switch;
 
     fn read(value: &Value) -> Result<Self, String> {
-        value.to_bool().map_or_else(|| expected(value, "true or false"), Ok)
+        let wrong = || expected(value, "true or false").map_err(|problem| bare(problem, value));
+        value.to_bool().map_or_else(wrong, Ok)
     }
 
     fn written(&self) -> String {
@@ -121,6 +140,22 @@ impl SettingValue for String {
 
     fn written(&self) -> String {
         self.clone()
+    }
+}
+
+impl SettingValue for PathBuf {
+    const KIND: SettingKind = SettingKind::Path;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match value.as_str().map(str::trim) {
+            Some("") => Err("the path is empty; leave it out, or write one such as /run/secrets/db".to_owned()),
+            Some(path) => Ok(Self::from(path)),
+            None => Err("expected a path in quotes, such as \"/run/secrets/db\"".to_owned()),
+        }
+    }
+
+    fn written(&self) -> String {
+        self.display().to_string()
     }
 }
 
@@ -172,7 +207,7 @@ impl SettingValue for MaxOverflow {
         }
         match whole(value).and_then(|n| u32::try_from(n).ok()) {
             Some(n) => Ok(Self::Limited(n)),
-            None => expected(value, WANTED),
+            None => expected(value, WANTED).map_err(|problem| bare(problem, value)),
         }
     }
 
@@ -238,6 +273,16 @@ mod tests {
 
     #[test]
     fn faults_say_what_was_found_and_what_was_expected() {
+        refused::<u32>("10", r#"found "10", expected a whole number such as 40; write 10 without quotes"#);
+        refused::<Option<u32>>(
+            "10",
+            r#"found "10", expected a whole number such as 40; write 10 without quotes, or "none""#,
+        );
+        refused::<MaxOverflow>(
+            "-1",
+            r#"found "-1", expected a whole number such as 5, or "unlimited" (-1); write -1 without quotes"#,
+        );
+        refused::<bool>("true", r#"found "true", expected true or false; write true without quotes"#);
         refused::<u32>("forty", r#"found "forty", expected a whole number such as 40"#);
         refused::<u32>(1.5, "found 1.5, expected a whole number such as 40");
         refused::<u32>(-1, "found -1, expected a whole number from 0 to 4294967295");

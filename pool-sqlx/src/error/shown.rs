@@ -15,13 +15,16 @@ pub(crate) fn shown(error: &sqlx::Error) -> String {
             let code = error_type(error);
             format!("{} ({code})", of_database(Class::of_database(&**said), &code))
         }
-        sqlx::Error::Io(io) => match io.get_ref() {
-            Some(inner) if inner.is::<NoPassword>() => "before_connect failed; the log says how".into(),
-            inner => match inner.and_then(|inner| Error::find(inner)) {
+        sqlx::Error::Io(io) => {
+            let inner = io.get_ref();
+            if let Some(none) = inner.and_then(|inner| inner.downcast_ref::<NoPassword>()) {
+                return format!("{} failed; the log says how", none.what());
+            }
+            match inner.and_then(|inner| Error::find(inner)) {
                 Some(ours) => ours.kind().title().into(),
                 None => redacted(&error.to_string()),
-            },
-        },
+            }
+        }
         sqlx::Error::Tls(_) => redacted(&error.to_string()),
         sqlx::Error::Configuration(said) => match Error::find(&**said) {
             Some(ours) => redacted(&ours.to_string()),
@@ -54,7 +57,7 @@ mod tests {
     fn what_a_driver_says_of_itself_is_kept_and_what_others_say_is_not() {
         let check = |error: sqlx::Error, expected| assert_eq!(shown(&error), expected);
         check(
-            std::io::Error::other(NoPassword::of("mata hari".into())).into(),
+            std::io::Error::other(NoPassword::of("before_connect", "mata hari".into())).into(),
             "before_connect failed; the log says how",
         );
         check(
