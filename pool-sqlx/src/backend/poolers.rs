@@ -2,16 +2,18 @@
 
 use crate::{Pooler, Secret};
 
-/// Which pooler answers at a well-known host, and how we know.
+/// Which pooler answers at a well-known host, or as the url says in the words of others, and how we know.
 pub(crate) fn guess(url: &Secret) -> Option<(Pooler, &'static str)> {
     let url = url::Url::parse(url.expose()).ok()?;
-    let (host, port) = (url.host_str()?, url.port().unwrap_or(5432));
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port().unwrap_or(5432));
     if host.contains("-pooler.") && host.ends_with(".neon.tech") {
         Some((Pooler::Prepared, "a -pooler. host of neon.tech is a PgBouncer that keeps prepared statements"))
     } else if host.ends_with(".pooler.supabase.com") && port == 6543 {
         Some((Pooler::Unprepared, "port 6543 of pooler.supabase.com pools transactions"))
     } else if host.ends_with(".postgres.database.azure.com") && port == 6432 {
         Some((Pooler::Unprepared, "port 6432 of postgres.database.azure.com is a PgBouncer"))
+    } else if url.query_pairs().any(|(key, value)| key == "pgbouncer" && value.eq_ignore_ascii_case("true")) {
+        Some((Pooler::Unprepared, "the url has pgbouncer=true, with which others do without prepared statements"))
     } else {
         None
     }
@@ -43,6 +45,12 @@ mod tests {
         assert!(!pools_sessions(&Secret::new("postgres://app@aws-0-eu-west-1.pooler.supabase.com:6543/app")));
         check("postgres://app@db.postgres.database.azure.com:6432/app", Some(Pooler::Unprepared));
         check("postgres://app@my-pooler.internal/app", None);
+        check("postgres://app@pooler.internal:6432/app?pgbouncer=true", Some(Pooler::Unprepared));
+        check("postgres://app@pooler.internal:6432/app?pgbouncer=false", None);
+        check(
+            "postgres://app@ep-cool-rain-123-pooler.eu-central-1.aws.neon.tech/app?pgbouncer=true",
+            Some(Pooler::Prepared),
+        );
         check("postgres:///app?host=/run/pg", None);
     }
 }

@@ -9,6 +9,7 @@ mod fault;
 mod file;
 mod millis;
 mod options;
+mod parameters;
 mod password;
 mod plan;
 mod profile;

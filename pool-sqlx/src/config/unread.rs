@@ -4,6 +4,19 @@ use super::reference::did_you_mean;
 use crate::words::Secret;
 use ::url::Url;
 
+/// Parameters that platforms print, and what to know of each.
+const KNOWN: [(&str, &str); 7] = [
+    ("channel_binding", "sslmode=verify-full makes sure of the server instead"),
+    ("connection_limit", "there is a setting pool_size"),
+    ("target_session_attrs", "the host is taken as it is"),
+    ("prepared_statement_cache_size", "behind a pooler, set pooler"),
+    ("statement_cache_size", "behind a pooler, set pooler"),
+    // Guesses the setting `pooler`.
+    ("pgbouncer", ""),
+    // Asks for what is done anyway.
+    ("uselibpqcompat", ""),
+];
+
 /// Removes the parameters that the driver would not read, and logs a warning with the name of each.
 ///
 /// sqlx would log their values too, which may be secret (`sslpassword`), or drop them silently.
@@ -20,9 +33,13 @@ pub(crate) fn without_unread(url: &Secret, is_read: impl Fn(&str) -> bool) -> St
         let is_name =
             !value.is_empty() && key.len() <= 40 && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let name = if is_name { key } else { "with an odd name" };
-        let hint = match did_you_mean(key).filter(|_| is_name) {
-            Some(setting) => format!("; there is a setting {setting}"),
-            None => String::new(),
+        let known = KNOWN.iter().find(|(name, _)| name == key).map(|(_, hint)| *hint);
+        let hint = match (known, did_you_mean(key).filter(|_| is_name)) {
+            // Nothing is lost with it.
+            (Some(""), _) => continue,
+            (Some(hint), _) => format!("; {hint}"),
+            (None, Some(setting)) => format!("; there is a setting {setting}"),
+            (None, None) => String::new(),
         };
         tracing::warn!(target: "pool", "the url's parameter {name} is not known to sqlx and has no effect{hint}");
     }

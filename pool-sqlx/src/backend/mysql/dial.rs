@@ -2,8 +2,8 @@
 
 use super::{Flavour, State, ask};
 use crate::{
-    DatabaseSettings, Error, Pooler, Reset,
-    backend::{Dial, Target, dial::without_brackets, tls},
+    ConfigError, DatabaseSettings, Error, Pooler, Reset,
+    backend::{Dial, Target, dial::without_brackets, hidden, tls},
     config::without_unread,
     words::Place,
 };
@@ -40,7 +40,11 @@ impl Dial for MySql {
     }
 
     fn configure(settings: &DatabaseSettings, _: Option<Duration>) -> Result<MySqlConnectOptions, Error> {
-        let mut options = MySqlConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
+        // What sqlx says of it may quote anything.
+        let options = MySqlConnectOptions::from_str(&without_unread(&settings.url, is_read));
+        let unreadable =
+            "sqlx cannot read a parameter of the url; look for a value of another kind, such as text for a number";
+        let mut options = options.map_err(|_| ConfigError::from(settings.fault("url", unreadable)))?;
         // sqlx's own lines have the text as it is, and of a slow statement as a warning. Our span has it without its values.
         options = options.disable_statement_logging();
         let asked = match options.get_ssl_mode() {

@@ -2,7 +2,7 @@
 
 use super::{MARK, SERVER, State, environment, session::notice_lost_clients, statements::limits};
 use crate::{
-    DatabaseSettings, Error, Pooler,
+    ConfigError, DatabaseSettings, Error, Pooler, Secret,
     backend::{
         Dial, Target,
         dial::{dial, without_brackets},
@@ -43,7 +43,11 @@ impl Dial for Postgres {
     }
 
     fn configure(settings: &DatabaseSettings, limit: Option<Duration>) -> Result<PgConnectOptions, Error> {
-        let mut options = PgConnectOptions::from_str(&without_unread(&settings.url, is_read))?;
+        // What sqlx says of it may quote anything.
+        let options = PgConnectOptions::from_str(&without_unread(&settings.url, is_read));
+        let unreadable =
+            "sqlx cannot read a parameter of the url; look for a value of another kind, such as text for a number";
+        let mut options = options.map_err(|_| ConfigError::from(settings.fault("url", unreadable)))?;
         environment::check(settings, options.get_options())?;
         // sqlx's own lines have the text as it is, and of a slow statement as a warning. Our span has it without its values.
         options = options.disable_statement_logging();
