@@ -738,9 +738,31 @@ fn the_variables_of_libpq_are_told_of_where_sqlx_would_pass_over_them() {
     check("", ("PGSSLMODE", "Disable"), &[]);
     check("", ("PGPORT", "5433x"), &["PGPORT: found \"5433x\", expected a port"]);
     check("?port=5433", ("PGPORT", "5433x"), &[]);
-    check("", ("PGSSLROOTCERT", "/nowhere/ca.pem"), &["PGSSLROOTCERT names /nowhere/ca.pem, which cannot be read"]);
-    check("", ("PGSSLKEY", "/nowhere/hunter2"), &["PGSSLKEY names a file that cannot be read"]);
+    check("", ("PGSSLROOTCERT", "/nowhere/ca.pem"), &["PGSSLROOTCERT: it names /nowhere/ca.pem, which cannot be read"]);
+    check("", ("PGSSLKEY", "/nowhere/hunter2"), &["PGSSLKEY: it names a file that cannot be read"]);
+    check("", ("PGSSLROOTCERT", "system"), &["PGSSLROOTCERT: system is not known to sqlx"]);
+    for (name, value) in [("PGSSLMODE", "\"require\""), ("PGSSLMODE", " require"), ("PGPORT", "'5433'")] {
+        check("", (name, value), &[name, "found"]);
+    }
     check("", ("PGAPPNAME", "tracks"), &[]);
+    check("", ("PGAPPNAME", "'tracks'"), &["PGAPPNAME: the value stands in quotation marks"]);
+    // What the url says itself is not looked up.
+    check("", ("PGHOST", " other"), &[]);
+    check("", ("PGPASSWORD", "hunter2\n"), &[]);
+    for (name, value, expected) in [
+        ("PGHOST", "\"db\"", "stands in quotation marks"),
+        ("PGHOST", "db\n", "begins or ends with white space"),
+        ("PGUSER", "'app'", "stands in quotation marks"),
+        ("PGDATABASE", " app", "begins or ends with white space"),
+        ("PGPASSWORD", "hunter2\n", "it ends in a line break"),
+    ] {
+        jail("", &[(name, value)], |_| {
+            let settings = DatabaseSettings::new("postgres://").expect("a url");
+            let shown = PgPool::connect_lazy(settings).expect_err(name).to_string();
+            assert!(shown.contains(&format!("{name}: ")) && shown.contains(expected), "{name}: {shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        });
+    }
 }
 
 #[test]

@@ -62,6 +62,8 @@ async fn a_file_that_must_exist_is_not_made() {
     let error = SqlitePool::connect(settings).await.unwrap_err();
     assert_eq!((error.kind(), error.verdict()), (ErrorKind::Connect, Some(Verdict::Connecting)));
     assert!(error.retry_after().is_none(), "no retry makes the file: {error}");
+    let expected = "unable to open database file /nowhere/at/all.db: there is no folder /nowhere/at";
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[test]

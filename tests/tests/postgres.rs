@@ -705,9 +705,34 @@ async fn each_connect_asks_for_the_password_of_the_moment() {
     pool.invalidate();
     let error = Error::from(who().await.unwrap_err());
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Connect, None), "{error}");
+    assert!(!error.to_string().contains(" at line "), "a line of the server's source: {error}");
     *password.lock().unwrap() = "two";
     assert_eq!(who().await.unwrap(), "rotating");
     assert!(!format!("{pool:?}{error}").contains("two"));
+}
+
+#[tokio::test]
+async fn a_password_in_a_file_counts_from_the_next_connect_on() {
+    let rules = ("pg_hba.conf", "local all rotating scram-sha-256\nlocal all all trust\n");
+    let cluster = Postgres::start_with_files(Listen::Socket, &[], &[rules]).unwrap();
+    cluster.psql("postgres", "create role rotating login password 'one'").unwrap();
+    let url = cluster.url("postgres").replace("postgres@", "rotating@");
+    let file = std::env::temp_dir().join(format!("pool-password-{}", std::process::id()));
+    std::fs::write(&file, "one\n").unwrap();
+    let pool = PgPool::connect_lazy(settings(url).with_password_file(&file).unwrap()).unwrap();
+    let who = async || sqlx::query_scalar::<_, String>("select current_user::text").fetch_one(&pool).await;
+    assert_eq!(who().await.unwrap(), "rotating");
+
+    cluster.psql("postgres", "alter role rotating password 'two'").unwrap();
+    std::fs::write(&file, "two\n").unwrap();
+    pool.invalidate();
+    assert_eq!(who().await.unwrap(), "rotating");
+
+    std::fs::remove_file(&file).unwrap();
+    pool.invalidate();
+    let error = Error::from(pool.acquire_timeout(Duration::from_millis(200)).await.map(drop).unwrap_err()).to_string();
+    assert!(error.contains("password_file failed"), "{error}");
+    assert!(!error.contains("two"), "{error}");
 }
 
 /// As people have them, from before there was a pool.

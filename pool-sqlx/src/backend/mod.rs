@@ -25,7 +25,7 @@ use crate::{
     DatabaseSettings, Error, Reset,
     words::{Class, Place, TxOptions},
 };
-use sqlx::{Connection, Database, SqlStr};
+use sqlx::{Connection, Database, SqlStr, error::DatabaseError};
 use std::{
     future::{Future, ready},
     time::Duration,
@@ -68,6 +68,11 @@ pub trait Dial: Database {
     /// Whether the database lives only as long as a connection to it.
     fn is_volatile(_: &DatabaseSettings) -> bool {
         false
+    }
+
+    /// What the error of a connect should say, if that is not what the driver displays.
+    fn reworded(_options: &Options<Self>, _said: &dyn DatabaseError) -> Option<String> {
+        None
     }
 
     /// The options with another password. `None`: the database has no passwords.

@@ -9,7 +9,8 @@ use crate::{
 };
 use sqlx::{
     ConnectOptions, Connection, Executor, Row, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow},
+    error::DatabaseError,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 use std::{
     str::FromStr,
@@ -101,6 +102,14 @@ impl Dial for Sqlite {
             options = options.journal_mode(SqliteJournalMode::Wal);
         }
         Ok(options)
+    }
+
+    /// SQLite says that it cannot open the file, and not which.
+    fn reworded(options: &SqliteConnectOptions, said: &dyn DatabaseError) -> Option<String> {
+        let file = options.get_filename();
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        let hint = folder.map(|folder| format!(": there is no folder {}", folder.display())).unwrap_or_default();
+        (said.code()? == "14").then(|| format!("unable to open database file {}{hint}", file.display()))
     }
 
     fn is_volatile(settings: &DatabaseSettings) -> bool {

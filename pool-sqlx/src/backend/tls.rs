@@ -58,31 +58,49 @@ fn settle_in(
     has_tls: bool,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Asked, ConfigError> {
-    let fault = |problem: String| ConfigError::from(settings.fault("url", problem));
+    // The place is the variable that gives the value, if it is not the url.
+    let fault = |variable: Option<&str>, problem: String| {
+        let mut fault = settings.fault("url", problem);
+        if let Some(variable) = variable {
+            fault.source = Some(variable.to_owned());
+        }
+        ConfigError::from(fault)
+    };
+    let url = Url::parse(settings.url.expose()).ok();
     if asked != Asked::Optional && !has_tls {
+        let is_stated = |url: &Url| url.query_pairs().any(|(key, _)| matches!(&*key, "sslmode" | "ssl-mode"));
+        let is_postgres = url.as_ref().is_some_and(|url| url.scheme() == "postgres");
+        let by_variable = (is_postgres && !url.as_ref().is_some_and(is_stated)).then_some("PGSSLMODE");
+        let by_variable = by_variable.filter(|name| variable(name).is_some());
+        let (what, name) = (if by_variable.is_some() { "it" } else { "the url" }, by_variable.unwrap_or("sslmode"));
         return Err(fault(
-            "the url asks for TLS and this program is built without: switch a feature of pool-sqlx on, such as \
-             tls-rustls-ring-native-roots, or ask for none (sslmode=disable)"
-                .to_owned(),
+            by_variable,
+            format!(
+                "{what} asks for TLS and this program is built without: switch a feature of pool-sqlx on, such as \
+                 tls-rustls-ring-native-roots, or ask for none ({name}=disable)"
+            ),
         ));
     }
-    let Ok(url) = Url::parse(settings.url.expose()) else { return Ok(asked) };
+    let Some(url) = url else { return Ok(asked) };
     let mut authority = None;
-    for (file, place, value) in named(&url, variable) {
-        if place == "PGSSLROOTCERT" && value == "system" {
+    for Named { key, place, value } in named(&url, parameters, variable) {
+        let by_variable = VARIABLES.iter().map(|(name, _)| *name).find(|name| *name == place);
+        if by_variable == Some("PGSSLROOTCERT") && value == "system" {
             return Err(fault(
-                "PGSSLROOTCERT = system is not known to sqlx: unset it, and say sslmode=verify-full in the url"
-                    .to_owned(),
+                by_variable,
+                "system is not known to sqlx: unset it, and say sslmode=verify-full in the url".to_owned(),
             ));
         }
         if !value.trim_start().starts_with("-----BEGIN") {
             // It is read anew at each connect, so that it may be replaced, and sqlx would not say which file is missing.
-            std::fs::File::open(&value).map_err(|error| match file {
-                // It may be the key itself.
-                File::Key => fault(format!("{place} names a file that cannot be read: {error}")),
-                File::Authority | File::Certificate => {
-                    fault(format!("{place} names {value}, which cannot be read: {error}"))
-                }
+            let who = if by_variable.is_some() { "it" } else { place.as_str() };
+            File::open(&value).map_err(|error| {
+                let problem = match key.contains("key") {
+                    // It may be the key itself.
+                    true => format!("{who} names a file that cannot be read: {error}"),
+                    false => format!("{who} names {value}, which cannot be read: {error}"),
+                };
+                fault(by_variable, problem)
             })?;
         }
         if file == File::Authority {
@@ -145,6 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_tls_in_vain_is_named_as_it_is() {
+        let check = |query, variables: &[_]| check_with(query, Asked::Encrypted, false, variables).expect_err("no TLS");
+        let require = [("PGSSLMODE", "require")];
+        let by_variable = check("", &require);
+        assert!(by_variable.starts_with("PGSSLMODE: it asks for TLS"), "{by_variable}");
+        assert!(by_variable.ends_with("ask for none (PGSSLMODE=disable)"), "{by_variable}");
+        let by_url = check("?sslmode=require", &require);
+        assert!(by_url.contains("the url asks for TLS") && by_url.ends_with("(sslmode=disable)"), "{by_url}");
+    }
+
+    #[test]
     fn an_authority_beside_require_is_asked_as_libpq_has_it() {
         let pem = "?sslrootcert=-----BEGIN%20CERTIFICATE-----";
         assert_eq!(check(pem, Asked::Encrypted, true), Ok(Asked::Verified));
@@ -170,7 +199,7 @@ mod tests {
         assert_eq!(check("", Asked::Encrypted, &[("PGSSLCERT", PEM)]), Ok(Asked::Encrypted));
         for variable in ["PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"] {
             let problem = check("", Asked::Verified, &[(variable, "/nowhere/x.pem")]).expect_err("no such file");
-            assert!(problem.contains(&format!("{variable} names")), "{problem}");
+            assert!(problem.contains(&format!("{variable}: it names")), "{problem}");
             assert_eq!(problem.contains("/nowhere/x.pem"), variable != "PGSSLKEY", "{problem}");
         }
         let problem = check("", Asked::Encrypted, &[("PGSSLROOTCERT", "system")]).expect_err("no file");

@@ -36,6 +36,8 @@ pub use settings::{DatabaseSettings, Pooler, Reset};
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) use unread::without_unread;
 pub use value::SettingKind;
+#[cfg(feature = "postgres")]
+pub(crate) use value::untidy;
 
 /// A value that is set, with its place. A type of its own, because three bare strings are easily mixed up.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -156,4 +156,74 @@ mod tests {
         check("postgres:///app?host=%2Frun%2Fpg&password=old", "postgres:///app?host=%2Frun%2Fpg");
         check("mysql://app@localhost/app", "mysql://app@localhost/app");
     }
+
+    /// A folder of its own, gone when dropped.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("pool-secret-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&path).expect("a folder");
+            Self(path)
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    async fn next(settings: &DatabaseSettings) -> Result<String, String> {
+        let password = settings.before_connect.as_ref().expect("the file is asked").password().await;
+        password.map(|password| password.expose().to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_password_that_rotates_counts_from_the_next_connect_on() {
+        let scratch = Scratch::new("password");
+        let path = scratch.write("password", "one\n");
+        let settings = DatabaseSettings::new("postgres://app:old@db/app").expect("a url");
+        let settings = settings.with_password_file(&path).expect("read");
+        assert_eq!(settings.url.expose(), "postgres://app:one@db/app");
+        scratch.write("password", "two words\r\n");
+        assert_eq!(next(&settings).await.as_deref(), Ok("two words"));
+        std::fs::remove_file(&path).expect("removed");
+        let error = next(&settings).await.expect_err("it is gone");
+        let expected = format!("password_file failed: {} cannot be read: ", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_url_that_rotates_gives_its_password() {
+        let scratch = Scratch::new("url");
+        let path = scratch.write("url", "postgresql+asyncpg://app:on%65@db/app\n");
+        let mut settings = DatabaseSettings::defaults();
+        settings.url_file = Some(path.clone());
+        assert_eq!(read(&mut settings), []);
+        assert_eq!(settings.url.expose(), "postgres://app:on%65@db/app");
+        assert_eq!(next(&settings).await.as_deref(), Ok("one"));
+        scratch.write("url", "postgresql+asyncpg://app:tw%40@db/app");
+        assert_eq!(next(&settings).await.as_deref(), Ok("tw@"));
+        for (text, expected) in [
+            ("postgres://app@db/app", "has no password any more"),
+            ("hunter2", "expected a url such as"),
+            ("\n", "is empty"),
+        ] {
+            scratch.write("url", text);
+            let error = next(&settings).await.expect_err(expected);
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+        }
+        // Nothing is asked again where there is no password.
+        let mut settings = DatabaseSettings::defaults();
+        settings.url_file = Some(scratch.write("url", "sqlite://app.db"));
+        assert_eq!(read(&mut settings), []);
+        assert!(settings.before_connect.is_none());
+    }
 }

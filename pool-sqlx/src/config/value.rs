@@ -65,6 +65,13 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
+/// What is wrong with text that nobody trims, such as a host's name.
+#[cfg(feature = "postgres")]
+pub(crate) fn untidy(text: &str) -> Option<&'static str> {
+    let has_space = text.trim() != text;
+    quoted(text.trim()).or(has_space.then_some("the value begins or ends with white space; take it away"))
+}
+
 /// What is wrong with text that begins and ends with a quotation mark.
 pub(super) fn quoted(text: &str) -> Option<&'static str> {
     const MARKS: [(char, char); 6] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('„', '“'), ('‘', '’')];

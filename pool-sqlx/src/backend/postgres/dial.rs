@@ -13,6 +13,7 @@ use crate::{
 };
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Postgres, Row,
+    error::DatabaseError,
     postgres::{PgConnectOptions, PgSslMode},
 };
 use std::{str::FromStr, time::Duration};
@@ -76,6 +77,11 @@ impl Dial for Postgres {
         }
         // Start-up options cost no round trip, and `RESET ALL` comes back to them.
         Ok(options.options(limits(settings, limit)).options([MARK]))
+    }
+
+    /// sqlx adds the line of the server's own source.
+    fn reworded(_: &PgConnectOptions, said: &dyn DatabaseError) -> Option<String> {
+        Some(said.message().to_owned())
     }
 
     fn with_password(options: &PgConnectOptions, password: &str) -> Option<PgConnectOptions> {

@@ -3,7 +3,7 @@
 
 use crate::{
     ConfigError, DatabaseSettings, Pooler,
-    config::{limits_in, lost_in, names_in},
+    config::{limits_in, lost_in, names_in, untidy},
 };
 use ::url::Url;
 use sqlx::postgres::PgSslMode;
@@ -15,6 +15,18 @@ const BESIDE: [(&str, &str); 5] = [
     ("datestyle", "sqlx's sessions have ISO"),
     ("client_encoding", "sqlx's sessions have UTF8"),
     ("extra_float_digits", "sqlx sets it"),
+];
+
+/// Variable, the parameters of a url that stand in for it, and whether the url does otherwise.
+type Variable = (&'static str, &'static [&'static str], fn(&Url) -> bool);
+
+/// What sqlx hands to the server as it is, quotation marks and spaces included.
+const TAKEN_AS_THEY_ARE: [Variable; 5] = [
+    ("PGHOST", &["host", "hostaddr"], |url| url.host_str().is_some_and(|host| !host.is_empty())),
+    ("PGHOSTADDR", &["host", "hostaddr"], |url| url.host_str().is_some_and(|host| !host.is_empty())),
+    ("PGUSER", &["user"], |url| !url.username().is_empty()),
+    ("PGDATABASE", &["dbname"], |url| !url.path().trim_start_matches('/').is_empty()),
+    ("PGAPPNAME", &["application_name"], |_| false),
 ];
 
 /// `options` are those of the url and of `PGOPTIONS`. [`DatabaseSettings::validate`] has looked at the url's.
@@ -35,6 +47,21 @@ pub(super) fn check(settings: &DatabaseSettings, options: Option<&str>) -> Resul
         && let Some(problem) = variable("PGOPTIONS").and_then(|options| lost_in(&options))
     {
         fault("PGOPTIONS", "url", problem);
+    }
+    let is_given = |by: fn(&Url) -> bool| url.as_ref().is_some_and(by);
+    for (name, keys, by) in TAKEN_AS_THEY_ARE {
+        let value = variable(name).filter(|_| !says(keys) && !is_given(by));
+        if let Some(problem) = value.as_deref().and_then(untidy) {
+            fault(name, "url", problem.to_owned());
+        }
+    }
+    // A password may begin with whatever it likes; what echo has put at its end is no part of it.
+    if let Some(password) = variable("PGPASSWORD").filter(|_| settings.before_connect.is_none())
+        && password.ends_with('\n')
+        && !says(&["password"])
+        && !is_given(|url| url.password().is_some())
+    {
+        fault("PGPASSWORD", "url", "it ends in a line break, as what echo has written; take it out".to_owned());
     }
     // sqlx would take it for `prefer`, which is less than whatever was meant.
     if let Some(mode) = variable("PGSSLMODE").filter(|mode| mode.parse::<PgSslMode>().is_err())
