@@ -184,6 +184,55 @@ fn jobs_are_done_on_postgresql_and_none_is_left() {
     assert_eq!(database.psql("select count(*) from jobs").unwrap(), "0");
 }
 
+/// What the example of other formats prints, and what it complains of.
+fn formats(folder: &Scratch, settings: &[(&str, &str)], arguments: &[&str]) -> (String, String) {
+    let mut command = example("formats", settings);
+    let output = command.args(arguments).current_dir(&folder.0).stderr(Stdio::piped()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_configuration_in_yaml_or_json_is_overridden_by_the_environment_and_that_by_the_command_line() {
+    let folder = Scratch::new();
+    let says = |settings: &[_], arguments: &[_], expected: &str| {
+        let (said, complaint) = formats(&folder, settings, arguments);
+        assert_eq!((said.as_str(), complaint.as_str()), (expected, ""), "{settings:?} {arguments:?}");
+    };
+    let yaml = "default:\n  databases:\n    primary:\n      url: sqlite://yaml.db\n      pool_size: 3\n";
+    fs::write(folder.0.join("service.yaml"), yaml).unwrap();
+    says(&[], &[], r#"3 connections to Some("yaml.db")"#);
+    let json = r#"{"production": {"databases": {"primary": {"url": "sqlite://json.db", "pool_size": 4}}}}"#;
+    fs::write(folder.0.join("service.json"), json).unwrap();
+    let production = ("POOL_PROFILE", "production");
+    says(&[production], &[], r#"4 connections to Some("json.db")"#);
+    let variable = ("DATABASE_URL", "sqlite://variable.db");
+    says(&[production, variable], &[], r#"4 connections to Some("variable.db")"#);
+    says(
+        &[production, variable],
+        &["--database-url", "sqlite://argument.db"],
+        r#"4 connections to Some("argument.db")"#,
+    );
+}
+
+#[test]
+fn main_prints_the_faults_of_a_configuration_one_a_line_with_their_file() {
+    let folder = Scratch::new();
+    let yaml = "default:\n  databases:\n    primary:\n      url: ''\n      pool_size: '3'\n      password: hunter2\n";
+    fs::write(folder.0.join("service.yaml"), yaml).unwrap();
+    let (said, complaint) = formats(&folder, &[], &[]);
+    let lines: Vec<&str> = complaint.lines().collect();
+    assert_eq!((said.as_str(), lines[0]), ("", "Error: the configuration is wrong:"), "{complaint}");
+    for expected in [
+        "service.yaml, [default.databases.primary] url: the url is empty",
+        "service.yaml, [default.databases.primary] pool_size: found \"3\", expected a whole number such as 40; write 3 without quotes",
+        "service.yaml, [default.databases.primary] password: these belong into url = ",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("  {expected}"))), "{expected}: {complaint}");
+    }
+    assert!(lines.len() == 4 && !complaint.contains("hunter2"), "{complaint}");
+}
+
 fn actix(url: &str) {
     let service = Service::start("actix", &[("DATABASE_URL", url)]);
     let milk = r#"{"title":"milk","text":"two bottles"}"#;
