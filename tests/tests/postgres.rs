@@ -730,7 +730,7 @@ async fn a_password_in_a_file_counts_from_the_next_connect_on() {
 
     std::fs::remove_file(&file).unwrap();
     pool.invalidate();
-    let error = Error::from(pool.acquire_timeout(Duration::from_millis(200)).await.map(drop).unwrap_err()).to_string();
+    let error = pool.acquire_timeout(Duration::from_millis(200)).await.map(drop).unwrap_err().to_string();
     assert!(error.contains("password_file failed"), "{error}");
     assert!(!error.contains("two"), "{error}");
 }

@@ -180,7 +180,7 @@ impl Reader<'_> {
         }
         for other in others {
             let url = databases.get(other).and_then(|section| section.find_ref("url"));
-            if url.and_then(|url| variable_of(url)) == Some("DATABASE_URL") {
+            if url.and_then(variable_of) == Some("DATABASE_URL") {
                 problem.push_str(&format!("; DATABASE_URL was taken for the database {other}"));
             }
         }

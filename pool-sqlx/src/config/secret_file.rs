@@ -13,11 +13,28 @@ use std::{
 
 use ::url::{Url, form_urlencoded};
 
-use super::{BeforeConnect, ConfigFault, DatabaseSettings, url};
+use super::{BeforeConnect, ConfigError, ConfigFault, DatabaseSettings, url};
 use crate::words::{Secret, secret::quotable};
 
 /// No secret is longer; a path to something else is not read to its end.
 const LONGEST: u64 = 64 * 1024;
+
+impl DatabaseSettings {
+    /// Sets `password_file`, and reads it.
+    ///
+    /// It is read again before each connect, so a password that rotates counts from the next connect on. Line breaks at the end are
+    /// not part of it.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is empty. The error does not quote it.
+    pub fn with_password_file(self, path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
+        let mut settings = self.set_in_code("password_file");
+        settings.password_file = Some(path.into());
+        read_password(&mut settings)?;
+        Ok(settings)
+    }
+}
 
 /// Puts what the files hold into the settings, and has them read again at each connect.
 pub(super) fn read(settings: &mut DatabaseSettings) -> Vec<ConfigFault> {
@@ -49,7 +66,7 @@ fn read_url(settings: &mut DatabaseSettings) -> Result<(), ConfigFault> {
 }
 
 /// The password of this moment becomes a part of the url, too, for whoever connects beside the pool.
-pub(super) fn read_password(settings: &mut DatabaseSettings) -> Result<(), ConfigFault> {
+fn read_password(settings: &mut DatabaseSettings) -> Result<(), ConfigFault> {
     let Some(path) = settings.password_file.clone() else { return Ok(()) };
     let password = content(&path).map_err(|problem| settings.fault("password_file", problem))?;
     settings.url = Secret::new(with_password(settings.url.expose(), &password));

@@ -1,6 +1,6 @@
 //! The settings of a database, each declared once.
 
-use super::{BeforeConnect, ConfigError, ConfigFault, fault::verdict, secret_file, url};
+use super::{BeforeConnect, ConfigError, ConfigFault, url};
 use crate::words::Secret;
 use figment::Profile;
 use pool_core::{__settings, MaxOverflow, Nested, Settings};
@@ -174,21 +174,6 @@ impl DatabaseSettings {
     pub fn with_listen_url(self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
         let mut settings = self.set_in_code("listen_url");
         settings.listen_url = Some(settings.read_url("listen_url", url.as_ref())?);
-        Ok(settings)
-    }
-
-    /// Sets `password_file`, and reads it.
-    ///
-    /// It is read again before each connect, so a password that rotates counts from the next connect on. One line break at the end is
-    /// not part of the password.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read or is empty. The error does not quote it.
-    pub fn with_password_file(self, path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        let mut settings = self.set_in_code("password_file");
-        settings.password_file = Some(path.into());
-        verdict(secret_file::read(&mut settings))?;
         Ok(settings)
     }
 
