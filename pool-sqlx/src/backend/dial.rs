@@ -1,97 +1,15 @@
 //! Opens connections, and names the way out where TLS stands in the way.
 
 use super::{Dial, Options};
-use futures_util::{
-    StreamExt,
-    future::{Either, pending, select},
-    stream::FuturesUnordered,
-};
 use sqlx::{
     Connection, Error,
     error::{DatabaseError, ErrorKind},
 };
-use std::{borrow::Cow, collections::VecDeque, fmt, future::Future, io, net::SocketAddr, pin::pin, time::Duration};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::sleep,
-};
+use std::{borrow::Cow, fmt, io};
 
 /// Opens one connection. The caller bounds the time.
 pub(crate) async fn dial<DB: Dial>(options: &Options<DB>) -> Result<DB::Connection, Error> {
-    let Some(host) = DB::host(options) else {
-        return DB::Connection::connect_with(options).await.map_err(|error| reword::<DB>(options, error));
-    };
-    let addresses = lookup_host(host).await?.collect();
-    let connect = |address: SocketAddr| {
-        let options = DB::at(options, address.ip());
-        async move { DB::Connection::connect_with(&options).await }
-    };
-    by_any(addresses, connect).await.map_err(|error| reword::<DB>(options, error))
-}
-
-/// The options with an address that answers in the place of the host, for connects of sqlx's own.
-#[cfg(feature = "postgres")]
-pub(crate) async fn reachable<DB: Dial>(options: Options<DB>) -> Result<Options<DB>, Error> {
-    let Some(host) = DB::host(&options) else { return Ok(options) };
-    let addresses: VecDeque<_> = lookup_host(host).await?.collect();
-    if addresses.len() < 2 {
-        return Ok(options);
-    }
-    let ask = |address| async move { Ok(TcpStream::connect(address).await.map(|_| address)?) };
-    Ok(DB::at(&options, by_any(addresses, ask).await?.ip()))
-}
-
-/// Connects to one address after another; when one is late, to whichever answers first.
-///
-/// One at a time only: the server has never more than one connection of ours for it.
-async fn by_any<C, F>(mut addresses: VecDeque<SocketAddr>, connect: impl Fn(SocketAddr) -> F) -> Result<C, Error>
-where
-    F: Future<Output = Result<C, Error>>,
-{
-    let mut error = Error::Io(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
-    let mut next = addresses.pop_front();
-    while let Some(address) = next {
-        let outcome = match select(pin!(connect(address)), pin!(overtaken(address, &addresses))).await {
-            Either::Left((outcome, _)) => Ok(outcome),
-            Either::Right((faster, _)) => Err(faster),
-        };
-        next = match outcome {
-            Ok(Err(Error::Io(failure))) if is_of_address(&failure) => {
-                error = failure.into();
-                addresses.pop_front()
-            }
-            Ok(outcome) => return outcome,
-            Err(faster) => {
-                addresses.retain(|address| *address != faster);
-                Some(faster)
-            }
-        };
-    }
-    Err(error)
-}
-
-/// The first address that answers while the one being dialled does not. For ever if there is none.
-///
-/// Asked by a connection that is closed as soon as it is there, of which neither PostgreSQL's log nor its list of sessions says anything.
-/// The one being dialled is asked first: if it answers, it is slow and not gone, as a database that wakes, and dialling goes on.
-async fn overtaken(dialled: SocketAddr, others: &VecDeque<SocketAddr>) -> SocketAddr {
-    if others.is_empty() {
-        return pending().await;
-    }
-    let ask = |(place, address): (u32, SocketAddr)| async move {
-        sleep(LATE * place).await;
-        TcpStream::connect(address).await.map(|_| address)
-    };
-    let everyone = std::iter::once(dialled).chain(others.iter().copied());
-    let mut answers: FuturesUnordered<_> = (1..).zip(everyone).map(ask).collect();
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(first) if first == dialled => break,
-            Ok(first) => return first,
-            Err(_) => {}
-        }
-    }
-    pending().await
+    DB::Connection::connect_with(options).await.map_err(|error| reword::<DB>(options, error))
 }
 
 /// An address of IPv6 as sqlx can use it: sqlx looks a url's host up as it is, with its brackets.

@@ -10,7 +10,7 @@ use crate::{
 use sqlx::{
     ConnectOptions, Connection, Executor, Row, SqlSafeStr, SqlStr, Sqlite, SqliteConnection,
     error::DatabaseError,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow},
 };
 use std::{
     str::FromStr,

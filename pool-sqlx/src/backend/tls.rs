@@ -83,7 +83,7 @@ fn settle_in(
     }
     let Some(url) = url else { return Ok(asked) };
     let mut authority = None;
-    for Named { key, place, value } in named(&url, parameters, variable) {
+    for (file, place, value) in named(&url, variable) {
         let by_variable = VARIABLES.iter().map(|(name, _)| *name).find(|name| *name == place);
         if by_variable == Some("PGSSLROOTCERT") && value == "system" {
             return Err(fault(
@@ -94,8 +94,8 @@ fn settle_in(
         if !value.trim_start().starts_with("-----BEGIN") {
             // It is read anew at each connect, so that it may be replaced, and sqlx would not say which file is missing.
             let who = if by_variable.is_some() { "it" } else { place.as_str() };
-            File::open(&value).map_err(|error| {
-                let problem = match key.contains("key") {
+            std::fs::File::open(&value).map_err(|error| {
+                let problem = match file == File::Key {
                     // It may be the key itself.
                     true => format!("{who} names a file that cannot be read: {error}"),
                     false => format!("{who} names {value}, which cannot be read: {error}"),

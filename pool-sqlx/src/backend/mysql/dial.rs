@@ -3,7 +3,7 @@
 use super::{Flavour, State, ask};
 use crate::{
     ConfigError, DatabaseSettings, Error, Pooler, Reset,
-    backend::{Dial, Target, dial::without_brackets, hidden, tls},
+    backend::{Dial, Target, dial::without_brackets, tls},
     config::without_unread,
     words::Place,
 };

@@ -2,7 +2,7 @@
 
 use super::{MARK, SERVER, State, environment, session::notice_lost_clients, statements::limits};
 use crate::{
-    ConfigError, DatabaseSettings, Error, Pooler, Secret,
+    ConfigError, DatabaseSettings, Error, Pooler,
     backend::{
         Dial, Target,
         dial::{dial, without_brackets},
