@@ -23,25 +23,17 @@ pub(crate) struct Limits {
 }
 
 /// A statement's time, counted only while the server is waited for.
-pub(super) struct Clock {
-    pub(super) limit: Option<Duration>,
-    /// How much longer we wait, for who ends the statement otherwise.
-    margin: Duration,
-    pub(super) kept_by: Keeper,
+pub(super) struct Clock<'l> {
+    pub(super) limits: &'l Limits,
     used: Duration,
 }
 
 /// The server did not answer.
 pub(super) struct Silent;
 
-impl Clock {
-    pub(super) fn new(limits: &Limits) -> Self {
-        let margin = match limits.kept_by {
-            Keeper::Server => MARGIN,
-            Keeper::Both => MARGIN / 5,
-            Keeper::Us => Duration::ZERO,
-        };
-        Self { limit: limits.statement_timeout, margin, kept_by: limits.kept_by, used: Duration::ZERO }
+impl<'l> Clock<'l> {
+    pub(super) fn new(limits: &'l Limits) -> Self {
+        Self { limits, used: Duration::ZERO }
     }
 
     pub(super) async fn wait<DB: Backend, F: Future>(
@@ -49,7 +41,7 @@ impl Clock {
         state: &DB::State,
         answer: F,
     ) -> Result<F::Output, Silent> {
-        let Some(limit) = self.limit else { return Ok(answer.await) };
+        let Some(limit) = self.limits.statement_timeout else { return Ok(answer.await) };
         let mut answer = pin!(answer);
         // What has arrived already costs no look at the clock.
         let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
@@ -59,15 +51,24 @@ impl Clock {
         let (asked, left) = (Instant::now(), limit.saturating_sub(self.used));
         DB::deadline(state, Some(left));
         // Dropped here, the deadline stands: it ends what nobody waits for any more.
-        let answer = tokio::time::timeout(left + self.margin, answer).await;
+        let answer = tokio::time::timeout(left + self.margin(), answer).await;
         DB::deadline(state, None);
         self.used += asked.elapsed();
         answer.map_err(|_| Silent)
     }
 
+    /// How much longer than the limit we wait if another side is to end the statement.
+    fn margin(&self) -> Duration {
+        match self.limits.kept_by {
+            Keeper::Server => MARGIN,
+            Keeper::Both => MARGIN / 5,
+            Keeper::Us => Duration::ZERO,
+        }
+    }
+
     /// Whether the server may well have stopped the statement by its own limit.
     pub(super) fn is_up(&self) -> bool {
-        self.limit.is_some_and(|limit| self.used >= limit)
+        self.limits.statement_timeout.is_some_and(|limit| self.used >= limit)
     }
 }
 
@@ -75,21 +76,23 @@ impl Clock {
 mod tests {
     use super::*;
 
-    fn two_seconds() -> Clock {
-        let statement_timeout = Some(Duration::from_secs(2));
-        Clock::new(&Limits { statement_timeout, statement_timeout_status: 503, kept_by: Keeper::Server, told: None })
-    }
+    const TWO_SECONDS: Limits = Limits {
+        statement_timeout: Some(Duration::from_secs(2)),
+        statement_timeout_status: 503,
+        kept_by: Keeper::Server,
+        told: None,
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_given_up_after_the_limit_and_the_margin() {
-        let (began, mut clock) = (Instant::now(), two_seconds());
+        let (began, mut clock) = (Instant::now(), Clock::new(&TWO_SECONDS));
         assert!(clock.wait::<sqlx::Postgres, _>(&Default::default(), std::future::pending::<()>()).await.is_err());
         assert_eq!(began.elapsed(), Duration::from_millis(2500));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_does_not_use_up_the_server_s_time() {
-        let mut clock = two_seconds();
+        let mut clock = Clock::new(&TWO_SECONDS);
         for _ in 0..10 {
             let row = tokio::time::sleep(Duration::from_millis(100));
             assert!(clock.wait::<sqlx::Postgres, _>(&Default::default(), row).await.is_ok());

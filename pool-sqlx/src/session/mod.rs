@@ -23,7 +23,7 @@ pub(crate) use counters::{Past, Tally};
 pub(crate) use familiar::Familiar;
 #[cfg_attr(not(any(feature = "otel-0-33", feature = "otel-0-32")), allow(unused_imports))]
 pub(crate) use recorders::{Ended, Record};
-use span::{Watch, Within};
+use span::Watch;
 pub(crate) use track::{End, Purpose, Return, Rules, Track};
 
 use crate::{DatabaseSettings, Pooler, Reset, backend::Backend, words::TxOptions};

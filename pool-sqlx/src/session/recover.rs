@@ -1,18 +1,16 @@
 //! What is done about a statement that was dropped, and about all that is in doubt.
 
 use super::{
-    Link, Seen,
-    clock::{Clock, Silent},
-    statement::{judge, silent},
+    Link, Seen, Watch,
     track::{Cancelled, Cleaning, Farewell, Leaves, Plan, Purpose, Refusal, Step},
 };
 use crate::{
     Error, Pooler,
-    backend::{Backend, Interrupt, Keeper},
+    backend::{Answer, Backend, Interrupt, Keeper},
     words::Class,
 };
 use sqlx::Connection;
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 impl<DB: Backend> Link<DB> {
     /// Takes all steps that are due before the next statement.
@@ -154,44 +152,28 @@ impl<DB: Backend> Link<DB> {
         }
         self.track.changes_setting();
         self.limits.told = Some(limit);
-        let Link { raw, state, track, limits, tally, .. } = self;
-        track.sends(Leaves::Nothing);
-        let mut clock = Clock::new(limits);
-        match clock.wait::<DB, _>(state, DB::limit(raw, state, limit)).await {
-            Ok(Ok(())) => {
-                track.answered();
-                Ok(())
-            }
-            Ok(Err(error)) => Err(judge(error, track, &clock, limits, tally)),
-            Err(Silent) => Err(silent(track, &clock, limits, tally)),
-        }
+        self.tell(limit).await
     }
 
-    /// Takes back at once what a transaction has changed: what its loan was told holds again, or else the pool's own.
+    /// Sets the session's `statement_timeout`.
+    async fn tell(&mut self, limit: Duration) -> Result<(), sqlx::Error> {
+        self.run(Leaves::Nothing, &mut Watch::none(), |raw, state| Box::pin(DB::limit(raw, state, limit))).await
+    }
+
+    /// Takes back at once what a transaction has changed: the limit of its loan holds again, or else the pool's own. If it fails, the
+    /// return does it again.
     pub(crate) async fn undo(&mut self) {
-        let Link { raw, state, track, limits, settings, .. } = self;
-        track.sends(Leaves::Nothing);
-        let told = limits.told;
-        let undo = async {
-            match told {
-                Some(limit) => DB::limit(raw, state, limit).await,
-                None => DB::undo(raw, state, settings).await,
+        let done = match self.limits.told {
+            Some(limit) => self.tell(limit).await,
+            None => {
+                let settings = Arc::clone(&self.settings);
+                let undo =
+                    |raw, state| Box::pin(async move { DB::undo(raw, state, &settings).await }) as Answer<'_, ()>;
+                self.run(Leaves::Nothing, &mut Watch::none(), undo).await
             }
         };
-        // If it fails, the return does it again.
-        match Clock::new(limits).wait::<DB, _>(state, undo).await {
-            Ok(Ok(())) => {
-                track.answered();
-                if told.is_none() {
-                    track.took_back_settings();
-                }
-            }
-            Ok(Err(_)) => {}
-            Err(Silent) => {
-                if let Some(limit) = limits.statement_timeout {
-                    track.timed_out(limit, true);
-                }
-            }
+        if done.is_ok() && self.limits.told.is_none() {
+            self.track.took_back_settings();
         }
     }
 

@@ -6,9 +6,9 @@ use crate::{
     error::error_type,
     sql::{self, Dialect, Shape},
 };
-use std::{borrow::Cow, future::Future, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 use tokio::time::Instant;
-use tracing::{Instrument, Span, field::Empty, instrument::Instrumented};
+use tracing::{Span, field::Empty};
 
 /// A statement under way. Dropped before it has ended, it was cancelled. Costs two loads when nobody looks.
 #[must_use]
@@ -201,15 +201,6 @@ fn port(tally: &Tally) -> Option<u16> {
     };
     tally.place().port.filter(|port| *port != expected)
 }
-
-/// Has each poll of a future within the statement's span.
-pub(crate) trait Within: Future + Sized {
-    fn within(self, watch: &Watch) -> Instrumented<Self> {
-        self.instrument(watch.0.as_ref().map_or_else(Span::none, |observed| observed.span.clone()))
-    }
-}
-
-impl<F: Future> Within for F {}
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
-//! Sending a statement: what becomes of it, how long the server takes, and what its error means.
+//! Sending a statement: what happens before and after it, how long the server may take, and what its error means.
 
 use super::{
-    Link, Watch, Within,
-    clock::{Clock, Limits, Silent},
+    Familiar, Link, Watch,
+    clock::{Clock, Silent},
     counters::Tally,
-    track::{Leaves, Plan, Purpose, Track},
+    track::{Leaves, Purpose, Track},
 };
 use crate::{
     Error, Pooler,
@@ -13,38 +13,85 @@ use crate::{
     words::Class,
 };
 use sqlx::SqlStr;
-use std::future::{Future, poll_fn};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+};
 
 impl<DB: Backend> Link<DB> {
-    /// Tells telemetry of a statement that is about to be sent.
-    pub(super) fn watch(&self, sql: &str) -> Watch {
-        Watch::begin::<DB>(&self.tally, &self.settings.pool.name, sql)
+    pub(crate) fn fetch_many(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
+        Box::pin(async_stream::try_stream! {
+            self.admit(&mut query)?;
+            let plan = self.settle(Purpose::Any).await?;
+            self.enclose(plan).await?;
+            let mut text = self.again(&mut query);
+            let mut watch = self.watch(query.sql.as_str());
+            let answer = {
+                let (raw, mut exchange) = self.begin(leaves(&query), &mut watch);
+                let mut rows = DB::fetch_many(raw, query);
+                loop {
+                    exchange.watch.asked();
+                    match exchange.wait(poll_fn(|cx| rows.as_mut().poll_next(cx).map(Option::transpose))).await {
+                        Ok(Some(row)) => {
+                            if let Some(text) = text.take() {
+                                exchange.familiar.learn(text);
+                            }
+                            exchange.watch.rows(usize::from(row.is_right()));
+                            exchange.track.passes_row();
+                            yield row;
+                            exchange.track.awaits();
+                        }
+                        Ok(None) => {
+                            exchange.track.answered();
+                            exchange.watch.done();
+                            break Ok(());
+                        }
+                        Err(error) => break Err(error),
+                    }
+                }
+            };
+            // Before an error is passed on: after it, the caller may not ask for more.
+            self.conclude(plan, answer).await?;
+        })
     }
 
-    /// Runs a statement to its end.
-    async fn run<'e, T>(
+    pub(crate) fn fetch_optional(&mut self, mut query: Prepared<DB>) -> Answer<'_, Option<DB::Row>> {
+        Box::pin(async move {
+            self.admit(&mut query)?;
+            let plan = self.settle(Purpose::Any).await?;
+            self.enclose(plan).await?;
+            let text = self.again(&mut query);
+            let mut watch = self.watch(query.sql.as_str());
+            let answer = self.run(leaves(&query), &mut watch, |raw, _| DB::fetch_optional(raw, query)).await;
+            if let Ok(row) = &answer {
+                if let Some(text) = text {
+                    self.familiar.learn(text);
+                }
+                watch.rows(row.iter().len());
+                watch.done();
+            }
+            self.conclude(plan, answer).await
+        })
+    }
+
+    pub(crate) fn prepare_with<'e>(
         &'e mut self,
-        leaves: Leaves,
-        watch: &mut Watch,
-        run: impl FnOnce(&'e mut DB::Connection) -> Answer<'e, T>,
-    ) -> Result<T, sqlx::Error> {
-        let Link { raw, state, track, limits, tally, .. } = self;
-        let mut clock = Clock::new(limits);
-        track.sends(leaves);
-        match clock.wait::<DB, _>(state, run(raw).within(watch)).await {
-            Ok(Ok(value)) => {
-                track.answered();
-                Ok(value)
-            }
-            Ok(Err(error)) => {
-                watch.failed(&error);
-                Err(judge(error, track, &clock, limits, tally))
-            }
-            Err(Silent) => {
-                watch.given_up();
-                Err(silent(track, &clock, limits, tally))
-            }
-        }
+        sql: SqlStr,
+        parameters: &'e [DB::TypeInfo],
+    ) -> Answer<'e, DB::Statement> {
+        Box::pin(async move {
+            self.admit_prepare()?;
+            self.settle(Purpose::Any).await?;
+            self.ask(|raw| DB::prepare_with(raw, sql, parameters)).await
+        })
+    }
+
+    pub(crate) fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
+        Box::pin(async move {
+            self.admit_prepare()?;
+            self.settle(Purpose::Any).await?;
+            self.ask(|raw| DB::describe(raw, sql)).await
+        })
     }
 
     /// Refuses what cannot work through a pooler, or would end a transaction past its owner, and has nothing named where names do not last.
@@ -70,105 +117,8 @@ impl<DB: Backend> Link<DB> {
         Ok(())
     }
 
-    pub(crate) fn fetch_many(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
-        if let Err(refused) = self.admit(&mut query) {
-            return Box::pin(futures_util::stream::iter([Err(refused)]));
-        }
-        if self.track.plan(Purpose::Any) == Plan::Send {
-            return self.send_many(query);
-        }
-        Box::pin(async_stream::stream! {
-            let plan = match self.settle(Purpose::Any).await {
-                Ok(plan) => plan,
-                Err(error) => {
-                    yield Err(error);
-                    return;
-                }
-            };
-            let mut rows = match plan {
-                Plan::Wrap => self.wrap_many(query),
-                _ => self.send_many(query),
-            };
-            while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
-                yield row;
-            }
-        })
-    }
-
-    /// Sends a statement, and passes its answer on.
-    pub(super) fn send_many(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
-        let (again, mut text) = self.again(&query);
-        query.again = again;
-        Box::pin(async_stream::stream! {
-            let mut watch = self.watch(query.sql.as_str());
-            let Link { raw, state, track, limits, tally, familiar, .. } = self;
-            let mut clock = Clock::new(limits);
-            track.sends(leaves(&query));
-            let mut rows = DB::fetch_many(raw, query);
-            loop {
-                watch.asked();
-                match clock.wait::<DB, _>(state, poll_fn(|cx| watch.within(|| rows.as_mut().poll_next(cx)))).await {
-                    Ok(Some(Ok(row))) => {
-                        if let Some(text) = text.take() {
-                            familiar.learn(text);
-                        }
-                        watch.rows(usize::from(row.is_right()));
-                        track.passes_row();
-                        yield Ok(row);
-                        track.awaits();
-                    }
-                    // Noted before the error is passed on: after it, the caller may not ask for more.
-                    Ok(Some(Err(error))) => {
-                        watch.failed(&error);
-                        yield Err(judge(error, track, &clock, limits, tally));
-                        break;
-                    }
-                    Ok(None) => {
-                        track.answered();
-                        watch.done();
-                        break;
-                    }
-                    Err(Silent) => {
-                        watch.given_up();
-                        yield Err(silent(track, &clock, limits, tally));
-                        break;
-                    }
-                }
-            }
-        })
-    }
-
-    pub(crate) fn fetch_optional(&mut self, mut query: Prepared<DB>) -> Answer<'_, Option<DB::Row>> {
-        if let Err(refused) = self.admit(&mut query) {
-            return Box::pin(std::future::ready(Err(refused)));
-        }
-        if self.track.plan(Purpose::Any) == Plan::Send {
-            return Box::pin(self.send_optional(query));
-        }
-        Box::pin(async move {
-            match self.settle(Purpose::Any).await? {
-                Plan::Wrap => self.wrap_optional(query).await,
-                _ => self.send_optional(query).await,
-            }
-        })
-    }
-
-    /// Sends a statement, and reads its answer to the end.
-    pub(super) async fn send_optional(&mut self, mut query: Prepared<DB>) -> Result<Option<DB::Row>, sqlx::Error> {
-        let (again, text) = self.again(&query);
-        query.again = again;
-        let mut watch = self.watch(query.sql.as_str());
-        let row = self.run(leaves(&query), &mut watch, |raw| DB::fetch_optional(raw, query)).await?;
-        if let Some(text) = text {
-            self.familiar.learn(text);
-        }
-        watch.rows(row.iter().len());
-        watch.done();
-        Ok(row)
-    }
-
     /// Refuses what leaves a named statement behind.
-    pub(super) fn admit_prepare(&self) -> Result<(), sqlx::Error> {
+    fn admit_prepare(&self) -> Result<(), sqlx::Error> {
         match self.settings.pooler {
             Pooler::Direct | Pooler::Prepared => Ok(()),
             Pooler::Unprepared => Err(Error::pooler(
@@ -178,28 +128,29 @@ impl<DB: Backend> Link<DB> {
         }
     }
 
-    pub(crate) fn prepare_with<'e>(
-        &'e mut self,
-        sql: SqlStr,
-        parameters: &'e [DB::TypeInfo],
-    ) -> Answer<'e, DB::Statement> {
-        match self.admit_prepare() {
-            Ok(()) => Box::pin(async move {
-                self.settle(Purpose::Any).await?;
-                self.ask(|raw| DB::prepare_with(raw, sql, parameters)).await
-            }),
-            Err(refused) => Box::pin(std::future::ready(Err(refused))),
-        }
+    /// A span and a measurement for a statement that is about to be sent.
+    fn watch(&self, sql: &str) -> Watch {
+        Watch::begin::<DB>(&self.tally, &self.settings.pool.name, sql)
     }
 
-    pub(crate) fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
-        match self.admit_prepare() {
-            Ok(()) => Box::pin(async move {
-                self.settle(Purpose::Any).await?;
-                self.ask(|raw| DB::describe(raw, sql)).await
-            }),
-            Err(refused) => Box::pin(std::future::ready(Err(refused))),
-        }
+    /// The connection, and what follows its answer to the statement that is about to be sent.
+    fn begin<'w>(&mut self, leaves: Leaves, watch: &'w mut Watch) -> (&mut DB::Connection, Exchange<'_, 'w, DB>) {
+        let Link { raw, state, track, limits, tally, familiar, .. } = self;
+        track.sends(leaves);
+        (raw, Exchange { state, track, tally, familiar, watch, clock: Clock::new(limits) })
+    }
+
+    /// Runs a statement to its end.
+    pub(super) async fn run<'e, T>(
+        &'e mut self,
+        leaves: Leaves,
+        watch: &mut Watch,
+        run: impl FnOnce(&'e mut DB::Connection, &'e DB::State) -> Answer<'e, T>,
+    ) -> Result<T, sqlx::Error> {
+        let (raw, mut exchange) = self.begin(leaves, watch);
+        let value = exchange.wait(run(raw, exchange.state)).await?;
+        exchange.track.answered();
+        Ok(value)
     }
 
     /// Asks the server something on our own behalf.
@@ -210,7 +161,7 @@ impl<DB: Backend> Link<DB> {
     where
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'e,
     {
-        self.run(Leaves::Nothing, &mut Watch::none(), |raw| Box::pin(run(raw))).await
+        self.run(Leaves::Nothing, &mut Watch::none(), |raw, _| Box::pin(run(raw))).await
     }
 
     /// Begins, commits or rolls back for a caller, who sees it in the telemetry under this word.
@@ -223,7 +174,7 @@ impl<DB: Backend> Link<DB> {
         F: Future<Output = Result<(), sqlx::Error>> + Send + 'e,
     {
         let mut watch = self.watch(word);
-        self.run(Leaves::Nothing, &mut watch, |raw| Box::pin(run(raw))).await?;
+        self.run(Leaves::Nothing, &mut watch, |raw, _| Box::pin(run(raw))).await?;
         watch.done();
         Ok(())
     }
@@ -234,35 +185,56 @@ fn leaves<DB: Backend>(query: &Prepared<DB>) -> Leaves {
     if query.facts.is_tidy() { Leaves::Nothing } else { Leaves::Anything }
 }
 
-/// Notes what an error says of the connection, and names a timeout as such.
-pub(super) fn judge(
-    error: sqlx::Error,
-    track: &mut Track,
-    clock: &Clock,
-    limits: &Limits,
-    tally: &Tally,
-) -> sqlx::Error {
-    let class = Class::of(&error);
-    // Otherwise sqlx refused a value or could not read one, perhaps in the middle of an answer.
-    track.failed(class, matches!(error, sqlx::Error::Database(_)));
-    // PostgreSQL reports its own limit and a cancellation alike, but for the text, which is translated.
-    let is_timeout = class == Class::StatementTimeout || (class == Class::Cancelled && clock.is_up());
-    let Some(limit) = clock.limit.filter(|_| is_timeout) else { return error };
-    let error = Error::statement_timeout(limit, limits.statement_timeout_status, Some(error));
-    tally.timed_out_by_server(&error);
-    error.into()
+/// A statement under way: all that its answer is reported to.
+struct Exchange<'l, 'w, DB: Backend> {
+    state: &'l DB::State,
+    track: &'l mut Track,
+    tally: &'l Tally,
+    familiar: &'l mut Familiar,
+    watch: &'w mut Watch,
+    clock: Clock<'l>,
 }
 
-/// The server did not answer within the limit and the margin. Whatever it answers later has no reader.
-pub(super) fn silent(track: &mut Track, clock: &Clock, limits: &Limits, tally: &Tally) -> sqlx::Error {
-    let status = limits.statement_timeout_status;
-    let limit = clock.limit.expect("BUG: only a limit can run out");
-    // Where the server does not know the limit, what still runs is cancelled before the next statement or on return.
-    track.timed_out(limit, clock.kept_by == Keeper::Server);
-    let error = match clock.kept_by {
-        Keeper::Server => Error::statement_timeout(limit, status, None),
-        _ => Error::overdue(limit, status),
-    };
-    tally.timed_out_by_client(&error);
-    error.into()
+impl<DB: Backend> Exchange<'_, '_, DB> {
+    /// Waits for the answer, or for its next part.
+    async fn wait<T>(&mut self, part: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+        let (watch, mut part) = (&*self.watch, pin!(part));
+        let part = poll_fn(|cx| watch.within(|| part.as_mut().poll(cx)));
+        match self.clock.wait::<DB, _>(self.state, part).await {
+            Ok(Ok(part)) => Ok(part),
+            Ok(Err(error)) => Err(self.failed(error)),
+            Err(Silent) => Err(self.silent()),
+        }
+    }
+
+    /// Records what an error says of the connection, and turns a timeout into an error of its own.
+    fn failed(&mut self, error: sqlx::Error) -> sqlx::Error {
+        self.watch.failed(&error);
+        let class = Class::of(&error);
+        // Otherwise sqlx refused a value or could not read one, perhaps in the middle of an answer.
+        self.track.failed(class, matches!(error, sqlx::Error::Database(_)));
+        // PostgreSQL reports its own limit and a cancellation alike, but for the text, which is translated.
+        let is_timeout = class == Class::StatementTimeout || (class == Class::Cancelled && self.clock.is_up());
+        let limits = self.clock.limits;
+        let Some(limit) = limits.statement_timeout.filter(|_| is_timeout) else { return error };
+        let error = Error::statement_timeout(limit, limits.statement_timeout_status, Some(error));
+        self.tally.timed_out_by_server(&error);
+        error.into()
+    }
+
+    /// The server did not answer within the limit and the margin. A later answer has no reader.
+    fn silent(&mut self) -> sqlx::Error {
+        self.watch.given_up();
+        let limits = self.clock.limits;
+        let (status, kept_by) = (limits.statement_timeout_status, limits.kept_by);
+        let limit = limits.statement_timeout.expect("BUG: only a limit can run out");
+        // Where the server does not know the limit, the statement is cancelled before the next one or on return.
+        self.track.timed_out(limit, kept_by == Keeper::Server);
+        let error = match kept_by {
+            Keeper::Server => Error::statement_timeout(limit, status, None),
+            _ => Error::overdue(limit, status),
+        };
+        self.tally.timed_out_by_client(&error);
+        error.into()
+    }
 }
