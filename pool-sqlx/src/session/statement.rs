@@ -4,7 +4,7 @@ use super::{
     Familiar, Link, Watch,
     clock::{Clock, Silent},
     counters::Tally,
-    track::{Leaves, Purpose, Track},
+    track::{Leaves, Plan, Purpose, Track},
 };
 use crate::{
     Error, Pooler,
@@ -23,7 +23,9 @@ impl<DB: Backend> Link<DB> {
         Box::pin(async_stream::try_stream! {
             self.admit(&mut query)?;
             let plan = self.settle(Purpose::Any).await?;
-            self.enclose(plan).await?;
+            if plan == Plan::Wrap {
+                self.enclose().await?;
+            }
             let mut text = self.again(&mut query);
             let mut watch = self.watch(query.sql.as_str());
             let answer = {
@@ -51,7 +53,10 @@ impl<DB: Backend> Link<DB> {
                 }
             };
             // Before an error is passed on: after it, the caller may not ask for more.
-            self.conclude(plan, answer).await?;
+            match plan {
+                Plan::Wrap => self.conclude(answer).await?,
+                _ => answer?,
+            }
         })
     }
 
@@ -59,7 +64,9 @@ impl<DB: Backend> Link<DB> {
         Box::pin(async move {
             self.admit(&mut query)?;
             let plan = self.settle(Purpose::Any).await?;
-            self.enclose(plan).await?;
+            if plan == Plan::Wrap {
+                self.enclose().await?;
+            }
             let text = self.again(&mut query);
             let mut watch = self.watch(query.sql.as_str());
             let answer = self.run(leaves(&query), &mut watch, |raw, _| DB::fetch_optional(raw, query)).await;
@@ -70,7 +77,10 @@ impl<DB: Backend> Link<DB> {
                 watch.rows(row.iter().len());
                 watch.done();
             }
-            self.conclude(plan, answer).await
+            match plan {
+                Plan::Wrap => self.conclude(answer).await,
+                _ => answer,
+            }
         })
     }
 

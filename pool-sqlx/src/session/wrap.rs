@@ -1,6 +1,6 @@
 //! A statement in a transaction of ours, for a pooler that keeps no prepared statements.
 
-use super::{Familiar, Link, track::Plan};
+use super::{Familiar, Link};
 use crate::{
     Error, Pooler,
     backend::{Again, Backend, Prepared, hidden},
@@ -36,10 +36,7 @@ impl<DB: Backend> Link<DB> {
     }
 
     /// Begins the transaction of a statement that gets one of its own.
-    pub(super) async fn enclose(&mut self, plan: Plan) -> Result<(), sqlx::Error> {
-        if plan != Plan::Wrap {
-            return Ok(());
-        }
+    pub(super) async fn enclose(&mut self) -> Result<(), sqlx::Error> {
         let statement = self.own_begin();
         self.track.begins();
         // Boxed for the size of the futures that wrap nothing.
@@ -48,9 +45,9 @@ impl<DB: Backend> Link<DB> {
 
     /// Commits the transaction of a statement that got one of its own, or rolls it back after an error. If that fails, the connection is
     /// cleaned on return.
-    pub(super) async fn conclude<T>(&mut self, plan: Plan, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+    pub(super) async fn conclude<T>(&mut self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         // A statement without an answer cannot be followed by anything.
-        if plan != Plan::Wrap || (answer.is_err() && self.track.is_answering()) {
+        if answer.is_err() && self.track.is_answering() {
             return answer;
         }
         let done = match &answer {

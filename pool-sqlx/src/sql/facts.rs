@@ -4,7 +4,7 @@ use super::{
     Scope,
     keyword::Keyword,
     mysql, pooled,
-    token::{Dialect, Token, Tokens, in_a_word, is_space},
+    token::{Dialect, Token, Tokens, is_space},
     words::{is_any, rolls_back_to_savepoint, statements, words},
 };
 use crate::Pooler;
@@ -159,8 +159,7 @@ fn separates(sql: &str) -> bool {
 fn first_keyword(sql: &str, dialect: Dialect) -> Keyword {
     let text = sql.trim_start_matches(|c| matches!(c, '(' | ';') || is_space(c));
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        let end = text.bytes().position(|byte| !in_a_word(char::from(byte)));
-        return Keyword::of(&text[..end.unwrap_or(text.len())]);
+        return Keyword::of(text);
     }
     // A comment comes first, or no statement does.
     let mut tokens = Tokens::new(text, dialect);

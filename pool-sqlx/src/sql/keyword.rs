@@ -1,5 +1,7 @@
 //! The words that statements begin with.
 
+use super::token::continues_a_word;
+
 /// Declares the keywords. Each variant is spelt as its word, so that the word is written once.
 macro_rules! keywords {
     ($($word:ident)*) => {
@@ -12,9 +14,9 @@ macro_rules! keywords {
         }
 
         impl Keyword {
-            /// The keyword that a word is, in any case.
-            pub(super) fn of(word: &str) -> Self {
-                match packed(word) {
+            /// The keyword that a text begins with, in any case.
+            pub(super) fn of(text: &str) -> Self {
+                match packed(text) {
                     $(packed_word if packed_word == const { packed(stringify!($word)) } => Self::$word,)*
                     _ => Self::Other,
                 }
@@ -30,17 +32,18 @@ keywords! {
     Update Vacuum Values With
 }
 
-/// The letters of a word in one number, whatever their case. No keyword is longer than the number, and a longer word is 0.
+/// The word that a text begins with in one number, whatever the case of its letters. No keyword is longer than the number, and a longer
+/// word is 0.
 ///
 /// The bit that makes a letter lower case turns no other byte of a word into a letter.
-const fn packed(word: &str) -> u128 {
-    let word = word.as_bytes();
-    if word.len() > size_of::<u128>() {
-        return 0;
-    }
+const fn packed(text: &str) -> u128 {
+    let text = text.as_bytes();
     let (mut number, mut at) = (0, 0);
-    while at < word.len() {
-        number = number << 8 | (word[at] | 0x20) as u128;
+    while at < text.len() && continues_a_word(text[at]) {
+        if at == size_of::<u128>() {
+            return 0;
+        }
+        number = number << 8 | (text[at] | 0x20) as u128;
         at += 1;
     }
     number
@@ -60,6 +63,7 @@ mod tests {
         check("SELECT", Keyword::Select);
         check("dEaLLoCaTe", Keyword::Deallocate);
         check("do", Keyword::Do);
+        check("do\n$$ begin", Keyword::Do);
         for other in ["", "selec", "selects", "\0\0do", "d\u{4f}é", "a_word_of_more_than_sixteen_letters", "é"] {
             check(other, Keyword::Other);
         }

@@ -44,8 +44,13 @@ impl Token<'_> {
 }
 
 /// Whether a character continues a word: a keyword, or a name without quotes.
-pub(super) fn in_a_word(c: char) -> bool {
+fn in_a_word(c: char) -> bool {
     c == '$' || in_a_name(c)
+}
+
+/// The same of a byte, of which a character outside ASCII has several.
+pub(super) const fn continues_a_word(byte: u8) -> bool {
+    byte == b'$' || byte == b'_' || byte.is_ascii_alphanumeric() || !byte.is_ascii()
 }
 
 /// Whether a character continues a name. To databases, every character outside ASCII is a letter.
