@@ -227,15 +227,10 @@ impl Tally {
         })
     }
 
-    /// The server has ended a statement that ran too long.
-    pub(crate) fn timed_out_by_server(&self, error: &Error) {
-        self.by_server.fetch_add(1, Ordering::Relaxed);
-        self.notices.timed_out(&self.name, error);
-    }
-
-    /// We have given up a statement that ran too long.
-    pub(crate) fn timed_out_by_client(&self, error: &Error) {
-        self.by_client.fetch_add(1, Ordering::Relaxed);
+    /// A statement ran out of time. `by_server`: the server ended it, and did not leave that to us.
+    pub(crate) fn timed_out(&self, error: &Error, by_server: bool) {
+        let count = if by_server { &self.by_server } else { &self.by_client };
+        count.fetch_add(1, Ordering::Relaxed);
         self.notices.timed_out(&self.name, error);
     }
 

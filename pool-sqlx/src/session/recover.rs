@@ -2,7 +2,7 @@
 
 use super::{
     Link, Seen, Watch,
-    track::{Cancelled, Cleaning, Farewell, Leaves, Plan, Purpose, Refusal, Step},
+    track::{Cleaning, Farewell, Leaves, Plan, Purpose, Refusal, Step},
 };
 use crate::{
     Error, Pooler,
@@ -112,11 +112,7 @@ impl<DB: Backend> Link<DB> {
     async fn interrupt(&mut self) -> Result<(), sqlx::Error> {
         self.track.cancels();
         let done = self.end_statement().await;
-        self.track.cancelled(match &done {
-            Ok(()) => Cancelled::Sent,
-            Err(error) if Class::of(error) == Class::Overloaded => Cancelled::NoRoom,
-            Err(_) => Cancelled::Failed,
-        });
+        self.track.cancelled(done.as_ref().copied().map_err(Class::of));
         done
     }
 

@@ -6,7 +6,7 @@ use crate::{
     error::error_type,
     sql::{self, Dialect, Shape},
 };
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
@@ -82,49 +82,34 @@ impl Watch {
 
     /// It has failed with an error of the database, or of the way there.
     pub(crate) fn failed(&mut self, error: &sqlx::Error) {
-        if self.0.is_none() {
-            return;
+        if self.0.is_some() {
+            let code = error_type(error);
+            let status_code = matches!(error, sqlx::Error::Database(_)).then_some(&*code);
+            self.end(End::Failed { error_type: &code, status_code });
         }
-        let code = match error {
-            sqlx::Error::Database(_) => Some(error_type(error)),
-            _ => None,
-        };
-        self.end(End::Failed(Failed { error_type: error_type(error), status_code: code.as_deref(), is_fault: true }));
     }
 
     /// We have given it up.
     pub(crate) fn given_up(&mut self) {
-        self.end(End::Failed(Failed {
-            error_type: Cow::Borrowed("statement_timeout"),
-            status_code: None,
-            is_fault: true,
-        }));
+        self.end(End::Failed { error_type: "statement_timeout", status_code: None });
     }
 
     fn end(&mut self, end: End<'_>) {
         let Some(observed) = self.0.take() else { return };
         let Observed { span, tally, shape, begun, rows, .. } = &*observed;
-        let is_whole = matches!(end, End::Well);
-        let failed = match end {
-            End::Failed(failed) => Some(failed),
-            End::Well | End::Early => None,
+        let (error_type, status_code) = match end {
+            End::Failed { error_type, status_code } => (Some(error_type), status_code),
+            End::Cancelled => (Some("cancelled"), None),
+            End::Well | End::Early => (None, None),
         };
-        let (error_type, status_code) = match &failed {
-            Some(failed) => (Some(&*failed.error_type), failed.status_code),
-            None => (None, None),
-        };
-        let rows = Some(*rows).filter(|rows| is_whole && (*rows > 0 || shape.is_question()));
-        if let Some(failed) = &failed {
-            span.record("error.type", error_type);
-            span.record("db.response.status_code", status_code);
-            if failed.is_fault {
-                span.record("otel.status_code", "ERROR");
-            }
+        span.record("error.type", error_type);
+        span.record("db.response.status_code", status_code);
+        if matches!(end, End::Failed { .. }) {
+            span.record("otel.status_code", "ERROR");
         }
-        if let Some(rows) = rows {
-            // An unsigned field becomes a text in OpenTelemetry's traces.
-            span.record("db.response.returned_rows", i64::try_from(rows).unwrap_or(i64::MAX));
-        }
+        let rows = Some(*rows).filter(|rows| matches!(end, End::Well) && (*rows > 0 || shape.is_question()));
+        // An unsigned field becomes a text in OpenTelemetry's traces.
+        span.record("db.response.returned_rows", rows.map(|rows| i64::try_from(rows).unwrap_or(i64::MAX)));
         if tally.recorders().any() {
             tally.recorders().record(&Ended {
                 system: tally.system(),
@@ -139,17 +124,11 @@ impl Watch {
     }
 }
 
-/// Nobody waits for the statement any more: a reader has what it wants, or a caller has changed its mind.
+/// Dropped: the caller has read the rows it wants, or has given up.
 impl Drop for Watch {
     fn drop(&mut self) {
-        match &self.0 {
-            None => {}
-            Some(observed) if observed.at_row => self.end(End::Early),
-            Some(_) => self.end(End::Failed(Failed {
-                error_type: Cow::Borrowed("cancelled"),
-                status_code: None,
-                is_fault: false,
-            })),
+        if let Some(observed) = &self.0 {
+            self.end(if observed.at_row { End::Early } else { End::Cancelled });
         }
     }
 }
@@ -157,16 +136,14 @@ impl Drop for Watch {
 /// How a statement ends.
 enum End<'a> {
     Well,
-    /// With rows that nobody wanted: how many it would have returned is not known.
+    /// With unread rows: how many it would have returned is not known.
     Early,
-    Failed(Failed<'a>),
-}
-
-struct Failed<'a> {
-    error_type: Cow<'a, str>,
-    status_code: Option<&'a str>,
-    /// Whether it counts as an error of the trace. A caller who changed its mind does not.
-    is_fault: bool,
+    /// The caller gave up, which is no error of the trace.
+    Cancelled,
+    Failed {
+        error_type: &'a str,
+        status_code: Option<&'a str>,
+    },
 }
 
 /// All that is known beforehand is set at once: samplers look at it. Never values.

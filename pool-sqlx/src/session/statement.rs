@@ -228,7 +228,7 @@ impl<DB: Backend> Exchange<'_, '_, DB> {
         let limits = self.clock.limits;
         let Some(limit) = limits.statement_timeout.filter(|_| is_timeout) else { return error };
         let error = Error::statement_timeout(limit, limits.statement_timeout_status, Some(error));
-        self.tally.timed_out_by_server(&error);
+        self.tally.timed_out(&error, true);
         error.into()
     }
 
@@ -244,7 +244,7 @@ impl<DB: Backend> Exchange<'_, '_, DB> {
             Keeper::Server => Error::statement_timeout(limit, status, None),
             _ => Error::overdue(limit, status),
         };
-        self.tally.timed_out_by_client(&error);
+        self.tally.timed_out(&error, false);
         error.into()
     }
 }

@@ -54,7 +54,7 @@ enum Transaction {
 }
 
 /// Transactions that have an owner, one inside the other. The server has acknowledged the beginning of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Owned {
     depth: u32,
     /// It is not known what is open: a savepoint has no answer yet, or never gets one. Or a statement has no answer, and its caller was told
@@ -68,8 +68,9 @@ struct Owned {
 }
 
 /// Whether the server still has the transaction as we know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Doubt {
+    #[default]
     None,
     /// It may have been aborted, or ended past us: a look is due before it is committed.
     Aborted,
@@ -230,14 +231,6 @@ pub(crate) enum Farewell {
     /// The server reads no goodbye before its statement has ended: read to its end, then say goodbye.
     ReadOut,
     Goodbye,
-}
-
-/// What may follow a cancellation that was tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cancelled {
-    Sent,
-    NoRoom,
-    Failed,
 }
 
 /// What a statement leaves behind, whatever comes of it.
@@ -477,8 +470,7 @@ impl Track {
         match &mut self.transaction {
             Transaction::Owned(owned) => (owned.depth, owned.is_over) = (owned.depth + 1, false),
             transaction => {
-                let (doubt, is_over, conflict, bypassed) = (Doubt::None, false, false, false);
-                *transaction = Transaction::Owned(Owned { depth: 1, is_over, doubt, conflict, bypassed });
+                *transaction = Transaction::Owned(Owned { depth: 1, ..Owned::default() });
             }
         }
     }
@@ -584,12 +576,12 @@ impl Track {
         self.cancel = if self.was_told() { Cancel::Failed } else { Cancel::Begun };
     }
 
-    /// The cancellation came back with this.
-    pub(crate) fn cancelled(&mut self, outcome: Cancelled) {
+    /// The cancellation has ended. An error: the class of its failure.
+    pub(crate) fn cancelled(&mut self, outcome: Result<(), Class>) {
         self.cancel = match outcome {
-            Cancelled::Sent => Cancel::Sent,
-            Cancelled::NoRoom => Cancel::NoRoom,
-            Cancelled::Failed => Cancel::Failed,
+            Ok(()) => Cancel::Sent,
+            Err(Class::Overloaded) => Cancel::NoRoom,
+            Err(_) => Cancel::Failed,
         };
     }
 

@@ -406,14 +406,14 @@ impl Walk {
                 }
                 1 => {
                     self.server.cancel = true;
-                    self.track.cancelled(Cancelled::Failed);
+                    self.track.cancelled(Err(Class::Lost));
                     return Err(Stop::Failed);
                 }
                 // It came before its statement had begun, or there was no room: another one is sent, unless the statement ends.
-                2 if self.roll(2) == 0 => self.track.cancelled(Cancelled::NoRoom),
-                2 => self.track.cancelled(Cancelled::Sent),
+                2 if self.roll(2) == 0 => self.track.cancelled(Err(Class::Overloaded)),
+                2 => self.track.cancelled(Ok(())),
                 _ => {
-                    self.track.cancelled(Cancelled::Sent);
+                    self.track.cancelled(Ok(()));
                     self.finish_running(true);
                     return if self.kind == Kind::MySql { Err(Stop::Failed) } else { Ok(()) };
                 }

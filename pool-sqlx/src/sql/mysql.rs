@@ -8,42 +8,27 @@ use super::{
 
 /// Why a statement is refused in a transaction that has an owner: it would end it. By keyword.
 pub(super) fn refusal(sql: &str) -> Option<String> {
+    use Keyword::*;
     const OUTSIDE: &str = "run it on a connection, before the transaction or after it";
     const OURS: &str = "use tx.commit(), tx.rollback() or tx.begin_nested()";
     let mut words = words(sql, Dialect::MySql);
     let first = words.next()?;
-    let keyword = Keyword::of(first);
     let mut three = words.clone().take(3);
     let second = words.next().unwrap_or_default();
     let mut has = |known: &[&str]| three.any(|word| is_any(word, known));
-    let way_out = match keyword {
-        Keyword::Begin => (second.is_empty() || is_any(second, &["work"])).then_some(OURS),
-        Keyword::Commit => Some(OURS),
-        Keyword::Rollback => (!rolls_back_to_savepoint(sql, Dialect::MySql)).then_some(OURS),
-        Keyword::Start if is_any(second, &["transaction"]) => Some(OURS),
-        Keyword::Create | Keyword::Drop if is_temporary(sql) => None,
-        Keyword::Drop if is_any(second, &["prepare"]) => None,
-        Keyword::Analyze | Keyword::Check => has(&["table", "tables"]).then_some(OUTSIDE),
-        Keyword::Cache | Keyword::Load => is_any(second, &["index"]).then_some(OUTSIDE),
-        Keyword::Change => is_any(second, &["master", "replication"]).then_some(OUTSIDE),
-        Keyword::Set => (is_any(second, &["password"]) || has(&["autocommit", "`autocommit`"])).then_some(OUTSIDE),
-        Keyword::Alter
-        | Keyword::Create
-        | Keyword::Drop
-        | Keyword::Flush
-        | Keyword::Grant
-        | Keyword::Install
-        | Keyword::Lock
-        | Keyword::Optimize
-        | Keyword::Rename
-        | Keyword::Repair
-        | Keyword::Reset
-        | Keyword::Revoke
-        | Keyword::Start
-        | Keyword::Stop
-        | Keyword::Truncate
-        | Keyword::Uninstall
-        | Keyword::Unlock => Some(OUTSIDE),
+    let way_out = match Keyword::of(first) {
+        Begin => (second.is_empty() || is_any(second, &["work"])).then_some(OURS),
+        Commit => Some(OURS),
+        Rollback => (!rolls_back_to_savepoint(sql, Dialect::MySql)).then_some(OURS),
+        Start if is_any(second, &["transaction"]) => Some(OURS),
+        Create | Drop if is_temporary(sql) => None,
+        Drop if is_any(second, &["prepare"]) => None,
+        Analyze | Check => has(&["table", "tables"]).then_some(OUTSIDE),
+        Cache | Load => is_any(second, &["index"]).then_some(OUTSIDE),
+        Change => is_any(second, &["master", "replication"]).then_some(OUTSIDE),
+        Set => (is_any(second, &["password"]) || has(&["autocommit", "`autocommit`"])).then_some(OUTSIDE),
+        Alter | Create | Drop | Flush | Grant | Install | Lock | Optimize | Rename | Repair | Reset | Revoke
+        | Start | Stop | Truncate | Uninstall | Unlock => Some(OUTSIDE),
         _ => None,
     }?;
     let words = format!("{first} {second}");
