@@ -191,18 +191,12 @@ struct Turn<'c, DB: Backend> {
 
 impl<DB: Backend> Turn<'_, DB> {
     /// The control connection: that of the turn before, or a new one.
+    ///
+    /// A new one uses the password of this moment, or the last known one if none is returned within half of `reset_timeout`.
     async fn reach(&mut self) -> Result<Reached<DB>, sqlx::Error> {
         if let Some(reached) = self.kept.reached.take() {
             return Ok(reached);
         }
-        let mut conn = dial::<DB>(self.options().await).await?;
-        let server = DB::server(&mut conn).await?;
-        Ok(Reached { conn, server })
-    }
-
-    /// What to connect with, once for all who wait: with the password of this moment, or with the last that was known if there is none
-    /// within half of `reset_timeout`.
-    async fn options(&mut self) -> &Options<DB> {
         let control = self.place.control;
         if let Some(before_connect) = &control.settings.before_connect
             && let Ok(Ok(password)) = timeout(control.reset_timeout() / 2, before_connect.password()).await
@@ -210,7 +204,9 @@ impl<DB: Backend> Turn<'_, DB> {
         {
             self.kept.options = fresh;
         }
-        &self.kept.options
+        let mut conn = dial::<DB>(&self.kept.options).await?;
+        let server = DB::server(&mut conn).await?;
+        Ok(Reached { conn, server })
     }
 
     /// All who wait at this moment and whose session is on the server that was reached: oneself, unless the address leads to several

@@ -59,19 +59,16 @@ impl<DB: Backend> Link<DB> {
     /// Cancels the statement that was dropped in the middle and reads its answer, within `reset_timeout`.
     async fn stop(&mut self) -> Result<(), sqlx::Error> {
         let limit = self.control.reset_timeout();
-        match tokio::time::timeout(limit, self.cancel(limit / 4)).await {
-            Ok(Ok(())) => self.track.stopped(true),
-            Ok(Err(error)) => {
-                match Class::of(&error) {
-                    Class::Lost => self.track.lost(),
-                    Class::Protocol => self.track.desynchronized(),
-                    _ => {}
-                }
-                return Err(error);
-            }
-            Err(_) => return Err(Error::silent("reset_timeout", limit).into()),
+        let Ok(done) = tokio::time::timeout(limit, self.cancel(limit / 4)).await else {
+            return Err(Error::silent("reset_timeout", limit).into());
+        };
+        match done.as_ref().map_err(Class::of) {
+            Ok(()) => self.track.stopped(true),
+            Err(Class::Lost) => self.track.lost(),
+            Err(Class::Protocol) => self.track.desynchronized(),
+            Err(_) => {}
         }
-        Ok(())
+        done
     }
 
     /// Reads what is left of an answer, within the limit of a statement.
@@ -134,12 +131,10 @@ impl<DB: Backend> Link<DB> {
     /// that is to hold for statements which we do not see: one round trip now, and one on return.
     pub(crate) async fn limit(&mut self, limit: Duration, seen: Seen) -> Result<(), sqlx::Error> {
         self.limits.statement_timeout = Some(limit);
-        // Behind a pooler, what runs in a transaction takes its limit from here.
-        if DB::KEEPS_DEADLINES || self.settings.pooler != Pooler::Direct {
-            return Ok(());
-        }
-        // What swallows start-up options is a pooler all the same: a setting of the session would stay with a stranger.
-        if DB::is_swallowed(&self.state) {
+        // Behind a pooler, a transaction takes its limit from here, and a setting of the session would meet other clients. A proxy that drops
+        // start-up options counts as one.
+        let is_pooled = self.settings.pooler != Pooler::Direct || DB::is_swallowed(&self.state);
+        if DB::KEEPS_DEADLINES || is_pooled {
             return Ok(());
         }
         if seen == Seen::All && self.settings.statement_timeout.is_none_or(|pool| limit <= pool) {
@@ -153,7 +148,7 @@ impl<DB: Backend> Link<DB> {
 
     /// Sets the session's `statement_timeout`.
     async fn tell(&mut self, limit: Duration) -> Result<(), sqlx::Error> {
-        self.run(Leaves::Nothing, &mut Watch::none(), |raw, state| Box::pin(DB::limit(raw, state, limit))).await
+        self.run(Leaves::Nothing, &mut Watch::default(), |raw, state| Box::pin(DB::limit(raw, state, limit))).await
     }
 
     /// Takes back at once what a transaction has changed: the limit of its loan holds again, or else the pool's own. If it fails, the
@@ -165,7 +160,7 @@ impl<DB: Backend> Link<DB> {
                 let settings = Arc::clone(&self.settings);
                 let undo =
                     |raw, state| Box::pin(async move { DB::undo(raw, state, &settings).await }) as Answer<'_, ()>;
-                self.run(Leaves::Nothing, &mut Watch::none(), undo).await
+                self.run(Leaves::Nothing, &mut Watch::default(), undo).await
             }
         };
         if done.is_ok() && self.limits.told.is_none() {

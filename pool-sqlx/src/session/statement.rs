@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Error, Pooler,
     backend::{Answer, Backend, Keeper, Prepared, Rows},
-    sql::Scope,
+    sql::{Effect, Scope},
     words::Class,
 };
 use sqlx::SqlStr;
@@ -90,16 +90,14 @@ impl<DB: Backend> Link<DB> {
         parameters: &'e [DB::TypeInfo],
     ) -> Answer<'e, DB::Statement> {
         Box::pin(async move {
-            self.admit_prepare()?;
-            self.settle(Purpose::Any).await?;
+            self.admit_prepare().await?;
             self.ask(|raw| DB::prepare_with(raw, sql, parameters)).await
         })
     }
 
     pub(crate) fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
         Box::pin(async move {
-            self.admit_prepare()?;
-            self.settle(Purpose::Any).await?;
+            self.admit_prepare().await?;
             self.ask(|raw| DB::describe(raw, sql)).await
         })
     }
@@ -111,31 +109,29 @@ impl<DB: Backend> Link<DB> {
         if let Some(refusal) = facts.refusal(query.sql.as_str(), pooler, scope) {
             return Err(Error::pooler(refusal).into());
         }
-        if facts.listens() {
+        match facts.effect {
             // A notification between two statements would break the next user's connection.
-            self.track.changes_setting();
+            Effect::Listens => self.track.changes_setting(),
+            Effect::ForgetsStatements => self.track.desynchronized(),
+            _ => {}
         }
-        if facts.forgets_statements() {
-            self.track.desynchronized();
+        if pooler != Pooler::Direct {
+            // A statement without a name is prepared in one round trip and run in the next, which may reach another server. The pooler knows
+            // a name.
+            query.persistent = pooler == Pooler::Prepared;
         }
-        if pooler == Pooler::Direct {
-            return Ok(());
-        }
-        // A statement without a name is prepared in one round trip and run in the next, which may meet another server; a name is known to
-        // the pooler.
-        query.persistent = pooler == Pooler::Prepared;
         Ok(())
     }
 
-    /// Refuses what leaves a named statement behind.
-    fn admit_prepare(&self) -> Result<(), sqlx::Error> {
-        match self.settings.pooler {
-            Pooler::Direct | Pooler::Prepared => Ok(()),
-            Pooler::Unprepared => Err(Error::pooler(
+    /// Refuses what leaves a named statement behind, and takes all steps that are due before it.
+    async fn admit_prepare(&mut self) -> Result<(), sqlx::Error> {
+        if self.settings.pooler == Pooler::Unprepared {
+            return Err(Error::pooler(
                 "refused: statements cannot be prepared with pooler = \"unprepared\"; give the query to sqlx::query",
             )
-            .into()),
+            .into());
         }
+        self.settle(Purpose::Any).await.map(drop)
     }
 
     /// A span and a measurement for a statement that is about to be sent.
@@ -171,7 +167,7 @@ impl<DB: Backend> Link<DB> {
     where
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'e,
     {
-        self.run(Leaves::Nothing, &mut Watch::none(), |raw, _| Box::pin(run(raw))).await
+        self.run(Leaves::Nothing, &mut Watch::default(), |raw, _| Box::pin(run(raw))).await
     }
 
     /// Begins, commits or rolls back for a caller, who sees it in the telemetry under this word.
@@ -192,7 +188,7 @@ impl<DB: Backend> Link<DB> {
 
 /// What a query leaves behind, whatever comes of it.
 fn leaves<DB: Backend>(query: &Prepared<DB>) -> Leaves {
-    if query.facts.is_tidy() { Leaves::Nothing } else { Leaves::Anything }
+    if query.facts.effect == Effect::None { Leaves::Nothing } else { Leaves::Anything }
 }
 
 /// A statement under way: all that its answer is reported to.

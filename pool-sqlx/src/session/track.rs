@@ -258,12 +258,11 @@ impl Track {
 
     /// What is to be done with a statement that is about to be sent.
     pub(crate) fn plan(&self, purpose: Purpose) -> Plan {
-        match (self.transaction, purpose) {
-            (Transaction::Owned(Owned { is_over: true, conflict, .. }), Purpose::Any) => {
-                return Plan::Refuse(Refusal::Over { conflict });
-            }
-            (Transaction::Owned(Owned { is_over: true, .. }), Purpose::Rollback) => return Plan::Send,
-            _ => {}
+        if let Transaction::Owned(Owned { is_over: true, conflict, .. }) = self.transaction {
+            return match purpose {
+                Purpose::Any => Plan::Refuse(Refusal::Over { conflict }),
+                Purpose::Rollback => Plan::Send,
+            };
         }
         if self.is_answering() {
             return self.plan_behind_an_answer();
@@ -430,9 +429,8 @@ impl Track {
 
     fn unfit(&mut self, fitness: Fitness) {
         // The first limit that ran out is the one to report.
-        let is_news = std::mem::discriminant(&fitness) != std::mem::discriminant(&self.fitness);
-        if is_news && fitness > self.fitness {
-            self.fitness = fitness;
+        if !matches!((self.fitness, fitness), (Fitness::Unresponsive(_), Fitness::Unresponsive(_))) {
+            self.fitness = self.fitness.max(fitness);
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Facts {
     /// The first one of the text.
     keyword: Keyword,
     statements: Statements,
-    effect: Effect,
+    pub(crate) effect: Effect,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ enum Statements {
 
 /// What a statement leaves in the session. Of several statements the greatest counts: it asks for the most to be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Effect {
+pub(crate) enum Effect {
     /// No transaction and no setting, whatever comes of the statement.
     None,
     /// In a transaction, nothing that outlives it: `SET LOCAL`, `SAVEPOINT`, `NOTIFY`, `LOCK TABLE`.
@@ -48,7 +48,7 @@ enum Effect {
     Unknown,
     /// A setting of the session.
     Setting,
-    /// Notifications will come in.
+    /// Notifications will come in, between the statements of the next user.
     Listens,
     /// The server forgets the statements that sqlx has prepared.
     ForgetsStatements,
@@ -61,21 +61,6 @@ impl Facts {
             true => Self::of_one(sql, dialect),
             false => Self::of_several(sql, dialect),
         }
-    }
-
-    /// Whether the statement leaves no transaction and no session setting behind, whatever comes of it.
-    pub(crate) fn is_tidy(self) -> bool {
-        self.effect == Effect::None
-    }
-
-    /// Whether notifications will come in, between the statements of the next user.
-    pub(crate) fn listens(self) -> bool {
-        self.effect == Effect::Listens
-    }
-
-    /// Whether the server forgets the statements that sqlx has prepared.
-    pub(crate) fn forgets_statements(self) -> bool {
-        self.effect == Effect::ForgetsStatements
     }
 
     /// Whether the answer may have rows, whose types sqlx looks up.
@@ -181,7 +166,7 @@ mod tests {
         #[track_caller]
         fn check_in(dialects: &[Dialect], sql: &str, simple: bool, extended: bool) {
             for dialect in dialects {
-                let is_tidy = |protocol| Facts::of(sql, *dialect, protocol).is_tidy();
+                let is_tidy = |protocol| Facts::of(sql, *dialect, protocol).effect == Effect::None;
                 // SQLite runs all that the text has, with arguments, too.
                 let extended = if *dialect == Sqlite { simple } else { extended };
                 let found = (is_tidy(Protocol::Simple), is_tidy(Protocol::Extended));

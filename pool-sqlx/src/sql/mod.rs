@@ -13,7 +13,7 @@ mod shape;
 mod token;
 mod words;
 
-pub(crate) use facts::{Facts, Protocol};
+pub(crate) use facts::{Effect, Facts, Protocol};
 pub(crate) use mask::masked;
 pub(crate) use shape::{Shape, shape};
 pub(crate) use token::Dialect;

@@ -96,10 +96,10 @@ impl<'a> Reader<'a> {
             self.levels.push(Level::default());
             self.statements += 1;
         }
-        match token {
-            Token::Sign(".") if self.path.is_some() => self.path.as_mut().expect("BUG: just looked").push('.'),
-            Token::Word(name) | Token::Quoted(name) if self.path.as_ref().is_some_and(|path| path.ends_with('.')) => {
-                self.path.as_mut().expect("BUG: just looked").push_str(unquoted(name));
+        match (token, &mut self.path) {
+            (Token::Sign("."), Some(path)) => path.push('.'),
+            (Token::Word(name) | Token::Quoted(name), Some(path)) if path.ends_with('.') => {
+                path.push_str(unquoted(name));
             }
             _ => {
                 self.end_of_name(token);
