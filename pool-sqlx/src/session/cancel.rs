@@ -1,4 +1,4 @@
-//! The one connection at a time that may be opened beside the pool's, to end what nobody waits for any more.
+//! The control connection: at most one at a time, opened beside the pool's connections to cancel abandoned statements.
 
 use crate::{
     DatabaseSettings,
@@ -18,23 +18,23 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Where those queue whose statement is to be ended. Whoever has the turn ends it for all who wait: a hundred cancelled requests cost
-/// a connect or two.
+/// Queue of sessions whose statement should be cancelled. The task at the head cancels on behalf of all of them: a hundred cancelled
+/// requests cost one or two connects.
 pub(crate) struct Control<DB: Backend> {
     settings: Arc<DatabaseSettings>,
-    /// In nanoseconds. The pool may get another while it runs.
+    /// In nanoseconds. It may change while the pool runs.
     reset_timeout: AtomicU64,
     kept: Queue<Kept<DB>>,
     waiting: Mutex<Vec<Waiting>>,
-    /// Somebody was told that the address leads to several servers.
+    /// The log has a warning that the address leads to several servers.
     astray: AtomicBool,
 }
 
 /// What one turn leaves to the next.
 struct Kept<DB: Backend> {
     options: Options<DB>,
-    /// The control connection, for as long as somebody waits to use it. A new one for each turn would meet the goodbye of the one before,
-    /// and the server would have two.
+    /// The control connection, while a session waits to use it. With a new one for each turn, the server would have two of them: the
+    /// connection before may not be closed yet.
     reached: Option<Reached<DB>>,
 }
 
@@ -45,14 +45,14 @@ struct Reached<DB: Backend> {
     server: String,
 }
 
-/// How many connects look for the server of one session. The next may lead to it, where an address leads to several.
+/// How many connects look for the server of one session. Behind an address of several servers, the next connect may reach it.
 const CONNECTS: u32 = 3;
 
 struct Waiting {
     session: Target,
-    /// It was told to end, and is only asked after.
+    /// It was ended, and the queue only asks whether the server still has it.
     leaving: bool,
-    /// Somebody was about to end its statement and gave up: that may still happen at any time.
+    /// A cancellation of its statement was given up on its way, and may still arrive at any time.
     doubtful: bool,
 }
 
@@ -79,7 +79,7 @@ impl<DB: Backend> Control<DB> {
         self.reset_timeout.store(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// What a connect of the pool was made with, in case that nobody gives a password when the next turn wants one.
+    /// Keeps the options of the pool's last connect, for a turn that gets no password of its own.
     pub(crate) fn known(&self, options: &Options<DB>) {
         if let Ok(mut kept) = self.kept.try_lock() {
             kept.options.clone_from(options);
@@ -87,7 +87,7 @@ impl<DB: Backend> Control<DB> {
         self.tidy();
     }
 
-    /// Closes the control connection if nobody waits to use it. To be called by whoever has held the lock or left the queue, after that.
+    /// Closes the control connection if no session waits to use it. To be called after the lock is released and after the queue is left.
     fn tidy(&self) {
         if self.with(|waiting| waiting.is_empty())
             && let Ok(mut kept) = self.kept.try_lock()
@@ -130,7 +130,7 @@ impl<DB: Backend> Control<DB> {
                     turn.leave(reached).await;
                     is_there
                 }
-                // There is no room to ask, perhaps for its sake. Where no server is to be found, there is no session either.
+                // Without room for a control connection, the session may still be there. Without a server, it is not.
                 Err(error) => Class::of(&error) == Class::Overloaded,
             };
             drop(turn);
@@ -141,10 +141,10 @@ impl<DB: Backend> Control<DB> {
         }
     }
 
-    /// Waits for the turn to end the statement of a session. `None`: somebody had the turn and has done it.
+    /// Waits for the turn to end the statement of a session. `None`: an earlier turn has ended it.
     ///
-    /// Dropped while it waits, the session is ended by nobody any more: its connection is about to be closed, and its number may be
-    /// another's by then.
+    /// If this is dropped while it waits, no later turn ends the session: its connection is about to be closed, and the server may give its
+    /// number to another session.
     async fn turn<'c>(&'c self, session: &'c Target) -> Option<Turn<'c, DB>> {
         let place = self.queue(session, false);
         let kept = self.kept.lock().await;
@@ -157,7 +157,7 @@ impl<DB: Backend> Control<DB> {
         Place { control: self, session }
     }
 
-    /// Says once that cancellations do not find their statements.
+    /// Logs once that cancellations do not reach the server of their statements.
     fn astray(&self) {
         if !self.astray.swap(true, Ordering::Relaxed) {
             let name = &self.settings.pool.name;
@@ -182,7 +182,7 @@ pub(super) const GIVEN_UP: &str = "a cancel was given up on its way and may stil
 ///
 /// Dropped between [`sessions`](Self::sessions) and [`done`](Self::done), it leaves those sessions in doubt.
 struct Turn<'c, DB: Backend> {
-    // Dropped before `place`, which sees to what is kept.
+    // Dropped before `place`, whose drop closes the connection that is kept.
     kept: MutexGuard<'c, Kept<DB>>,
     place: Place<'c, DB>,
     doubtful: bool,
@@ -209,8 +209,9 @@ impl<DB: Backend> Turn<'_, DB> {
         Ok(Reached { conn, server })
     }
 
-    /// All who wait at this moment and whose session is on the server that was reached: oneself, unless the address leads to several
-    /// servers. To be asked for when the connection is there, for it takes time.
+    /// All waiting sessions on the server that was reached. The own one is missing if the address leads to several servers.
+    ///
+    /// Called once the connection is open, so that sessions that came during the connect are included.
     fn sessions(&mut self, server: &str) -> Vec<u64> {
         self.hit = self.place.control.with(|waiting| {
             let to_end = waiting.iter().filter(|one| !one.leaving && one.session.server == server);
@@ -219,11 +220,11 @@ impl<DB: Backend> Turn<'_, DB> {
         self.hit.iter().map(|session| session.number).collect()
     }
 
-    /// Their statements were ended, over this connection. `false`: one's own was not, for it is on another server. An error: what somebody
-    /// before us began may still hit the session, which is of no use any more.
+    /// The statements of these sessions were ended over this connection. `false`: the own session is on another server. An error: a
+    /// cancellation of an earlier turn may still arrive, so the own connection has to be closed.
     async fn done(mut self, reached: Reached<DB>) -> Result<bool, sqlx::Error> {
         let hit = std::mem::take(&mut self.hit);
-        // Those in doubt have to hear of it.
+        // Sessions in doubt stay: their own turn has to return the error.
         self.place.control.with(|waiting| waiting.retain(|one| one.doubtful || !hit.contains(&one.session)));
         let found = hit.contains(self.place.session);
         if found {
@@ -241,7 +242,7 @@ impl<DB: Backend> Turn<'_, DB> {
         Ok(found)
     }
 
-    /// Leaves the connection to who is next, or says goodbye.
+    /// Leaves the connection to the next turn, or closes it.
     async fn leave(&mut self, reached: Reached<DB>) {
         let is_wanted = self.place.control.with(|waiting| waiting.iter().any(|one| one.session != *self.place.session));
         if is_wanted {
@@ -273,7 +274,7 @@ struct Place<'c, DB: Backend> {
 impl<DB: Backend> Drop for Place<'_, DB> {
     fn drop(&mut self) {
         self.control.with(|waiting| waiting.retain(|one| one.session != *self.session));
-        // Who has the turn drops a place after it.
+        // `Turn` drops its place after the lock.
         self.control.tidy();
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How much longer than the server's own limit we wait for its answer: it has to notice, and the answer has to travel.
+/// How much longer than the server's own limit we wait for its answer: the server has to notice, and the answer has to arrive.
 pub(super) const MARGIN: Duration = Duration::from_millis(500);
 
 /// What a statement is allowed.
@@ -18,7 +18,7 @@ pub(crate) struct Limits {
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) statement_timeout_status: u16,
     pub(crate) kept_by: Keeper,
-    /// What the session was told instead of the pool's limit, for this loan or this transaction.
+    /// The session's limit on the server, where it differs from the pool's for this loan or this transaction.
     pub(crate) told: Option<Duration>,
 }
 
@@ -43,14 +43,14 @@ impl<'l> Clock<'l> {
     ) -> Result<F::Output, Silent> {
         let Some(limit) = self.limits.statement_timeout else { return Ok(answer.await) };
         let mut answer = pin!(answer);
-        // What has arrived already costs no look at the clock.
+        // An answer that has already arrived costs no system call for the time.
         let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
         if let Poll::Ready(answer) = first {
             return Ok(answer);
         }
         let (asked, left) = (Instant::now(), limit.saturating_sub(self.used));
         DB::deadline(state, Some(left));
-        // Dropped here, the deadline stands: it ends what nobody waits for any more.
+        // If this is dropped here, the deadline stays, and ends the abandoned statement.
         let answer = tokio::time::timeout(left + self.margin(), answer).await;
         DB::deadline(state, None);
         self.used += asked.elapsed();

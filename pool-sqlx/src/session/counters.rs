@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// What had happened before a pool got its present size, of which it says nothing.
+/// The pool's totals from before its last change of size. The pool itself starts anew with each size.
 #[derive(Clone, Debug)]
 pub(crate) struct Past {
     pub(crate) totals: Totals,
@@ -42,17 +42,19 @@ pub(crate) struct Tally {
     name: String,
     place: Place,
     system: Mutex<&'static str>,
-    /// What the server said of its limits, and when it was asked.
+    /// The limits that the server reported, and when it was asked.
     server: Mutex<(Option<Server>, Option<Instant>)>,
     swallowed: AtomicBool,
-    /// What had happened when the pool got its present size.
+    /// Runs once, when the first connection is open.
+    first_connect: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// The totals from before the last change of size.
     past: Mutex<Option<Past>>,
     refused: [AtomicU64; VERDICTS.len()],
-    /// Calls that found no place within their function's own limit; of the `Refused`.
+    /// Calls that found no place within their function's own limit. Part of `Refused`.
     without_place: AtomicU64,
     refusals: Mutex<VecDeque<Refusal>>,
     connect_errors: Mutex<BTreeMap<String, u64>>,
-    /// What connects failed with lately: the words of the log, and those for anybody.
+    /// The latest errors of connects: the text of the log, and the text that may be shown publicly.
     said: Mutex<VecDeque<(String, String)>>,
     by_server: AtomicU64,
     by_client: AtomicU64,
@@ -60,13 +62,13 @@ pub(crate) struct Tally {
     recorders: Recorders,
 }
 
-/// How long what the server said of its limits counts as current.
+/// How long the reported limits of the server count as current.
 const CURRENT: Duration = Duration::from_secs(600);
 /// Refusals that are kept.
 pub(crate) const KEPT: usize = 32;
-/// How the core begins what it says of a connect that ran out of time.
+/// How the core's message about a connect that ran out of time begins.
 const UNANSWERED: &str = "the server did not answer within ";
-/// Types of connect errors that are told apart. Servers have a few dozen codes that can end a connect.
+/// How many types of connect errors are counted separately. Servers have a few dozen codes that can end a connect.
 const TYPES: usize = 32;
 
 const VERDICTS: [Verdict; 7] = [
@@ -109,7 +111,7 @@ impl Tally {
         &self.place
     }
 
-    /// What records its statements.
+    /// The recorders of its statements.
     pub(crate) fn recorders(&self) -> &Recorders {
         &self.recorders
     }
@@ -118,12 +120,12 @@ impl Tally {
         *lock(&self.system)
     }
 
-    /// Which server it turned out to be.
+    /// Sets the name of the system that the first connect has found.
     pub(crate) fn set_system(&self, system: &'static str) {
         *lock(&self.system) = system;
     }
 
-    /// Whether it is time to ask the server for its limits. Says so once for each answer that is wanted.
+    /// Whether it is time to ask the server for its limits. Returns `true` to one caller at a time.
     pub(crate) fn wants_server(&self) -> bool {
         let mut server = lock(&self.server);
         let due = server.1.is_none_or(|asked| asked.elapsed() >= CURRENT);
@@ -133,7 +135,7 @@ impl Tally {
         due
     }
 
-    /// What the server said of its limits.
+    /// Keeps the limits that the server reported.
     pub(crate) fn set_server(&self, said: Server) {
         lock(&self.server).0 = Some(said);
     }
@@ -142,7 +144,7 @@ impl Tally {
         lock(&self.server).0.clone()
     }
 
-    /// The server did not take the statement timeout. Says whether that is news.
+    /// The server did not get the statement timeout. Returns whether this is the first time.
     pub(crate) fn swallowed(&self) -> bool {
         !self.swallowed.swap(true, Ordering::Relaxed)
     }
@@ -151,7 +153,20 @@ impl Tally {
         self.swallowed.load(Ordering::Relaxed)
     }
 
-    /// The pool has got another size, after this.
+    /// Runs this once, when the next connection is open.
+    pub(crate) fn at_first_connect(&self, then: impl FnOnce() + Send + 'static) {
+        *lock(&self.first_connect) = Some(Box::new(then));
+    }
+
+    /// A connection has been opened.
+    pub(crate) fn connected(&self) {
+        let then = lock(&self.first_connect).take();
+        if let Some(then) = then {
+            then();
+        }
+    }
+
+    /// The size of the pool has changed. `past`: its totals until then.
     pub(crate) fn resized(&self, past: Past) {
         *lock(&self.past) = Some(past);
     }
@@ -160,7 +175,7 @@ impl Tally {
         lock(&self.past).clone()
     }
 
-    /// The pool's numbers, with what ended before it was asked.
+    /// The pool's numbers, with the calls that were refused before they reached it.
     pub(crate) fn complete(&self, mut status: Status) -> Status {
         status.totals.refused += self.without_place.load(Ordering::Relaxed);
         status
@@ -183,7 +198,7 @@ impl Tally {
         self.note_refusal(Verdict::Refused, site, waited, error, error.to_string());
     }
 
-    /// `said` is for the log, `message` for anybody.
+    /// `said` is for the log, `message` may be shown publicly.
     fn note_refusal(&self, verdict: Verdict, site: Site, waited: Duration, said: &dyn fmt::Display, message: String) {
         self.notices.refused(&self.name, verdict, said);
         if let Some(i) = VERDICTS.iter().position(|known| *known == verdict) {
@@ -204,9 +219,9 @@ impl Tally {
         *errors.entry(if known { error_type } else { "_OTHER" }.to_owned()).or_default() += 1;
     }
 
-    /// What this connect failed with.
+    /// Keeps the error of a connect.
     pub(crate) fn note(&self, error: &sqlx::Error) {
-        // As the core says it, in one line.
+        // In one line, as in the core's messages.
         let words = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         let mut said = lock(&self.said);
         said.retain(|(known, _)| *known != words);
@@ -216,7 +231,7 @@ impl Tally {
         said.push_back((words, shown(error)));
     }
 
-    /// What may be shown to anybody of a failed connect of which the log says this.
+    /// The public text for a failed connect with this text in the log.
     #[cfg_attr(not(feature = "status-page"), allow(dead_code))]
     pub(crate) fn shown(&self, words: &str) -> String {
         let known = lock(&self.said).iter().find(|(known, _)| known == words).map(|(_, shown)| shown.clone());
@@ -227,7 +242,7 @@ impl Tally {
         })
     }
 
-    /// A statement ran out of time. `by_server`: the server ended it, and did not leave that to us.
+    /// A statement ran out of time. `by_server`: the server ended it; otherwise we gave it up.
     pub(crate) fn timed_out(&self, error: &Error, by_server: bool) {
         let count = if by_server { &self.by_server } else { &self.by_client };
         count.fetch_add(1, Ordering::Relaxed);
@@ -255,7 +270,7 @@ impl Tally {
     }
 }
 
-/// Nothing under these locks can panic half-way.
+/// A poisoned lock is used on: no code under these locks can panic in the middle of a change.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use std::{
 pub(crate) struct Familiar(pub(super) HashSet<u64>);
 
 impl Familiar {
-    /// More of them are made up as they go, and will not come back.
+    /// More texts than this are generated ones, which do not run again.
     const MOST: usize = 1000;
 
     pub(super) fn number(sql: &str) -> u64 {

@@ -36,7 +36,7 @@ pub(crate) struct Link<DB: Backend> {
     pub(crate) state: DB::State,
     pub(crate) track: Track,
     pub(crate) familiar: Familiar,
-    /// Ends what nobody waits for any more.
+    /// Cancels abandoned statements.
     pub(crate) control: Arc<Control<DB>>,
     pub(crate) limits: Limits,
     pub(crate) settings: Arc<DatabaseSettings>,

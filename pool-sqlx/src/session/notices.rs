@@ -1,4 +1,4 @@
-//! Lines for what fails a caller, in the caller's context: an answer logs each failure that becomes one, and not everybody answers.
+//! Log lines for errors that a caller gets, in the caller's context. An HTTP answer logs its own error, but not every caller sends one.
 
 use crate::{Error, Verdict};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often such a line may come. When a pool fails it fails everybody, and whoever answers for it logs as well.
+/// Shortest time between two lines of a kind. A pool that fails returns errors to all callers, and their answers are logged as well.
 const APART: Duration = Duration::from_secs(1);
 
 /// What was logged of a pool.
@@ -38,9 +38,9 @@ impl Notices {
 struct Throttle(Mutex<(Option<Instant>, i64)>);
 
 impl Throttle {
-    /// Whether it is time for another line: how many went without.
+    /// Whether another line may be written. Returns how many were left out since the last one.
     fn pass(&self, now: Instant) -> Option<i64> {
-        // Nothing under it can panic half-way.
+        // A poisoned lock is used on: no code under it can panic in the middle of a change.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, more) = &mut *state;
         if last.is_some_and(|last| now.saturating_duration_since(last) < APART) {

@@ -1,4 +1,4 @@
-//! Recorders: what metrics install, and what a statement reports to when it has ended.
+//! Recorders: metrics install them, and each statement reports to them when it has ended.
 
 use crate::sql::Shape;
 use std::{

@@ -1,4 +1,4 @@
-//! What is done about a statement that was dropped, and about all that is in doubt.
+//! Recovery: after a dropped statement, after a doubtful transaction, on return and on close.
 
 use super::{
     Link, Seen, Watch,
@@ -15,10 +15,10 @@ use std::{io, sync::Arc, time::Duration};
 impl<DB: Backend> Link<DB> {
     /// Takes all steps that are due before the next statement.
     ///
-    /// After a transaction, a `begin` or a `commit` that was dropped on its way or failed, it costs one round trip; with PostgreSQL one after
-    /// sqlx's own connection was used; after a statement that was dropped in the middle, its cancellation; otherwise nothing.
+    /// It costs one round trip after a transaction, a `begin` or a `commit` that was dropped or failed, and with PostgreSQL after the use of
+    /// sqlx's own connection. After a statement that was dropped in the middle, it costs a cancellation. Otherwise it costs nothing.
     ///
-    /// Answers with [`Plan::Send`] or [`Plan::Wrap`]. An error: nothing can follow on this connection, or not yet.
+    /// Returns [`Plan::Send`] or [`Plan::Wrap`]. An error: no statement can be sent on this connection, or not yet.
     pub(crate) async fn settle(&mut self, purpose: Purpose) -> Result<Plan, sqlx::Error> {
         loop {
             match self.track.plan(purpose) {
@@ -81,7 +81,7 @@ impl<DB: Backend> Link<DB> {
                     track.stopped(false);
                     return Ok(());
                 }
-                // The error of the statement itself, whose caller has left. The next ping reads what follows it.
+                // The error of the dropped statement, which has no reader. The next ping reads what follows it.
                 Err(_) if !(track.is_answering() || track.is_broken()) => track.awaits(),
                 Err(error) => return Err(error),
             }
@@ -91,8 +91,8 @@ impl<DB: Backend> Link<DB> {
 
     /// Cancels the statement under way until it has ended.
     ///
-    /// Each cancellation has some time to arrive. One that came before its statement had begun is worth another, and so is one for which the
-    /// server had no room. The statement may end by itself meanwhile.
+    /// Each cancellation gets `patience` to take effect. Another one follows if it arrived before its statement had begun, or if the server
+    /// had no room for it. The statement may also end by itself.
     async fn cancel(&mut self, patience: Duration) -> Result<(), sqlx::Error> {
         loop {
             match self.interrupt().await {
@@ -125,10 +125,10 @@ impl<DB: Backend> Link<DB> {
         }
     }
 
-    /// Another `statement_timeout` than the pool's, until the connection goes back.
+    /// Sets another `statement_timeout` than the pool's, until the connection is returned.
     ///
-    /// A shorter one is kept by us, which costs nothing unless it runs out. The server has to be told of a longer one, and of any
-    /// that is to hold for statements which we do not see: one round trip now, and one on return.
+    /// We enforce a shorter one ourselves, which costs nothing unless it runs out. The server enforces a longer one, and any that also applies
+    /// to untracked statements: that costs one round trip now, and one on return.
     pub(crate) async fn limit(&mut self, limit: Duration, seen: Seen) -> Result<(), sqlx::Error> {
         self.limits.statement_timeout = Some(limit);
         // Behind a pooler, a transaction takes its limit from here, and a setting of the session would meet other clients. A proxy that drops
@@ -151,8 +151,8 @@ impl<DB: Backend> Link<DB> {
         self.run(Leaves::Nothing, &mut Watch::default(), |raw, state| Box::pin(DB::limit(raw, state, limit))).await
     }
 
-    /// Takes back at once what a transaction has changed: the limit of its loan holds again, or else the pool's own. If it fails, the
-    /// return does it again.
+    /// Undoes at once the settings that a transaction has changed: the limit of the loan applies again, or the pool's own. If this fails, the
+    /// return repeats it.
     pub(crate) async fn undo(&mut self) {
         let done = match self.limits.told {
             Some(limit) => self.tell(limit).await,
@@ -176,7 +176,7 @@ impl<DB: Backend> Link<DB> {
             Cleaning::GiveUp => return Err(self.give_up().await),
             Cleaning::Do { cancel, patient, verify, undo } => (cancel, patient, verify, undo),
         };
-        // A quarter of our time: a cancel that came before its statement had begun on a busy server is worth another.
+        // A quarter of our time: on a busy server a cancellation may arrive before its statement has begun, and then another one follows.
         let patience = self.control.reset_timeout() / 4;
         loop {
             if cancel {
@@ -201,10 +201,10 @@ impl<DB: Backend> Link<DB> {
         self.track.cleaned().map_err(sqlx::Error::Protocol)
     }
 
-    /// Ends the statement of a connection that gave no answer in time, and says what that tells of the server. A server that takes the
-    /// cancellation is alive.
+    /// Ends a statement without an answer. Returns the error to close the connection with: the server counts as alive if it accepts the
+    /// cancellation.
     async fn give_up(&mut self) -> sqlx::Error {
-        // Less than the pool gives us, for the pool does not report its own limit.
+        // Less than the pool allows: when its own limit runs out, the error does not say what was tried.
         let limit = self.control.reset_timeout() / 5 * 4;
         let is_ours_to_cancel = self.settings.pooler == Pooler::Direct && self.tally.place().host.is_some();
         match tokio::time::timeout(limit, self.interrupt()).await {
@@ -216,7 +216,7 @@ impl<DB: Backend> Link<DB> {
         }
     }
 
-    /// Closes the connection. Whatever runs on it is cancelled first.
+    /// Closes the connection. A statement that still runs on it is cancelled first.
     pub(crate) async fn close(mut self) {
         let is_busy = self.track.has_unseen() && DB::is_busy(&mut self.raw);
         if self.track.cancels_before_close(is_busy) {
@@ -227,8 +227,8 @@ impl<DB: Backend> Link<DB> {
             Farewell::Hangup => drop(raw),
             farewell => {
                 if farewell == Farewell::ReadOut {
-                    // Until its statement has ended, the session takes up room on the server. So does the slot, and after `reset_timeout` the
-                    // connection counts as abandoned.
+                    // The session takes up room on the server until its statement has ended. Until then the pool keeps the slot, for at most
+                    // `reset_timeout`.
                     DB::deadline(&state, Some(Duration::ZERO));
                     let _ = raw.ping().await;
                 }
@@ -244,7 +244,7 @@ impl<DB: Backend> Link<DB> {
     }
 }
 
-/// Why a statement is refused, as its caller hears it.
+/// The error for a refused statement.
 fn refused(why: Refusal) -> Error {
     match why {
         Refusal::Over { conflict } => Error::over(conflict),
@@ -253,7 +253,7 @@ fn refused(why: Refusal) -> Error {
     }
 }
 
-/// Reads an answer to its end. An error of the database belongs to the caller that has left.
+/// Reads an answer to its end. An error of the database is that of the dropped statement, and has no reader.
 async fn drain<DB: Backend>(raw: &mut DB::Connection) -> Result<(), sqlx::Error> {
     for _ in 0..4 {
         match raw.ping().await {

@@ -22,12 +22,12 @@ struct Observed {
     shape: Shape,
     begun: Instant,
     rows: u64,
-    /// Nobody has asked for more since a row came.
+    /// The caller has not asked for more since the last row.
     at_row: bool,
 }
 
 impl Watch {
-    /// Begins to watch a statement, as part of whatever span we are in.
+    /// Begins to watch a statement. Its span is a child of the current one.
     pub(crate) fn begin<DB: Backend>(tally: &Arc<Tally>, pool: &str, sql: &str) -> Self {
         let wants_span = tracing::span_enabled!(target: "pool::statement", tracing::Level::INFO, otel.name);
         if !wants_span && !tally.recorders().any() {
@@ -57,7 +57,7 @@ impl Watch {
         }
     }
 
-    /// Rows have come.
+    /// Rows have arrived.
     pub(crate) fn rows(&mut self, n: usize) {
         if let Some(observed) = &mut self.0 {
             observed.rows += n as u64;
@@ -65,7 +65,7 @@ impl Watch {
         }
     }
 
-    /// Somebody asks for what comes next.
+    /// The caller asks for the next row.
     pub(crate) fn asked(&mut self) {
         if let Some(observed) = &mut self.0 {
             observed.at_row = false;
@@ -77,7 +77,7 @@ impl Watch {
         self.end(End::Well);
     }
 
-    /// It has failed with an error of the database, or of the way there.
+    /// It has failed with an error of the database, or of the connection.
     pub(crate) fn failed(&mut self, error: &sqlx::Error) {
         if self.0.is_some() {
             let code = error_type(error);
@@ -86,7 +86,7 @@ impl Watch {
         }
     }
 
-    /// We have given it up.
+    /// It got no answer in time.
     pub(crate) fn given_up(&mut self) {
         self.end(End::Failed { error_type: "statement_timeout", status_code: None });
     }
@@ -143,7 +143,7 @@ enum End<'a> {
     },
 }
 
-/// All that is known beforehand is set at once: samplers look at it. Never values.
+/// Fields that are known beforehand are set at once, because samplers read them. None of them has a value of the statement.
 fn span_of(tally: &Tally, pool: &str, shape: &Shape, text: Option<&str>) -> Span {
     let (place, system) = (tally.place(), tally.system());
     tracing::info_span!(
@@ -167,7 +167,7 @@ fn span_of(tally: &Tally, pool: &str, shape: &Shape, text: Option<&str>) -> Span
     )
 }
 
-/// The port, unless it is the one that everybody expects.
+/// The port, unless it is the default one.
 fn port(tally: &Tally) -> Option<u16> {
     let expected = match tally.system() {
         "postgresql" => 5432,

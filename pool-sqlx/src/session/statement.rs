@@ -102,7 +102,8 @@ impl<DB: Backend> Link<DB> {
         })
     }
 
-    /// Refuses what cannot work through a pooler, or would end a transaction past its owner, and has nothing named where names do not last.
+    /// Refuses a statement that cannot work through a pooler, or that would end a transaction past its owner. Decides whether it is prepared
+    /// under a name.
     fn admit(&mut self, query: &mut Prepared<DB>) -> Result<(), sqlx::Error> {
         let (pooler, facts) = (self.settings.pooler, query.facts);
         let scope = if self.track.in_transaction() { Scope::Transaction } else { Scope::Session };
@@ -170,7 +171,7 @@ impl<DB: Backend> Link<DB> {
         self.run(Leaves::Nothing, &mut Watch::default(), |raw, _| Box::pin(run(raw))).await
     }
 
-    /// Begins, commits or rolls back for a caller, who sees it in the telemetry under this word.
+    /// Begins, commits or rolls back for a caller. In the telemetry it is a statement with this text.
     pub(crate) async fn transact<'e, F>(
         &'e mut self,
         word: &'static str,
@@ -219,7 +220,7 @@ impl<DB: Backend> Exchange<'_, '_, DB> {
         let class = Class::of(&error);
         // Otherwise sqlx refused a value or could not read one, perhaps in the middle of an answer.
         self.track.failed(class, matches!(error, sqlx::Error::Database(_)));
-        // PostgreSQL reports its own limit and a cancellation alike, but for the text, which is translated.
+        // PostgreSQL reports its own limit and a cancellation with the same code. Only the text differs, and that is translated.
         let is_timeout = class == Class::StatementTimeout || (class == Class::Cancelled && self.clock.is_up());
         let limits = self.clock.limits;
         let Some(limit) = limits.statement_timeout.filter(|_| is_timeout) else { return error };

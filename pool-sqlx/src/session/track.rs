@@ -174,7 +174,7 @@ pub(crate) enum Step {
 /// Why a statement cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The transaction takes nothing any more.
+    /// The transaction is over, and accepts no more statements.
     Over { conflict: bool },
     /// An earlier statement got no answer within this limit.
     Unresponsive(Duration),
@@ -226,9 +226,9 @@ pub(crate) enum Cleaning {
 /// How a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Farewell {
-    /// The server sees the closed socket before anybody else can tell it: drop the socket.
+    /// Drop the socket: the server notices that earlier than any cancellation.
     Hangup,
-    /// The server reads no goodbye before its statement has ended: read to its end, then say goodbye.
+    /// Read the answer to its end, then close: the server reads no goodbye before its statement has ended.
     ReadOut,
     Goodbye,
 }
@@ -374,7 +374,7 @@ impl Track {
         }
     }
 
-    /// There was no answer within a limit. `by_server`: the server enforces it, and said nothing.
+    /// There was no answer within a limit. `by_server`: the server enforces it, and reported nothing.
     pub(crate) fn timed_out(&mut self, limit: Duration, by_server: bool) {
         if by_server {
             self.unfit(Fitness::Unresponsive(limit));
@@ -383,7 +383,7 @@ impl Track {
         if self.planted == Some(super::walk::Planted::GoesOnAfterTimeout) {
             return;
         }
-        // It may yet be made, and the caller was told that it was not. So its transaction must not be committed.
+        // The statement may still take effect, but its caller got an error. So its transaction must not be committed.
         if let Transaction::Owned(owned) = &mut self.transaction {
             owned.is_over = true;
         }
@@ -445,7 +445,7 @@ impl Track {
         }
     }
 
-    /// A transaction begins, and the server does not know yet. Says whether it is inside another one.
+    /// A transaction begins, and the server does not know yet. Returns whether it is inside another one.
     pub(crate) fn begins(&mut self) -> bool {
         match &mut self.transaction {
             Transaction::Owned(owned) => {
@@ -656,7 +656,7 @@ impl Track {
         }
     }
 
-    /// Whether the session was told to end its statement since it was clean.
+    /// Whether a cancellation was tried since the session was last clean.
     pub(crate) fn was_told(&self) -> bool {
         matches!(self.cancel, Cancel::Failed | Cancel::Sent | Cancel::NoRoom)
     }

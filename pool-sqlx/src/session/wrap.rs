@@ -9,7 +9,8 @@ use crate::{
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 impl<DB: Backend> Link<DB> {
-    /// Sets how a statement is tried again if the server loses it while sqlx looks its types up. Returns its text, to be learned.
+    /// Sets how a statement is tried again if the server loses it while sqlx looks up its types. Returns the number of its text, for
+    /// [`Familiar::learn`].
     ///
     /// A savepoint costs two round trips, and a text that has run on this connection needs none. A transaction of ours begins anew at no
     /// cost unless that happens.
@@ -29,7 +30,7 @@ impl<DB: Backend> Link<DB> {
         Some(text)
     }
 
-    /// How a transaction begins that is there for one statement.
+    /// How the transaction of a single statement begins.
     fn own_begin(&self) -> Option<SqlStr> {
         let statement_timeout = self.limits.statement_timeout;
         self.begin_statement(TxOptions { statement_timeout, ..TxOptions::new() })
