@@ -112,9 +112,10 @@ impl<DB: Backend> Control<DB> {
         Ok(())
     }
 
-    /// Waits until the server has let go of a session that was told to end, and whose connection is closed: it takes up room until then.
+    /// Waits until the server has no session with this number any more. The session was ended and its connection closed, but until it is gone
+    /// it takes up room on the server.
     ///
-    /// What the connection itself hears is no proof. MariaDB, for one, takes the socket from a session long before that ends.
+    /// A closed socket is no proof: MariaDB closes the socket of a killed session long before the session ends.
     pub(crate) async fn departed(&self, session: &Target) {
         for doubled in 0.. {
             let mut turn = Turn {
