@@ -316,18 +316,28 @@ impl<M: Manager> Pool<M> {
         self.shared.turn(|state, now, fx| state.resume(now, fx));
     }
 
-    /// Changes the settings of the running pool: `pool.reconfigure(pool.settings().with_pool_size(20))?`.
+    /// Changes the settings of the running pool: `pool.reconfigure(|settings| settings.with_pool_size(20))?`.
     ///
-    /// Shrinking cuts nobody off: idle connections above the new size are closed now, those in use when they come home. Callers that
-    /// wait keep their limits; a new `pool_recycle` concerns connections opened from now on. The name stays.
+    /// The closure gets the settings in force and returns the new ones. Changes from several threads happen one after the other, so none
+    /// is lost.
+    ///
+    /// Shrinking cuts no caller off: idle connections above the new size are closed now, those in use when they are returned. Callers that
+    /// wait keep their limits. A new `pool_recycle` concerns connections opened from now on. The name stays.
     ///
     /// # Errors
     ///
     /// The settings contradict each other; nothing has changed then.
-    pub fn reconfigure(&self, settings: Settings) -> Result<(), SettingsError> {
-        settings.validate()?;
-        let name = self.settings().name;
-        self.shared.turn(|state, now, fx| state.reconfigure(settings.with_name(name), now, fx));
+    ///
+    /// # Panics
+    ///
+    /// If the closure calls `reconfigure` of the same pool.
+    pub fn reconfigure(&self, change: impl FnOnce(Settings) -> Settings) -> Result<(), SettingsError> {
+        let _turn = self.shared.change_settings();
+        let before = self.settings();
+        let name = before.name.clone();
+        let after = change(before).with_name(name);
+        after.validate()?;
+        self.shared.turn(|state, now, fx| state.reconfigure(after, now, fx));
         Ok(())
     }
 

@@ -10,6 +10,8 @@ use crate::{
     state::{Arrival, Caller, Loan, Ns, SlotId, State, effects::Effects, nanos},
     sync::{AtomicUsize, Mutex, MutexGuard},
 };
+#[cfg(not(shuttle))]
+use std::thread::ThreadId;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -31,6 +33,11 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) news: Notify,
     /// Events on their way to observers.
     pub(crate) outbox: Arc<Outbox>,
+    /// Held while the settings change, the caller's closure included, so that changes do not overtake each other.
+    settings: Mutex<()>,
+    /// The thread that holds it.
+    #[cfg(not(shuttle))]
+    changes: Mutex<Option<ThreadId>>,
     /// Starts a driver. Given by `pool`, so that nothing here imports what is built upon it.
     drive: fn(&Handle, Arc<Self>, u32),
     /// `Pool` values that exist. The last one closes the pool.
@@ -55,6 +62,9 @@ impl<M: Manager> Shared<M> {
             closed: Notify::new(),
             news: Notify::new(),
             outbox: Arc::default(),
+            settings: Mutex::new(()),
+            #[cfg(not(shuttle))]
+            changes: Mutex::new(None),
             drive,
             handles: AtomicUsize::new(1),
             start,
@@ -117,6 +127,24 @@ impl<M: Manager> Shared<M> {
     /// Who asks, from this place.
     pub(crate) fn caller(self: &Arc<Self>, site: Site) -> Caller {
         Caller { site, task: nested::task(), holds: nested::held(Arc::as_ptr(self) as usize) }
+    }
+
+    /// Waits until no other thread changes the settings; the answer keeps the others waiting.
+    pub(crate) fn change_settings(&self) -> impl Sized + '_ {
+        #[cfg(not(shuttle))]
+        {
+            let me = Some(std::thread::current().id());
+            let holder = || self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            assert!(
+                *holder() != me,
+                "`reconfigure` was called in the closure of another `reconfigure` of the same pool"
+            );
+            let turn = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+            *holder() = me;
+            SettingsTurn { holder: &self.changes, _turn: turn }
+        }
+        #[cfg(shuttle)]
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a connection home from its guard. Never waits.
@@ -250,6 +278,20 @@ impl<M: Manager> Shared<M> {
             state.drivers
         };
         (self.drive)(&runtime, Arc::clone(self), number);
+    }
+}
+
+/// The right to change the settings.
+#[cfg(not(shuttle))]
+struct SettingsTurn<'a> {
+    holder: &'a Mutex<Option<ThreadId>>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+#[cfg(not(shuttle))]
+impl Drop for SettingsTurn<'_> {
+    fn drop(&mut self) {
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

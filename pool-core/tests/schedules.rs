@@ -150,7 +150,7 @@ fn dirty_and_broken_returns_meet_resize_and_invalidate() {
             let admin = spawn({
                 let pool = pool.clone();
                 async move {
-                    pool.reconfigure(pool.settings().with_pool_size(1)).expect("good settings");
+                    pool.reconfigure(|settings| settings.with_pool_size(1)).expect("good settings");
                     pool.invalidate();
                 }
             });

@@ -18,12 +18,12 @@ async fn a_pool_is_paused_resumed_resized_and_watched() {
     pool.pause(Pause::Refuse);
     assert_eq!(pool.acquire().await.unwrap_err().kind(), ErrorKind::Refused);
     pool.resume();
-    pool.reconfigure(pool.settings().with_pool_size(2)).unwrap();
+    pool.reconfigure(|settings| settings.with_pool_size(2)).unwrap();
     let both = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
     assert_eq!(pool.status().in_use, 2);
     drop(both);
     assert_eq!(pool.timings().hold.count(), 3);
-    assert!(pool.reconfigure(pool.settings().with_min_idle(9)).is_err());
+    assert!(pool.reconfigure(|settings| settings.with_min_idle(9)).is_err());
 }
 
 #[tokio::test]

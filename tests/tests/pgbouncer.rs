@@ -330,7 +330,7 @@ async fn a_pooler_that_swallows_start_up_options_is_refused_unless_it_was_named(
     let direct = unset.with_pooler(Pooler::Direct).with_statement_timeout(Duration::from_secs(1));
     let pool = PgPool::connect(direct).await.unwrap();
     // What the server says of room is not said of the pooler, so nothing is made of it.
-    pool.reconfigure(pool.settings().with_max_overflow(10_000)).unwrap();
+    pool.reconfigure(|settings| settings.with_max_overflow(10_000)).unwrap();
     let about: Vec<_> = pool.advice().iter().map(|advice| advice.setting).collect();
     assert!(about.contains(&"statement_timeout") && !about.contains(&"pool_size"), "{about:?}");
     let asked = Instant::now();

@@ -1015,7 +1015,7 @@ async fn pools_of_one_process_share_the_room_that_the_server_has_for_them() {
     assert_eq!(told(&a), [four], "the others, too, as soon as they are there");
     assert!(told(&d)[0].contains("(d 20, a 20, b 20, c 20)"), "{:?}", told(&d));
     // One that shrinks, is closed or dropped leaves its room to the others.
-    d.reconfigure(d.settings().with_pool_size(5)).unwrap();
+    d.reconfigure(|settings| settings.with_pool_size(5)).unwrap();
     assert!(told(&a)[0].contains("up to 65 connections in all (a 20, b 20, c 20, d 5)"), "{:?}", told(&a));
     let _ = d.close().await;
     assert!(told(&a)[0].contains("3 pools of up to 60 connections in all (a 20, b 20, c 20)"), "{:?}", told(&a));
@@ -1236,7 +1236,7 @@ async fn a_reset_timeout_that_is_changed_is_kept_from_then_on() {
     let limit = Duration::from_secs(50);
     let limits = settings(proxy.url(&database.url())).with_statement_timeout(Duration::from_millis(500));
     let pool = PgPool::connect(limits.with_reset_timeout(limit).with_connection_timeout(limit)).await.unwrap();
-    pool.reconfigure(pool.settings().with_reset_timeout(Duration::from_millis(300))).unwrap();
+    pool.reconfigure(|settings| settings.with_reset_timeout(Duration::from_millis(300))).unwrap();
     let dropped = Instant::now();
     proxy.set(Mode::Silent);
     let error = Error::from(sqlx::query("select 1").execute(&pool).await.unwrap_err());

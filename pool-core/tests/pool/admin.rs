@@ -80,7 +80,7 @@ async fn growing_serves_waiters_at_once() {
     let _held = pool.acquire().await.unwrap();
     let mut waiter = pool.acquire();
     assert!(once(&mut waiter).await.is_pending());
-    pool.reconfigure(settings(2, 0)).unwrap();
+    pool.reconfigure(|_| settings(2, 0)).unwrap();
     assert_eq!(waiter.await.unwrap().id(), 2);
 }
 
@@ -92,7 +92,7 @@ async fn shrinking_closes_idle_ones_now_and_those_in_use_when_they_come_home() {
         out.push(pool.acquire().await.unwrap());
     }
     drop(out.pop());
-    pool.reconfigure(settings(1, 0)).unwrap();
+    pool.reconfigure(|_| settings(1, 0)).unwrap();
     settled(&pool).await;
     assert_eq!((pool.status().idle, pool.status().in_use), (0, 3), "nobody is cut off");
     drop(out.pop());
@@ -114,7 +114,7 @@ async fn shrinking_closes_no_more_than_it_must() {
     let (a, b, _held) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
     drop((a, b));
     script.always_close(Reply::ok().after(ms(500)));
-    pool.reconfigure(settings(1, 1)).unwrap();
+    pool.reconfigure(|_| settings(1, 1)).unwrap();
     sleep(secs(1)).await;
     assert_eq!((pool.status().idle, pool.status().open), (1, 2));
 }
@@ -126,7 +126,7 @@ async fn a_new_limit_holds_for_callers_that_come_after_it() {
     let start = Instant::now();
     let mut early = pool.acquire();
     assert!(once(&mut early).await.is_pending());
-    pool.reconfigure(pool.settings().with_pool_timeout(secs(1))).unwrap();
+    pool.reconfigure(|settings| settings.with_pool_timeout(secs(1))).unwrap();
     assert!(pool.acquire().await.is_err());
     assert_eq!(start.elapsed(), secs(1));
     assert!(early.await.is_err());
@@ -136,7 +136,7 @@ async fn a_new_limit_holds_for_callers_that_come_after_it() {
 #[tokio::test(start_paused = true)]
 async fn contradictory_settings_are_refused_and_change_nothing() {
     let (_, pool) = pool(settings(1, 0));
-    let error = pool.reconfigure(settings(0, 0).with_min_idle(3)).unwrap_err();
+    let error = pool.reconfigure(|_| settings(0, 0).with_min_idle(3)).unwrap_err();
     assert_eq!(error.faults.len(), 2, "{error}");
     assert_eq!(pool.settings().pool_size, 1);
 }
@@ -237,7 +237,7 @@ async fn a_warm_up_follows_a_size_that_shrinks() {
         script.always_connect(Reply::ok().after(ms(100)));
         pool.connect_with(Startup::Anyway).await.unwrap();
         sleep(ms(50)).await;
-        pool.reconfigure(size).unwrap();
+        pool.reconfigure(|_| size).unwrap();
         pool.ready().await.unwrap();
         sleep(secs(120)).await;
         let dialled = script.count(|c| *c == Call::Connect);
@@ -274,4 +274,40 @@ async fn a_queue_with_a_limit_holds_while_the_pool_is_paused() {
     let (mut a, mut b) = (pool.acquire(), pool.acquire());
     assert!(once(&mut a).await.is_pending() && once(&mut b).await.is_pending());
     assert_eq!(pool.acquire().await.unwrap_err().verdict(), Verdict::Refused);
+}
+
+#[test]
+fn no_change_of_the_settings_is_lost() {
+    let (_, pool) = pool(settings(1, 0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    pool.reconfigure(|settings| {
+                        let next = settings.pool_size + 1;
+                        std::thread::yield_now();
+                        settings.with_pool_size(next)
+                    })
+                    .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(pool.settings().pool_size, 201);
+}
+
+#[test]
+fn the_closure_of_a_change_may_use_the_pool_and_may_panic() {
+    let (_, pool) = pool(settings(1, 0));
+    let looks = pool.reconfigure(|settings| settings.with_pool_size(2 + pool.status().pool_size));
+    assert_eq!((looks.is_ok(), pool.settings().pool_size), (true, 3));
+    let nested = std::panic::AssertUnwindSafe(|| {
+        pool.reconfigure(|settings| {
+            pool.reconfigure(|settings| settings).unwrap();
+            settings
+        })
+    });
+    assert!(std::panic::catch_unwind(nested).is_err());
+    pool.reconfigure(|settings| settings.with_name("another").with_pool_size(4)).unwrap();
+    assert_eq!((pool.settings().pool_size, pool.settings().name.as_str()), (4, "pool"));
 }

@@ -236,7 +236,7 @@ async fn a_pool_knows_how_long_it_was_full_and_how_many_were_in_use_at_most() {
     sleep(secs(5)).await;
     let status = pool.status();
     assert_eq!((status.peak, status.full, status.sized - begin), (3, secs(4), secs(19)));
-    pool.reconfigure(pool.settings().with_pool_size(1).with_max_overflow(0)).unwrap();
+    pool.reconfigure(|settings| settings.with_pool_size(1).with_max_overflow(0)).unwrap();
     sleep(secs(1)).await;
     drop(one);
     sleep(secs(1)).await;

@@ -215,16 +215,26 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         self.core.settings()
     }
 
-    /// Changes sizes, limits and habits of the running pool: `pool.reconfigure(pool.settings().with_pool_size(20))?`.
+    /// Changes sizes, limits and habits of the running pool: `pool.reconfigure(|settings| settings.with_pool_size(20))?`.
     ///
-    /// Shrinking cuts nobody off. What concerns the database itself (`statement_timeout`, `reset`, the url) stays.
+    /// The closure gets the settings in force and returns the new ones. Changes from several threads happen one after the other, so none
+    /// is lost. Shrinking cuts no caller off. What concerns the database itself (`statement_timeout`, `reset`, the url) stays.
     ///
     /// # Errors
     ///
     /// The settings contradict each other; nothing has changed then.
-    pub fn reconfigure(&self, settings: Settings) -> Result<(), Error> {
-        let (before, after) = (self.core.settings().cap(), settings.cap());
-        self.core.reconfigure(settings)?;
+    ///
+    /// # Panics
+    ///
+    /// If the closure calls `reconfigure` of the same pool.
+    pub fn reconfigure(&self, change: impl FnOnce(Settings) -> Settings) -> Result<(), Error> {
+        let (mut before, mut after) = (None, None);
+        self.core.reconfigure(|settings| {
+            before = settings.cap();
+            let settings = change(settings);
+            after = settings.cap();
+            settings
+        })?;
         self.core.manager().reconfigured(&self.core.settings());
         if before != after {
             let past = Past { totals: self.core.status().totals, timings: self.core.timings() };
