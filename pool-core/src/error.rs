@@ -279,6 +279,8 @@ impl<E: fmt::Display> fmt::Debug for ConnectError<E> {
 pub enum TryAcquireError {
     /// No connection is idle and fresh, or others wait already.
     Busy,
+    /// The caller holds a connection already, and [`nested`](crate::Settings::nested) is `deny`.
+    Nested,
     /// Lending is paused.
     Paused,
     /// The pool is closed.
@@ -288,6 +290,7 @@ pub enum TryAcquireError {
 impl fmt::Display for TryAcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Nested => "the caller holds a connection of this pool already",
             Self::Busy => "no connection is free right now; acquire() would wait",
             Self::Paused => "the pool is paused",
             Self::Closed => "the pool is closed",

@@ -240,15 +240,12 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// There is none, others wait already, or the pool is closed.
+    /// There is none, others wait already, the caller holds one already and may have no other ([`nested`](Settings::nested) is `deny`), or
+    /// the pool is paused or closed.
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Pooled<M>, TryAcquireError> {
         let caller = self.shared.caller(Site::here());
-        let taken = self.shared.take_or(caller, |state, _, _| match (state.is_closed(), state.is_paused()) {
-            (true, _) => TryAcquireError::Closed,
-            (_, true) => TryAcquireError::Paused,
-            _ => TryAcquireError::Busy,
-        });
+        let taken = self.shared.try_take(caller);
         taken.map(|(loan, conn)| Pooled::new(Arc::clone(&self.shared), loan, caller.site, conn))
     }
 

@@ -1,8 +1,7 @@
 //! The one place that locks: lock, decide, unlock, perform.
 
 use crate::{
-    CloseReason, Condition, Manager, Settings, Site, Step, Verdict,
-    backoff::dice,
+    CloseReason, Condition, Manager, Settings, Site, Step, TryAcquireError, Verdict,
     bits::bits,
     error::{AcquireError, Cause, Report},
     nested,
@@ -109,19 +108,32 @@ impl<M: Manager> Shared<M> {
     ) -> Result<(Loan, M::Conn), T> {
         let now = self.now();
         let mut state = self.lock();
-        let taken = state.take(caller, now);
-        if let Some(lent) = taken {
-            if state.unfinished {
-                let mut fx = Effects::default();
-                state.after_take(now, &mut fx);
-                self.finish(state, now, fx);
-            }
+        if let Some(lent) = state.take(caller, now) {
+            self.taken(state, now);
             return Ok(lent);
         }
         let mut fx = Effects::default();
         let answer = otherwise(&mut state, now, &mut fx);
         self.finish(state, now, fx);
         Err(answer)
+    }
+
+    /// Lends an idle, fresh connection, if there is one anywhere among the idle.
+    pub(crate) fn try_take(self: &Arc<Self>, caller: Caller) -> Result<(Loan, M::Conn), TryAcquireError> {
+        let now = self.now();
+        let mut state = self.lock();
+        let lent = state.try_take(caller, now)?;
+        self.taken(state, now);
+        Ok(lent)
+    }
+
+    /// Does what a loan has left.
+    fn taken(self: &Arc<Self>, mut state: MutexGuard<'_, State<M::Conn, M::Error>>, now: Ns) {
+        if state.unfinished {
+            let mut fx = Effects::default();
+            state.after_take(now, &mut fx);
+            self.finish(state, now, fx);
+        }
     }
 
     /// Who asks, from this place.

@@ -28,7 +28,8 @@ impl<C, E> State<C, E> {
             (self.closed, self.warm) = (true, 0);
             (fx.closed, fx.news) = (true, true);
             self.turn_away(|| Outcome::Closed, fx);
-            while let Some(id) = self.idle.pop() {
+            while let Some(id) = self.idle.peek() {
+                self.idle.remove(id);
                 let conn = self.slots.take_conn(id);
                 self.retire(id, conn, CloseReason::Shutdown, now, fx);
             }
@@ -169,7 +170,9 @@ impl<C, E> State<C, E> {
         self.armed = NEVER;
         self.epoch = self.epoch.wrapping_add(1);
         self.todo.clear();
-        while self.idle.pop().is_some() {}
+        while let Some(id) = self.idle.peek() {
+            self.idle.remove(id);
+        }
         for ticket in self.queue.granted().into_iter().rev() {
             self.queue.restore(ticket);
             let caller = self.queue.waiter(ticket).caller;
@@ -193,10 +196,6 @@ impl<C, E> State<C, E> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused.is_some()
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -9,7 +9,7 @@ use super::{
     rules::Fitness,
     time,
 };
-use crate::{CloseReason, Event, Nested, Pause, Site, Step, Verdict, error::ConnectError};
+use crate::{CloseReason, Event, Nested, Pause, Site, Step, TryAcquireError, Verdict, error::ConnectError};
 use std::task::Waker;
 
 impl<C, E> State<C, E> {
@@ -22,18 +22,53 @@ impl<C, E> State<C, E> {
         if !matches!(self.fitness(id, now), Fitness::Lend) {
             return None;
         }
+        if self.settings.nested == Nested::Deny && self.held_by(&caller).is_some() {
+            return None; // refused by `wait`
+        }
+        Some(self.lend_idle(id, caller, now))
+    }
+
+    fn lend_idle(&mut self, id: SlotId, caller: Caller, now: Ns) -> (Loan, C) {
         if let Some(outer) = self.held_by(&caller) {
-            if self.settings.nested == Nested::Deny {
-                return None; // refused by `wait`
-            }
             let warning = self.warning(outer, caller.site);
             self.nesting.remarks.extend(warning);
         }
-        self.idle.pop();
+        self.idle.remove(id);
         let lent = self.lend(id, caller, now);
         self.unfinished =
             !self.nesting.remarks.is_empty() || (self.settings.min_idle > 0 && self.wants_connection(now));
-        Some(lent)
+        lent
+    }
+
+    /// Lends any idle connection that needs no test, or says why none can be lent at once.
+    pub(crate) fn try_take(&mut self, caller: Caller, now: Ns) -> Result<(Loan, C), TryAcquireError> {
+        if let Some(why) = self.refuses_to_try(&caller) {
+            return Err(why);
+        }
+        if !self.queue.is_empty() {
+            return Err(TryAcquireError::Busy); // nobody overtakes
+        }
+        let fresh = self.idle.in_turn().find(|&id| matches!(self.fitness(id, now), Fitness::Lend));
+        fresh.map(|id| self.lend_idle(id, caller, now)).ok_or(TryAcquireError::Busy)
+    }
+
+    /// Why even an idle, fresh connection is not lent to this caller.
+    fn refuses_to_try(&self, caller: &Caller) -> Option<TryAcquireError> {
+        if self.closed {
+            return Some(TryAcquireError::Closed);
+        }
+        match self.injected {
+            None => {}
+            Some(Verdict::Closed) => return Some(TryAcquireError::Closed),
+            Some(Verdict::Paused) => return Some(TryAcquireError::Paused),
+            Some(Verdict::Nested) => return Some(TryAcquireError::Nested),
+            Some(_) => return Some(TryAcquireError::Busy),
+        }
+        if self.paused.is_some() {
+            return Some(TryAcquireError::Paused);
+        }
+        let nested = self.settings.nested == Nested::Deny && self.held_by(caller).is_some();
+        nested.then_some(TryAcquireError::Nested)
     }
 
     /// Does what a `take` left: a warning to tell, a spare connection to open. Rare, so that the common step stays without effects.

@@ -171,17 +171,17 @@ impl<C, E> State<C, E> {
         while let (None, Some((ticket, _)), Some(id)) = (self.paused, self.queue.first(), self.idle.peek()) {
             match self.fitness(id, now) {
                 Fitness::Lend => {
-                    self.idle.pop();
+                    self.idle.remove(id);
                     self.grant(ticket, id, now, fx);
                 }
                 Fitness::Retire(reason) => {
-                    self.idle.pop();
+                    self.idle.remove(id);
                     let conn = self.slots.take_conn(id);
                     self.retire(id, conn, reason, now, fx);
                 }
                 // One ping for each caller at most; the tested connection is granted when the answer comes.
                 Fitness::Ping if self.slots.count(Phase::Pinging) < self.queue.len() => {
-                    self.idle.pop();
+                    self.idle.remove(id);
                     let conn = self.slots.take_conn(id);
                     self.start_ping(id, conn, now, fx);
                 }

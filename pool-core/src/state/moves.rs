@@ -26,7 +26,8 @@ impl<C, E> State<C, E> {
     pub(super) fn retire_all(&mut self, now: Ns, fx: &mut Effects<C>) -> u32 {
         self.epoch = self.epoch.wrapping_add(1);
         let mut retired = 0;
-        while let Some(id) = self.idle.pop() {
+        while let Some(id) = self.idle.peek() {
+            self.idle.remove(id);
             let conn = self.slots.take_conn(id);
             self.retire(id, conn, CloseReason::Invalidated, now, fx);
             retired += 1;

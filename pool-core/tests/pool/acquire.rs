@@ -2,7 +2,7 @@
 
 use crate::{ms, once, pool, secs, settings, settled, waiting};
 use pool_core::{
-    CloseReason, MaxOverflow, TryAcquireError, Verdict,
+    CloseReason, MaxOverflow, Nested, TryAcquireError, Verdict,
     testing::{Call, Reply},
 };
 use std::time::Duration;
@@ -302,4 +302,39 @@ async fn holders_are_grouped_by_site_with_the_longest_first() {
     assert_eq!(holders.iter().map(|h| (h.count, h.longest)).collect::<Vec<_>>(), [(1, secs(2)), (2, secs(0))]);
     assert!(holders[0].site.file().ends_with("acquire.rs"));
     assert!(holders[0].site.line() < holders[1].site.line());
+}
+
+#[tokio::test(start_paused = true)]
+async fn try_acquire_finds_a_fresh_connection_beside_one_that_is_not() {
+    // Returned in this order: one that needs a test, and one that does not. Each order of lending would look at another one first.
+    for lifo in [true, false] {
+        let (script, pool) = pool(settings(2, 0).with_pool_use_lifo(lifo));
+        let (stale, fresh) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        drop(stale);
+        sleep(secs(1)).await;
+        drop(fresh);
+        assert_eq!(pool.try_acquire().map(|conn| conn.id()), Ok(2));
+        assert_eq!(script.count(|c| matches!(c, Call::Ping(_))), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn try_acquire_says_what_acquire_would_say() {
+    let (_, pool) = pool(settings(2, 0).with_nested(Nested::Deny));
+    let (outer, spare) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop(spare);
+    let there = pool.clone();
+    let inside = outer.hold().during(async move { (there.try_acquire().map(drop), there.acquire().await.map(drop)) });
+    let (tried, asked) = inside.await;
+    assert_eq!((tried, asked.unwrap_err().verdict()), (Err(TryAcquireError::Nested), Verdict::Nested));
+    assert!(pool.try_acquire().is_ok(), "outside it is lent");
+    for (verdict, why) in [
+        (Verdict::Exhausted, TryAcquireError::Busy),
+        (Verdict::Paused, TryAcquireError::Paused),
+        (Verdict::Closed, TryAcquireError::Closed),
+        (Verdict::Nested, TryAcquireError::Nested),
+    ] {
+        pool.inject(verdict);
+        assert_eq!(pool.try_acquire().map(drop), Err(why));
+    }
 }

@@ -122,7 +122,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) when none is free.
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) when none is free, or the caller may have no second one (`nested = "deny"`).
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Conn<DB>, Error> {
         let acquired = self.core.try_acquire().map(Conn::new);
