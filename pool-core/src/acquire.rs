@@ -57,18 +57,24 @@ impl<'a, M: Manager> Acquire<'a, M> {
         Self { shared, site, limit, step: Step::New }
     }
 
-    /// Takes what is free, else queues, under one lock.
+    /// Takes what is free, else queues.
     fn begin(&mut self, cx: &mut Context<'_>) -> Poll<Answer<M>> {
         let caller = self.shared.caller(self.site);
         let limit = self.limit;
+        let lent = |(loan, conn)| Pooled::new(Arc::clone(self.shared), loan, self.site, conn);
+        if let Some(taken) = self.shared.take(caller) {
+            return Poll::Ready(Ok(lent(taken)));
+        }
+        // Cloned here, because that runs foreign code; so what has become free meanwhile is looked for again.
+        let waker = cx.waker().clone();
         let queued = self.shared.take_or(caller, |state, now, fx| {
             let limit = limit.unwrap_or(state.settings().pool_timeout);
             let deadline = now.saturating_add(nanos(limit)).min(NEVER - 1);
             let arrived = state.arrival(now);
-            (state.wait(caller, deadline, cx.waker().clone(), now, fx), arrived, deadline)
+            (state.wait(caller, deadline, waker, now, fx), arrived, deadline)
         });
         match queued {
-            Ok((loan, conn)) => Poll::Ready(Ok(Pooled::new(Arc::clone(self.shared), loan, self.site, conn))),
+            Ok(taken) => Poll::Ready(Ok(lent(taken))),
             Err((Wait::Refused(why), arrived, _)) => {
                 Poll::Ready(Err(self.shared.explain(why.into(), self.site, arrived)))
             }
@@ -85,8 +91,17 @@ impl<'a, M: Manager> Acquire<'a, M> {
         let Step::Waiting(waiting) = &mut self.step else { unreachable!("BUG: only a waiting caller collects") };
         loop {
             let ticket = waiting.ticket;
-            let (found, driver) =
-                shared.turn(|state, now, fx| (state.collect(ticket, cx.waker(), now, fx), state.driver));
+            let (found, driver, is_known) = shared.turn(|state, now, fx| {
+                let found = state.collect(ticket, now, fx);
+                let is_known = found.is_some() || state.would_wake(ticket, cx.waker());
+                (found, state.driver, is_known)
+            });
+            if !is_known {
+                let waker = cx.waker().clone();
+                if !shared.turn(|state, _, fx| state.renew_waker(ticket, waker, fx)) {
+                    continue;
+                }
+            }
             let arrived = waiting.arrived;
             let cause = match found {
                 Some(Collected::Lent(loan, conn)) => {

@@ -46,6 +46,7 @@ mod outbox;
 mod pool;
 mod pooled;
 mod shared;
+mod shield;
 mod sync;
 
 #[cfg(any(test, feature = "testing"))]

@@ -1,9 +1,8 @@
 //! Events on their way to observers: in order, and never in the pool's way.
 
-use crate::Event;
+use crate::{Event, shield::shield};
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -97,6 +96,10 @@ impl Outbox {
             let lost = std::mem::take(&mut mail.lost);
             let batch = std::mem::take(&mut mail.events);
             if batch.is_empty() && mail.ended {
+                drop(mail);
+                for gone in observers {
+                    shield("an observer that was dropped", || drop(gone));
+                }
                 return;
             }
             if batch.is_empty() {
@@ -106,13 +109,15 @@ impl Outbox {
             drop(mail);
             let loss = (lost > 0).then_some(Event::Lost { events: lost });
             for event in loss.iter().chain(&batch) {
-                observers.retain_mut(|observer| {
-                    let told = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)));
-                    if told.is_err() {
-                        tracing::error!(target: "pool", "an observer panicked; it is not called again");
+                let mut i = 0;
+                while i < observers.len() {
+                    if shield("an observer, which is not called again,", || observers[i].on_event(event)) {
+                        i += 1;
+                    } else {
+                        let gone = observers.remove(i);
+                        shield("an observer that was dropped", || drop(gone));
                     }
-                    told.is_ok()
-                });
+                }
             }
             mail = self.mail();
         }

@@ -6,15 +6,13 @@ use crate::{
     error::{AcquireError, Cause, Report},
     nested,
     outbox::Outbox,
+    shield::shield,
     state::{Arrival, Caller, Loan, Ns, SlotId, State, effects::Effects, nanos},
     sync::{AtomicUsize, Mutex, MutexGuard},
 };
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 #[cfg(not(shuttle))]
 use std::thread::ThreadId;
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, atomic::Ordering},
-};
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 /// What all handles, guards, jobs and the driver of a pool share.
@@ -84,7 +82,7 @@ impl<M: Manager> Shared<M> {
     /// Lets the state decide, then does what it left to do.
     pub(crate) fn turn<T>(
         self: &Arc<Self>,
-        decide: impl FnOnce(&mut State<M::Conn, M::Error>, Ns, &mut Effects<M::Conn>) -> T,
+        decide: impl FnOnce(&mut State<M::Conn, M::Error>, Ns, &mut Effects<M::Conn, M::Error>) -> T,
     ) -> T {
         let now = self.now();
         let mut fx = Effects::default();
@@ -100,11 +98,20 @@ impl<M: Manager> Shared<M> {
         see(&self.lock(), now)
     }
 
+    /// Lends an idle, fresh connection.
+    pub(crate) fn take(self: &Arc<Self>, caller: Caller) -> Option<(Loan, M::Conn)> {
+        let now = self.now();
+        let mut state = self.lock();
+        let lent = state.take(caller, now)?;
+        self.taken(state, now);
+        Some(lent)
+    }
+
     /// Lends an idle, fresh connection, or does `otherwise` under the same lock, so that nothing happens in between.
     pub(crate) fn take_or<T>(
         self: &Arc<Self>,
         caller: Caller,
-        otherwise: impl FnOnce(&mut State<M::Conn, M::Error>, Ns, &mut Effects<M::Conn>) -> T,
+        otherwise: impl FnOnce(&mut State<M::Conn, M::Error>, Ns, &mut Effects<M::Conn, M::Error>) -> T,
     ) -> Result<(Loan, M::Conn), T> {
         let now = self.now();
         let mut state = self.lock();
@@ -161,10 +168,12 @@ impl<M: Manager> Shared<M> {
 
     /// Takes a connection home from its guard. Never waits.
     pub(crate) fn release(self: &Arc<Self>, id: SlotId, mut conn: M::Conn) {
-        match catch_unwind(AssertUnwindSafe(|| self.manager.condition(&mut conn))) {
+        let mut condition = None;
+        shield("the manager's condition", || condition = Some(self.manager.condition(&mut conn)));
+        match condition {
             // A manager that panics here is not trusted with the connection again.
-            Err(_) => self.turn(|state, now, fx| state.discard(id, conn, CloseReason::Broken, now, fx)),
-            Ok(Condition::Clean) => {
+            None => self.turn(|state, now, fx| state.discard(id, conn, CloseReason::Broken, now, fx)),
+            Some(Condition::Clean) => {
                 let now = self.now();
                 let mut state = self.lock();
                 if let Err(conn) = state.give(id, conn, now) {
@@ -173,8 +182,8 @@ impl<M: Manager> Shared<M> {
                     self.finish(state, now, fx);
                 }
             }
-            Ok(Condition::Dirty) => self.turn(|state, now, fx| state.come_home_dirty(id, conn, now, fx)),
-            Ok(Condition::Broken) => self.turn(|state, now, fx| state.come_home_broken(id, conn, now, fx)),
+            Some(Condition::Dirty) => self.turn(|state, now, fx| state.come_home_dirty(id, conn, now, fx)),
+            Some(Condition::Broken) => self.turn(|state, now, fx| state.come_home_broken(id, conn, now, fx)),
         }
     }
 
@@ -227,7 +236,12 @@ impl<M: Manager> Shared<M> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State<M::Conn, M::Error>>, now: Ns, fx: Effects<M::Conn>) {
+    fn finish(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State<M::Conn, M::Error>>,
+        now: Ns,
+        fx: Effects<M::Conn, M::Error>,
+    ) {
         #[cfg(debug_assertions)]
         if let Err(broken) = state.check(now) {
             drop(state);
@@ -243,14 +257,20 @@ impl<M: Manager> Shared<M> {
         self.perform(fx, homeless, succeeded);
     }
 
-    fn perform(self: &Arc<Self>, fx: Effects<M::Conn>, homeless: bool, succeeded: bool) {
-        if let Some(waker) = fx.wake {
-            waker.wake();
+    /// What is foreign may panic: then the rest is done all the same.
+    fn perform(self: &Arc<Self>, fx: Effects<M::Conn, M::Error>, homeless: bool, succeeded: bool) {
+        for waker in fx.wake.into_iter().chain(fx.more) {
+            shield("a waker", || waker.wake());
         }
-        for waker in fx.more {
-            waker.wake();
+        for waker in fx.spent {
+            shield("a waker that was dropped", || drop(waker));
         }
-        drop((fx.spent, fx.dispose));
+        for error in fx.errors {
+            shield("an error that was dropped", || drop(error));
+        }
+        for conn in fx.dispose {
+            shield("a connection that was dropped", || drop(conn));
+        }
         if homeless {
             self.start_driver();
         }
@@ -273,7 +293,7 @@ impl<M: Manager> Shared<M> {
             self.outbox.send();
         }
         for event in fx.events {
-            event.trace(&self.name);
+            shield("the log", || event.trace(&self.name));
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) enum Warmth {
 
 impl<C, E> State<C, E> {
     /// Retires every connection that exists or is being opened.
-    pub(crate) fn invalidate(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn invalidate(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         if !self.closed {
             self.retire_all(now, fx);
             self.advance(now, fx);
@@ -23,7 +23,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Ends the pool: turns the callers away, closes what is idle, and what is in use when it comes home.
-    pub(crate) fn close(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn close(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         if !self.closed {
             (self.closed, self.warm) = (true, 0);
             (fx.closed, fx.news) = (true, true);
@@ -39,7 +39,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Stops lending. Connections in use stay in use; what comes home is kept.
-    pub(crate) fn pause(&mut self, how: Pause, fx: &mut Effects<C>) {
+    pub(crate) fn pause(&mut self, how: Pause, fx: &mut Effects<C, E>) {
         if !self.closed {
             self.paused = Some(how);
             if how == Pause::Refuse {
@@ -49,7 +49,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Lends again, first to those who waited.
-    pub(crate) fn resume(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn resume(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         self.paused = None;
         self.advance(now, fx);
     }
@@ -61,7 +61,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Changes the settings. Connections above a lowered size are closed when they come home, idle ones now.
-    pub(crate) fn reconfigure(&mut self, settings: Settings, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn reconfigure(&mut self, settings: Settings, now: Ns, fx: &mut Effects<C, E>) {
         self.idle.set_lifo(settings.pool_use_lifo);
         self.settings = settings;
         self.admitted = self.settings.cap().unwrap_or(u32::MAX).max(self.slots.used());
@@ -80,7 +80,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Opens connections ahead of need until `pool_size` are open.
-    pub(crate) fn warm_up(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn warm_up(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         self.warm = if self.closed { 0 } else { self.settings.pool_size };
         self.gave_up = false;
         self.check_warmth(fx);
@@ -88,14 +88,14 @@ impl<C, E> State<C, E> {
     }
 
     /// Gives a warm-up up: connections are opened when they are needed.
-    pub(crate) fn stop_warm_up(&mut self, fx: &mut Effects<C>) {
+    pub(crate) fn stop_warm_up(&mut self, fx: &mut Effects<C, E>) {
         if self.warm > 0 {
             (self.warm, self.gave_up, fx.news) = (0, true, true);
         }
     }
 
     /// Ends the warm-up when what it aims at is there.
-    pub(super) fn check_warmth(&mut self, fx: &mut Effects<C>) {
+    pub(super) fn check_warmth(&mut self, fx: &mut Effects<C, E>) {
         if self.slots.established() >= self.warm {
             (self.warm, fx.news) = (0, fx.news || self.warm > 0);
         }
@@ -117,7 +117,7 @@ impl<C, E> State<C, E> {
 
     /// Has another driver started, here, if the one there is has not answered for so long. Its runtime is alive, or we would know of its
     /// end, but nobody runs it; the connections that live there are as good as dead.
-    pub(crate) fn take_over(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn take_over(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         if self.unanswered.is_some_and(|since| now.saturating_sub(since) >= LOOK / 2) {
             self.unanswered = None;
             self.driver = None;
@@ -128,7 +128,7 @@ impl<C, E> State<C, E> {
 
     /// Has a driver started if there is none that works: called by those who wait, on the runtime `here`, for something only a driver
     /// does.
-    pub(crate) fn want_driver(&mut self, here: Option<u64>, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn want_driver(&mut self, here: Option<u64>, now: Ns, fx: &mut Effects<C, E>) {
         if self.driver != here {
             self.take_over(now, fx);
         }
@@ -145,7 +145,7 @@ impl<C, E> State<C, E> {
         self.totals.connect_errors
     }
 
-    pub(super) fn turn_away(&mut self, outcome: impl Fn() -> Outcome<E>, fx: &mut Effects<C>) {
+    pub(super) fn turn_away(&mut self, outcome: impl Fn() -> Outcome<E>, fx: &mut Effects<C, E>) {
         while let Some((ticket, _)) = self.queue.first() {
             match outcome() {
                 Outcome::Paused => self.totals.refused += 1,
@@ -162,7 +162,7 @@ impl<C, E> State<C, E> {
     }
 
     /// The driver's runtime has ended: its connections are dead, and there is nobody to say goodbye.
-    pub(crate) fn driver_ended(&mut self, number: u32, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn driver_ended(&mut self, number: u32, now: Ns, fx: &mut Effects<C, E>) {
         if number != self.drivers {
             return; // another has taken over
         }

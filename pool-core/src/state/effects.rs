@@ -1,17 +1,19 @@
 //! What a decision leaves to be done once the lock is released.
 
 use super::{Ns, live::SlotId};
-use crate::{CloseReason, Event};
+use crate::{CloseReason, Event, error::ConnectError};
 use std::task::Waker;
 
 /// The rest of a step: performed by `Shared::turn` after unlocking, in this order.
-pub(crate) struct Effects<C> {
+pub(crate) struct Effects<C, E> {
     /// The one caller that most steps wake.
     pub(crate) wake: Option<Waker>,
     /// Further callers; only a sweep or a close has any.
     pub(crate) more: Vec<Waker>,
     /// Wakers nobody needs any more: what they own may run foreign code when it goes.
     pub(crate) spent: Vec<Waker>,
+    /// Errors nobody needs any more: they are the manager's, and may run foreign code when they go.
+    pub(crate) errors: Vec<ConnectError<E>>,
     /// Connections to drop without a word: their runtime is gone.
     pub(crate) dispose: Vec<C>,
     /// What happened, for the logs.
@@ -26,7 +28,7 @@ pub(crate) struct Effects<C> {
     pub(crate) closed: bool,
 }
 
-impl<C> Effects<C> {
+impl<C, E> Effects<C, E> {
     pub(crate) fn wake(&mut self, waker: Waker) {
         match self.wake {
             None => self.wake = Some(waker),
@@ -35,12 +37,13 @@ impl<C> Effects<C> {
     }
 }
 
-impl<C> Default for Effects<C> {
+impl<C, E> Default for Effects<C, E> {
     fn default() -> Self {
         Self {
             wake: None,
             more: Vec::new(),
             spent: Vec::new(),
+            errors: Vec::new(),
             dispose: Vec::new(),
             events: Vec::new(),
             kick: false,

@@ -27,10 +27,10 @@ impl<E> Pulse<E> {
         Self { health: Health::Warm, failures: 0, failing_since: 0, not_before: 0, last_error: None }
     }
 
-    /// A connection was established. Says whether that is news.
-    pub(crate) fn connected(&mut self) -> bool {
-        (self.failures, self.not_before, self.last_error) = (0, 0, None);
-        self.answered()
+    /// A connection was established. Says whether that is news, and hands back the last failure, to be dropped where that can do no harm.
+    pub(crate) fn connected(&mut self) -> (bool, Option<ConnectError<E>>) {
+        (self.failures, self.not_before) = (0, 0);
+        (self.answered(), self.last_error.take())
     }
 
     /// A connection answered a ping, which says nothing of whether another can be opened. Says whether that is news.
@@ -43,16 +43,21 @@ impl<E> Pulse<E> {
         self.health = Health::Suspect;
     }
 
-    /// A connect that began at `began` has failed. Returns the pause before the next.
-    pub(crate) fn connect_failed(&mut self, error: ConnectError<E>, began: Ns, now: Ns, dice: u64) -> Ns {
+    /// A connect that began at `began` has failed. Returns the pause before the next, and the failure before this one.
+    pub(crate) fn connect_failed(
+        &mut self,
+        error: ConnectError<E>,
+        began: Ns,
+        now: Ns,
+        dice: u64,
+    ) -> (Ns, Option<ConnectError<E>>) {
         if self.failures == 0 {
             self.failing_since = began;
         }
         let pause = backoff::pause(FIRST, LONGEST, self.failures, dice).as_nanos() as Ns;
         self.failures += 1;
         self.not_before = now.saturating_add(pause);
-        self.last_error = Some(error);
-        pause
+        (pause, self.last_error.replace(error))
     }
 
     pub(crate) fn last_error(&self) -> Option<&ConnectError<E>> {

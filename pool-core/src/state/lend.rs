@@ -72,7 +72,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Does what a `take` left: a warning to tell, a spare connection to open. Rare, so that the common step stays without effects.
-    pub(crate) fn after_take(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn after_take(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         self.unfinished = false;
         fx.events.append(&mut self.nesting.remarks);
         self.advance(now, fx);
@@ -98,14 +98,14 @@ impl<C, E> State<C, E> {
     }
 
     /// Takes back a connection that its user has finished with, clean.
-    pub(crate) fn come_home(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn come_home(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         self.released(id, now, fx);
         self.settle(id, conn, now, fx);
         self.advance(now, fx);
     }
 
     /// Takes back a connection that may have something left over.
-    pub(crate) fn come_home_dirty(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn come_home_dirty(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         self.released(id, now, fx);
         match self.worn_out(id, now) {
             Some(reason) => self.retire(id, conn, reason, now, fx),
@@ -115,7 +115,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Takes back a connection that was found dead in use.
-    pub(crate) fn come_home_broken(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn come_home_broken(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         self.released(id, now, fx);
         self.disconnected(id, now, fx);
         self.retire(id, conn, CloseReason::Broken, now, fx);
@@ -123,40 +123,28 @@ impl<C, E> State<C, E> {
     }
 
     /// Takes back a connection that is to be closed, which says nothing of the others.
-    pub(crate) fn discard(&mut self, id: SlotId, conn: C, reason: CloseReason, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn discard(&mut self, id: SlotId, conn: C, reason: CloseReason, now: Ns, fx: &mut Effects<C, E>) {
         self.released(id, now, fx);
         self.retire(id, conn, reason, now, fx);
         self.advance(now, fx);
     }
 
     /// Gives up a slot whose connection its user keeps.
-    pub(crate) fn detach(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn detach(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C, E>) {
         self.released(id, now, fx);
         self.vacate(id, CloseReason::Removed, now, fx);
         self.advance(now, fx);
     }
 
     /// Puts a caller into the queue. The answer is in its seat as soon as there is one, which may be at once.
-    pub(crate) fn wait(&mut self, caller: Caller, deadline: Ns, waker: Waker, now: Ns, fx: &mut Effects<C>) -> Wait {
-        if self.closed {
-            self.totals.rejected_closed += 1;
-            return Wait::Refused(Refusal::Closed);
-        }
-        if let Some(verdict) = self.injected {
-            return Wait::Refused(Refusal::Injected(verdict));
-        }
-        if self.paused == Some(Pause::Refuse) {
-            self.totals.refused += 1;
-            return Wait::Refused(Refusal::Paused);
-        }
-        if let Some(limit) = self.settings.max_waiting
-            && self.queue.len() >= limit.saturating_add(self.supply())
-        {
-            self.totals.refused += 1;
-            return Wait::Refused(Refusal::QueueFull(limit));
-        }
-        if let Some(refusal) = self.refuse_nested(&caller, fx) {
-            self.totals.refused += 1;
+    pub(crate) fn wait(&mut self, caller: Caller, deadline: Ns, waker: Waker, now: Ns, fx: &mut Effects<C, E>) -> Wait {
+        if let Some(refusal) = self.refuse(&caller, fx) {
+            match refusal {
+                Refusal::Closed => self.totals.rejected_closed += 1,
+                Refusal::Injected(_) => {}
+                _ => self.totals.refused += 1,
+            }
+            fx.spent.push(waker);
             return Wait::Refused(refusal);
         }
         let ticket = self.queue.push(Waiter { arrived: self.arrival(now), deadline, caller }, waker);
@@ -174,16 +162,28 @@ impl<C, E> State<C, E> {
         Wait::Queued(ticket)
     }
 
-    /// Collects what a caller was given. `None`: it still waits, and `waker` will be woken.
-    pub(crate) fn collect(
-        &mut self,
-        ticket: Ticket,
-        waker: &Waker,
-        now: Ns,
-        fx: &mut Effects<C>,
-    ) -> Option<Collected<C, E>> {
+    /// Why a caller may not even wait, if there is a reason.
+    fn refuse(&mut self, caller: &Caller, fx: &mut Effects<C, E>) -> Option<Refusal> {
+        if self.closed {
+            return Some(Refusal::Closed);
+        }
+        if let Some(verdict) = self.injected {
+            return Some(Refusal::Injected(verdict));
+        }
+        if self.paused == Some(Pause::Refuse) {
+            return Some(Refusal::Paused);
+        }
+        if let Some(limit) = self.settings.max_waiting
+            && self.queue.len() >= limit.saturating_add(self.supply())
+        {
+            return Some(Refusal::QueueFull(limit));
+        }
+        self.refuse_nested(caller, fx)
+    }
+
+    /// Collects what a caller was given. `None`: it still waits, and should see to it that its waker [is known](Self::would_wake).
+    pub(crate) fn collect(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C, E>) -> Option<Collected<C, E>> {
         if self.queue.is_waiting(ticket) {
-            fx.spent.extend(self.queue.refresh(ticket, waker));
             fx.kick |= self.driver.is_none(); // its runtime has ended: this caller's takes over
             return None;
         }
@@ -208,8 +208,21 @@ impl<C, E> State<C, E> {
         })
     }
 
+    /// Whether the end of a wait would wake this waker.
+    pub(crate) fn would_wake(&self, ticket: Ticket, waker: &Waker) -> bool {
+        self.queue.would_wake(ticket, waker)
+    }
+
+    /// Leaves another waker of a caller, which was cloned before the lock, because that runs foreign code. `false`: it waits no longer.
+    pub(crate) fn renew_waker(&mut self, ticket: Ticket, waker: Waker, fx: &mut Effects<C, E>) -> bool {
+        let waits = self.queue.is_waiting(ticket);
+        let spent = if waits { self.queue.renew_waker(ticket, waker) } else { waker };
+        fx.spent.push(spent);
+        waits
+    }
+
     /// Ends the wait of one caller whose own timer has rung.
-    pub(crate) fn time_out(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn time_out(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C, E>) {
         if self.queue.is_waiting(ticket) {
             let waker = self.expire(ticket, &mut None, now);
             fx.spent.push(waker); // the caller is here
@@ -217,7 +230,7 @@ impl<C, E> State<C, E> {
     }
 
     /// A caller leaves. What it was granted goes to the next.
-    pub(crate) fn leave(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn leave(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C, E>) {
         #[cfg(test)]
         if self.planted == Some(super::walk::Planted::CancelLosesGrant) {
             self.queue.leave(ticket);
@@ -236,6 +249,7 @@ impl<C, E> State<C, E> {
                 self.settle(id, conn, now, fx);
                 self.advance(now, fx);
             }
+            Outcome::Failed(error) => fx.errors.push(error),
             _ => {}
         }
     }

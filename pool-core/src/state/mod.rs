@@ -167,7 +167,7 @@ impl<C, E> State<C, E> {
 /// The two functions that everything passes through.
 impl<C, E> State<C, E> {
     /// Matches supply and demand: idle connections go to the callers that wait, and the driver hears of what is left to do.
-    fn advance(&mut self, now: Ns, fx: &mut Effects<C>) {
+    fn advance(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         while let (None, Some((ticket, _)), Some(id)) = (self.paused, self.queue.first(), self.idle.peek()) {
             match self.fitness(id, now) {
                 Fitness::Lend => {
@@ -205,7 +205,7 @@ impl<C, E> State<C, E> {
     /// Decides what becomes of a good connection that nobody uses: kept idle for now, or closed.
     ///
     /// The caller runs [`Self::advance`] afterwards, which lends it to whoever waits.
-    fn settle(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    fn settle(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         if let Some(reason) = self.worn_out(id, now) {
             return self.retire(id, conn, reason, now, fx);
         }

@@ -191,7 +191,10 @@ struct Real {
 }
 
 impl Real {
-    fn turn<T>(&mut self, decide: impl FnOnce(&mut State<u32, &'static str>, Ns, &mut Effects<u32>) -> T) -> T {
+    fn turn<T>(
+        &mut self,
+        decide: impl FnOnce(&mut State<u32, &'static str>, Ns, &mut Effects<u32, &'static str>) -> T,
+    ) -> T {
         let mut fx = Effects::default();
         decide(&mut self.state, self.now, &mut fx)
     }
@@ -212,7 +215,7 @@ impl Real {
             }
         }
         for (caller, ticket) in std::mem::take(&mut self.waiting) {
-            match self.turn(|s, now, fx| s.collect(ticket, Waker::noop(), now, fx)) {
+            match self.turn(|s, now, fx| s.collect(ticket, now, fx)) {
                 None => self.waiting.push((caller, ticket)),
                 Some(Collected::Lent(loan, conn)) => self.lend(caller, loan, conn),
                 Some(Collected::Expired(verdict)) => self.nested_timeouts += u64::from(verdict == Verdict::Nested),

@@ -12,7 +12,7 @@ use std::task::Waker;
 
 impl<C, E> State<C, E> {
     /// Retires all connections as old as the one that was found dead, unless that has happened already.
-    pub(super) fn disconnected(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn disconnected(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C, E>) {
         if self.slots[id].epoch == self.epoch && !self.closed {
             let retired = self.retire_all(now, fx);
             // What is still being dialled says nothing of the past: it may be the connect that wakes the database.
@@ -23,7 +23,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Raises the epoch and closes what is idle. Connections in use are closed when they come home.
-    pub(super) fn retire_all(&mut self, now: Ns, fx: &mut Effects<C>) -> u32 {
+    pub(super) fn retire_all(&mut self, now: Ns, fx: &mut Effects<C, E>) -> u32 {
         self.epoch = self.epoch.wrapping_add(1);
         let mut retired = 0;
         while let Some(id) = self.idle.peek() {
@@ -35,7 +35,7 @@ impl<C, E> State<C, E> {
         retired
     }
 
-    pub(super) fn released(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn released(&mut self, id: SlotId, now: Ns, fx: &mut Effects<C, E>) {
         self.totals.released += 1;
         self.sites.record(self.slots[id].site, now.saturating_sub(self.slots[id].since));
         self.forget_marks(id);
@@ -65,7 +65,7 @@ impl<C, E> State<C, E> {
         self.queue.end(ticket, outcome)
     }
 
-    pub(super) fn grant(&mut self, ticket: Ticket, id: SlotId, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn grant(&mut self, ticket: Ticket, id: SlotId, now: Ns, fx: &mut Effects<C, E>) {
         #[cfg(test)]
         let ticket = match self.planted {
             Some(super::walk::Planted::ServesLast) => self.queue.iter().last().map_or(ticket, |(last, _)| last),
@@ -80,12 +80,12 @@ impl<C, E> State<C, E> {
         fx.wake(waker);
     }
 
-    pub(super) fn retire(&mut self, id: SlotId, conn: C, reason: CloseReason, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn retire(&mut self, id: SlotId, conn: C, reason: CloseReason, now: Ns, fx: &mut Effects<C, E>) {
         self.start(id, conn, Phase::Closing(reason), now, fx);
     }
 
     /// Leaves a connection for the driver to ping, reset or close.
-    pub(super) fn start(&mut self, id: SlotId, conn: C, phase: Phase, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn start(&mut self, id: SlotId, conn: C, phase: Phase, now: Ns, fx: &mut Effects<C, E>) {
         self.slots[id].conn = Some(conn);
         self.slots.enter(id, phase, now);
         self.todo.push_back(id);
@@ -97,7 +97,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Frees a slot whose connection is gone.
-    pub(super) fn vacate(&mut self, id: SlotId, reason: CloseReason, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn vacate(&mut self, id: SlotId, reason: CloseReason, now: Ns, fx: &mut Effects<C, E>) {
         let age = time(now.saturating_sub(self.slots[id].born));
         self.totals.closed_by.0[reason as usize] += 1;
         fx.events.push(Event::Closed { reason, age });
@@ -113,15 +113,17 @@ impl<C, E> State<C, E> {
     }
 
     /// Gives the first caller a connect error.
-    pub(super) fn fail_first(&mut self, error: ConnectError<E>, fx: &mut Effects<C>) {
+    pub(super) fn fail_first(&mut self, error: ConnectError<E>, fx: &mut Effects<C, E>) {
         if let Some((ticket, _)) = self.queue.first() {
             self.totals.connect_failures += 1;
             let waker = self.end(ticket, Outcome::Failed(error));
             fx.wake(waker);
+        } else {
+            fx.errors.push(error);
         }
     }
 
-    pub(super) fn alarm(&mut self, at: Ns, fx: &mut Effects<C>) {
+    pub(super) fn alarm(&mut self, at: Ns, fx: &mut Effects<C, E>) {
         if at < self.armed {
             self.armed = at;
             fx.kick = true;

@@ -34,7 +34,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Judges a caller that is about to queue: it is refused, or a warning is sent, or neither.
-    pub(super) fn refuse_nested(&mut self, caller: &Caller, fx: &mut Effects<C>) -> Option<Refusal> {
+    pub(super) fn refuse_nested(&mut self, caller: &Caller, fx: &mut Effects<C, E>) -> Option<Refusal> {
         let held = self.held_by(caller);
         #[cfg(test)]
         let held = match self.planted {
@@ -164,7 +164,7 @@ mod tests {
             };
             let Some(Job::Connect { slot, .. }) = state.next_job(0, &mut fx) else { panic!("no connect") };
             state.connected(slot, (), 0, &mut fx);
-            assert!(matches!(state.collect(ticket, Waker::noop(), 0, &mut fx), Some(Collected::Lent(..))));
+            assert!(matches!(state.collect(ticket, 0, &mut fx), Some(Collected::Lent(..))));
         }
         state
     }

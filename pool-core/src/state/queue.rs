@@ -185,11 +185,16 @@ impl<E> Queue<E> {
         &self.entry(ticket.seat).waiter
     }
 
-    /// Leaves the waker of a caller that still waits. Gives the old one back, to be dropped where that can do no harm.
-    pub(crate) fn refresh(&mut self, ticket: Ticket, waker: &Waker) -> Option<Waker> {
+    /// Whether the end of a wait would wake this waker.
+    pub(crate) fn would_wake(&self, ticket: Ticket, waker: &Waker) -> bool {
+        matches!(&self.entry(ticket.seat).outcome, Outcome::Waiting(known) if known.will_wake(waker))
+    }
+
+    /// Replaces the waker of a caller that still waits. Returns the old one, to be dropped where that can do no harm.
+    pub(crate) fn renew_waker(&mut self, ticket: Ticket, waker: Waker) -> Waker {
         match &mut self.entry_mut(ticket.seat).outcome {
-            Outcome::Waiting(old) if !old.will_wake(waker) => Some(mem::replace(old, waker.clone())),
-            _ => None,
+            Outcome::Waiting(old) => mem::replace(old, waker),
+            _ => waker,
         }
     }
 

@@ -98,7 +98,10 @@ impl Walk {
         (self.dice % n.max(1) as u64) as usize
     }
 
-    fn turn<T>(&mut self, decide: impl FnOnce(&mut State<u32, &'static str>, Ns, &mut Effects<u32>) -> T) -> T {
+    fn turn<T>(
+        &mut self,
+        decide: impl FnOnce(&mut State<u32, &'static str>, Ns, &mut Effects<u32, &'static str>) -> T,
+    ) -> T {
         let mut fx = Effects::default();
         let answer = decide(&mut self.state, self.now, &mut fx);
         drop(fx.spent);
@@ -181,7 +184,13 @@ impl Walk {
         let ticket = self.waiting[i].ticket;
         self.waiting[i].woken.0.store(false, Relaxed);
         let waker = Waker::from(Arc::clone(&self.waiting[i].woken));
-        let found = self.turn(|s, now, fx| s.collect(ticket, &waker, now, fx));
+        let found = self.turn(|s, now, fx| {
+            let found = s.collect(ticket, now, fx);
+            if found.is_none() && !s.would_wake(ticket, &waker) {
+                s.renew_waker(ticket, waker, fx);
+            }
+            found
+        });
         self.log.push(format!("collect {ticket:?}"));
         match found {
             None => return Ok(()), // woken because the driver ended

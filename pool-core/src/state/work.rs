@@ -13,7 +13,7 @@ use crate::{CloseReason, ErrorClass, Event, error::ConnectError};
 
 impl<C, E> State<C, E> {
     /// Does what is due, and says when to come again.
-    pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C>) -> Ns {
+    pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C, E>) -> Ns {
         self.unanswered = None;
         let mut stuck = None;
         while let Some(ticket) = self.queue.due(now) {
@@ -33,7 +33,7 @@ impl<C, E> State<C, E> {
     }
 
     /// The next piece of work, judged at this moment; `None` when there is none.
-    pub(crate) fn next_job(&mut self, now: Ns, fx: &mut Effects<C>) -> Option<Job<C>> {
+    pub(crate) fn next_job(&mut self, now: Ns, fx: &mut Effects<C, E>) -> Option<Job<C>> {
         while let Some(id) = self.todo.pop_front() {
             let conn = self.slots.take_conn(id);
             let reset = nanos(self.settings.reset_timeout);
@@ -73,7 +73,7 @@ impl<C, E> State<C, E> {
     }
 
     /// A connect has succeeded.
-    pub(crate) fn connected(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn connected(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         self.totals.opened += 1;
         let took = now.saturating_sub(self.slots[id].since);
         let dice = self.draw();
@@ -87,7 +87,9 @@ impl<C, E> State<C, E> {
         self.timings.connect.record(took);
         self.journal.note(now, journal::Entry::Connected);
         fx.events.push(Event::Opened { took: time(took) });
-        if self.pulse.connected() {
+        let (is_news, error) = self.pulse.connected();
+        fx.errors.extend(error);
+        if is_news {
             fx.events.push(Event::Recovered);
         }
         // From here on a common step may leave it idle without a kick, so the driver must know when to look.
@@ -105,7 +107,7 @@ impl<C, E> State<C, E> {
         error: ConnectError<E>,
         said: String,
         now: Ns,
-        fx: &mut Effects<C>,
+        fx: &mut Effects<C, E>,
     ) {
         self.totals.connect_errors += 1;
         fx.news |= self.warm > 0;
@@ -113,7 +115,8 @@ impl<C, E> State<C, E> {
         self.slots.enter(id, Phase::Vacant, now);
         self.journal.note(now, journal::Entry::ConnectFailed(said.as_str().into()));
         let dice = self.draw();
-        let pause = self.pulse.connect_failed(error.clone(), began, now, dice);
+        let (pause, earlier) = self.pulse.connect_failed(error.clone(), began, now, dice);
+        fx.errors.extend(earlier);
         let hopeless = !matches!(error.class, ErrorClass::Transient | ErrorClass::Lost);
         if !self.closed {
             fx.events.push(Event::ConnectFailed { error: said, retry_in: (!hopeless).then(|| time(pause)) });
@@ -121,7 +124,7 @@ impl<C, E> State<C, E> {
         if hopeless && !self.queue.is_empty() {
             // Each caller gets the answer to an attempt of its own, so the next one need not pause.
             self.pulse.forget_pause();
-            self.fail_first(error, fx);
+            self.fail_first(error.clone(), fx);
         } else if self.slots.in_use() + self.slots.count(Phase::Resetting) == 0 {
             // Nothing can come home, so whoever has seen a whole connection_timeout of failures need not wait on.
             let limit = nanos(self.settings.connection_timeout);
@@ -129,11 +132,12 @@ impl<C, E> State<C, E> {
                 self.fail_first(error.clone(), fx);
             }
         }
+        fx.errors.push(error);
         self.advance(now, fx);
     }
 
     /// A ping was answered.
-    pub(crate) fn pinged(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn pinged(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         if self.pulse.answered() {
             fx.events.push(Event::Recovered);
         }
@@ -149,7 +153,7 @@ impl<C, E> State<C, E> {
     }
 
     /// A ping failed or ran out of time. `lost`: the server is gone, not this connection alone.
-    pub(crate) fn ping_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn ping_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C, E>) {
         self.journal.note(now, journal::Entry::PingFailed);
         if lost {
             self.disconnected(id, now, fx);
@@ -159,13 +163,13 @@ impl<C, E> State<C, E> {
     }
 
     /// A connection was cleaned.
-    pub(crate) fn was_reset(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn was_reset(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         self.settle(id, conn, now, fx);
         self.advance(now, fx);
     }
 
     /// A connection could not be cleaned.
-    pub(crate) fn reset_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C>) {
+    pub(crate) fn reset_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C, E>) {
         if lost {
             self.disconnected(id, now, fx);
         }
@@ -180,7 +184,7 @@ impl<C, E> State<C, E> {
         reason: CloseReason,
         confirmed: bool,
         now: Ns,
-        fx: &mut Effects<C>,
+        fx: &mut Effects<C, E>,
     ) {
         if !confirmed {
             self.abandoned += 1;
@@ -200,7 +204,7 @@ impl<C, E> State<C, E> {
         conn: Option<C>,
         reason: CloseReason,
         now: Ns,
-        fx: &mut Effects<C>,
+        fx: &mut Effects<C, E>,
     ) {
         match conn {
             Some(conn) => self.retire(id, conn, reason, now, fx),
@@ -213,7 +217,7 @@ impl<C, E> State<C, E> {
         }
     }
 
-    pub(super) fn sweep_idle(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn sweep_idle(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         let linger = nanos(self.settings.overflow_linger);
         // One by one, for each that goes may be the one that makes the next worth keeping (`min_idle`).
         for id in self.idle.iter().collect::<Vec<_>>() {
@@ -230,13 +234,13 @@ impl<C, E> State<C, E> {
         }
     }
 
-    pub(super) fn close_idle(&mut self, id: SlotId, reason: CloseReason, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn close_idle(&mut self, id: SlotId, reason: CloseReason, now: Ns, fx: &mut Effects<C, E>) {
         self.idle.remove(id);
         let conn = self.slots.take_conn(id);
         self.retire(id, conn, reason, now, fx);
     }
 
-    pub(super) fn sweep_leaks(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn sweep_leaks(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         let Some(limit) = self.settings.leak_after.map(nanos) else { return };
         let overdue: Vec<_> = self
             .slots
@@ -253,7 +257,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Begins to ping what has been idle for `keepalive`.
-    pub(super) fn sweep_keepalive(&mut self, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn sweep_keepalive(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         let due: Vec<_> = self.idle.iter().filter(|&id| self.keepalive_at(id).is_some_and(|at| at <= now)).collect();
         for id in due {
             self.idle.remove(id);
@@ -272,7 +276,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Puts a connection that was tested, not used, back among the idle where it was, unless it must go.
-    pub(super) fn back_to_idle(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn back_to_idle(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         self.slots[id].keepalive = false;
         if self.worn_out(id, now).is_some() || self.idle.len() >= self.settings.pool_size {
             return self.settle(id, conn, now, fx);
@@ -284,7 +288,7 @@ impl<C, E> State<C, E> {
         self.idle.put_back(id, |other| slots[other].since > since);
     }
 
-    pub(super) fn start_ping(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C>) {
+    pub(super) fn start_ping(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         self.slots[id].idle_since = self.slots[id].since;
         self.start(id, conn, Phase::Pinging, now, fx);
     }

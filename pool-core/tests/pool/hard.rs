@@ -5,7 +5,10 @@ use pool_core::{
     Condition, ErrorClass, Manager, Pool, Settings,
     testing::{Reply, Script},
 };
-use std::{sync::mpsc, thread};
+use std::{
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+};
 use tokio::{runtime::Builder, time::sleep};
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -286,7 +289,7 @@ fn those_who_wait_for_the_warm_up_bring_a_driver_when_the_old_one_has_gone() {
 async fn a_waker_that_owns_a_guard_may_be_replaced() {
     use std::{
         pin::Pin,
-        sync::{Arc, Mutex},
+        sync::Mutex,
         task::{Context, Wake, Waker},
     };
     struct Owner(#[expect(dead_code, reason = "owns it")] Mutex<Option<pool_core::Pooled<Script>>>);
@@ -338,4 +341,161 @@ fn a_caller_is_served_although_the_drivers_runtime_does_not_run() {
     });
     drop(asleep); // the old driver ends, and disturbs nothing
     assert_eq!(script.open(), 1, "the one in use");
+}
+
+/// Fails to connect with an error whose end runs this.
+struct Spiteful(Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>, std::sync::atomic::AtomicU32);
+
+struct Spite(Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>);
+
+impl Drop for Spite {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.get() {
+            act();
+        }
+    }
+}
+
+impl std::fmt::Debug for Spite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Spite")
+    }
+}
+
+impl std::fmt::Display for Spite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no")
+    }
+}
+
+impl std::error::Error for Spite {}
+
+impl Manager for Spiteful {
+    type Conn = ();
+    type Error = Spite;
+    async fn connect(&self) -> Result<(), Spite> {
+        let class = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if class < 6 { Err(Spite(Arc::clone(&self.0))) } else { Ok(()) }
+    }
+    async fn ping(&self, (): &mut ()) -> Result<(), Spite> {
+        Ok(())
+    }
+    async fn reset(&self, (): &mut ()) -> Result<(), Spite> {
+        Ok(())
+    }
+    async fn close(&self, (): ()) {}
+    fn condition(&self, (): &mut ()) -> Condition {
+        Condition::Clean
+    }
+    fn classify(&self, _: &Spite) -> ErrorClass {
+        match self.1.load(std::sync::atomic::Ordering::Relaxed) {
+            1..4 => ErrorClass::Transient,
+            _ => ErrorClass::Permanent,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_manager_may_use_the_pool_or_panic_when_it_is_dropped() {
+    for panics in [false, true] {
+        let act = Arc::new(OnceLock::new());
+        let pool = Pool::new(Spiteful(Arc::clone(&act), Default::default()), settings(1, 0)).unwrap();
+        let there = pool.downgrade();
+        let set = act.set(Box::new(move || {
+            there.upgrade().map(|pool| pool.status());
+            assert!(!panics || std::thread::panicking(), "an error panics when it is dropped");
+        }) as Box<dyn Fn() + Send + Sync>);
+        assert!(set.is_ok());
+        let mut left = pool.acquire();
+        assert!(once(&mut left).await.is_pending());
+        std::mem::forget(pool.acquire().await.map(drop)); // three are replaced by the next, the fourth is given to a caller ..
+        until("it is answered", || pool.status().waiting == 0).await;
+        drop(left); // .. and to one that does not collect it
+        let mut served = false;
+        for _ in 0..10 {
+            let answer = pool.acquire().await.map(drop);
+            served |= answer.is_ok();
+            std::mem::forget(answer);
+            sleep(secs(40)).await;
+        }
+        assert!(served, "and the last of them is dropped when a connect succeeds");
+    }
+}
+
+/// Panics when it is woken.
+struct Bomb;
+
+impl std::task::Wake for Bomb {
+    fn wake(self: Arc<Self>) {
+        std::panic::panic_any(Payload);
+    }
+}
+
+/// Left by a panic, and panics when it is dropped.
+struct Payload;
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "a payload panics when it is dropped");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waker_that_panics_keeps_neither_the_others_nor_the_driver_from_their_call() {
+    let (script, pool) = pool(settings(1, 0));
+    let held = pool.acquire().await.unwrap();
+    let bomb = std::task::Waker::from(Arc::new(Bomb));
+    let mut first = pool.acquire();
+    assert!(std::pin::Pin::new(&mut first).poll(&mut std::task::Context::from_waker(&bomb)).is_pending());
+    let others: Vec<_> = (0..3)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.acquire().await.map(drop).map_err(|error| error.verdict()) })
+        })
+        .collect();
+    crate::waiting(&pool, 4).await;
+    held.discard(); // wakes nobody, calls the driver: the connect then wakes the first
+    until("the first is served", || pool.status().in_use == 1).await;
+    drop(first);
+    for other in others {
+        assert_eq!(other.await.unwrap(), Ok(()));
+    }
+    // All at once: the one that panics is woken first.
+    let held = pool.acquire().await.unwrap();
+    let mut first = pool.acquire();
+    assert!(std::pin::Pin::new(&mut first).poll(&mut std::task::Context::from_waker(&bomb)).is_pending());
+    let other = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.acquire().await.map(drop).map_err(|error| error.verdict()) }
+    });
+    crate::waiting(&pool, 2).await;
+    drop(held);
+    let held = once(&mut first).await;
+    assert!(held.is_ready());
+    let mut first = pool.acquire();
+    assert!(std::pin::Pin::new(&mut first).poll(&mut std::task::Context::from_waker(&bomb)).is_pending());
+    assert_eq!(pool.close().await.still_held.len(), 1);
+    assert_eq!(other.await.unwrap(), Err(pool_core::Verdict::Closed));
+    drop(held);
+    until("all is closed", || script.open() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_whose_panic_or_whose_end_panics_does_not_end_the_others() {
+    struct Sour(#[expect(dead_code, reason = "panics when it is dropped")] Payload);
+    impl pool_core::Observer for Sour {
+        fn on_event(&mut self, _: &pool_core::Event) {
+            std::panic::panic_any(Payload);
+        }
+    }
+    let (_, pool) = pool(settings(1, 0));
+    let (tell, told) = mpsc::channel();
+    pool.observe(Sour(Payload));
+    pool.observe(move |event: &pool_core::Event| drop(tell.send(format!("{event:?}"))));
+    for _ in 0..3 {
+        pool.acquire().await.unwrap().discard();
+        settled(&pool).await;
+    }
+    let heard: Vec<_> = told.iter().take(6).collect();
+    assert_eq!(heard.iter().filter(|event| event.starts_with("Opened")).count(), 3);
 }
