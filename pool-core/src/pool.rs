@@ -257,7 +257,7 @@ impl<M: Manager> Pool<M> {
 
     /// Who holds connections now, the longest holder first.
     pub fn holders(&self) -> Vec<Holder> {
-        self.shared.look(|state, now| state.holders(now))
+        Holder::of_all(self.shared.look(|state, now| state.held(now)))
     }
 
     /// How long acquires, holds, connects and pings took, since the pool was made.
@@ -373,7 +373,8 @@ impl<M: Manager> Pool<M> {
 
     /// Closes the pool: callers that wait are turned away, idle connections are closed, those in use are awaited for `shutdown_grace`.
     ///
-    /// Says who still held a connection when the grace ended; such a connection is closed when it comes home. May be called again.
+    /// The report says which callers still held a connection when the grace ended, and how many connections were not closed by then. A
+    /// connection in use is closed when it is returned. May be called again.
     ///
     /// # Cancel safety
     ///
@@ -390,12 +391,13 @@ impl<M: Manager> Pool<M> {
         });
         let drained = self.until(&self.shared.drained, |state| state.is_drained().then_some(()));
         // Timeout or not, the report tells.
-        let _ = timeout(grace, drained).await;
-        let (after, still_held) = self.shared.look(|state, now| (state.status(now), state.holders(now)));
+        let _ = tokio::time::timeout(grace, drained).await;
+        let (after, held) = self.shared.look(|state, now| (state.status(now), state.held(now)));
+        let under_way = u64::from(after.open - after.in_use + after.opening);
         CloseReport {
             closed: after.totals.closed() - before.totals.closed(),
-            still_held,
-            abandoned: after.abandoned - before.abandoned,
+            still_held: Holder::of_all(held),
+            abandoned: after.abandoned - before.abandoned + under_way,
         }
     }
 }

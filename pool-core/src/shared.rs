@@ -1,7 +1,7 @@
 //! The one place that locks: lock, decide, unlock, perform.
 
 use crate::{
-    CloseReason, Condition, Manager, Settings, Site, Step, TryAcquireError, Verdict,
+    CloseReason, Condition, Holder, Manager, Settings, Site, Step, TryAcquireError, Verdict,
     bits::bits,
     error::{AcquireError, Cause, Report},
     nested,
@@ -188,8 +188,16 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Builds the report of an acquire that failed, from what the pool looks like now.
-    pub(crate) fn explain(&self, cause: Cause<M::Error>, site: Site, arrived: Arrival) -> AcquireError<M::Error> {
-        self.look(|state, now| {
+    ///
+    /// `timed_out`: the verdict at the moment when the caller's time ran out, which may be a little earlier.
+    pub(crate) fn explain(
+        &self,
+        cause: Cause<M::Error>,
+        timed_out: Option<Verdict>,
+        site: Site,
+        arrived: Arrival,
+    ) -> AcquireError<M::Error> {
+        let (mut report, held) = self.look(|state, now| {
             let verdict = match cause {
                 Cause::TimedOut(then) => then.unwrap_or_else(|| state.verdict(now)),
                 Cause::Nested(_) | Cause::Deadlocked => Verdict::Nested,
@@ -198,21 +206,22 @@ impl<M: Manager> Shared<M> {
                 Cause::Closed => Verdict::Closed,
                 Cause::Paused => Verdict::Paused,
             };
-            let mut holders = state.holders(now);
-            holders.truncate(5);
             let report = Report {
                 cause,
                 verdict,
                 site,
                 waited: std::time::Duration::from_nanos(now.saturating_sub(arrived.at)),
                 status: state.status(now),
-                holders,
+                holders: Vec::new(),
                 connect_error: state.last_connect_error().cloned(),
                 unanswered: state.unanswered_connect(now),
                 timeline: state.story(arrived, now, Step::GaveUp),
             };
-            AcquireError { report: Box::new(report) }
-        })
+            (report, state.held(now))
+        });
+        report.holders = Holder::of_all(held);
+        report.holders.truncate(5);
+        AcquireError::new(report)
     }
 
     pub(crate) fn add_handle(&self) {

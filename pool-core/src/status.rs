@@ -1,7 +1,7 @@
 //! What a pool tells about itself: numbers at one instant, and who holds what.
 
 use crate::MaxOverflow;
-use std::{fmt, panic::Location, time::Duration};
+use std::{collections::HashMap, fmt, panic::Location, time::Duration};
 
 /// All numbers of a pool at one instant, taken under one lock.
 ///
@@ -236,18 +236,18 @@ impl Site {
 
     /// Whether both are the same place by address: quick, and sometimes false of one place that was compiled twice.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        let name = |site: &Self| site.name.map(|name| (name.as_ptr(), name.len()));
-        name(self) == name(other)
-            && match (self.location, other.location) {
-                (Some(mine), Some(theirs)) => std::ptr::eq(mine, theirs),
-                (mine, theirs) => mine.is_none() && theirs.is_none(),
-            }
+        self.address() == other.address()
+    }
+
+    /// The place by its address.
+    pub(crate) fn address(&self) -> (usize, usize, usize) {
+        let (name, len) = self.name.map_or((0, 0), |name| (name.as_ptr() as usize, name.len()));
+        (name, len, self.location.map_or(0, |location| std::ptr::from_ref(location) as usize))
     }
 
     /// A number that spreads, the same for what [`is`](Self::is) the same.
     pub(crate) fn spread(&self) -> u64 {
-        let name = self.name.map_or(0, |name| name.as_ptr() as usize);
-        let location = self.location.map_or(0, |location| std::ptr::from_ref(location) as usize);
+        let (name, _, location) = self.address();
         // Addresses are alike in their low bits, so the high ones of the product are taken (Knuth's multiplicative hashing).
         ((name ^ location.rotate_left(17)) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48
     }
@@ -291,6 +291,29 @@ pub struct Holder {
     pub longest: Duration,
 }
 
+impl Holder {
+    /// Adds up by site, the longest holder first.
+    pub(crate) fn of_all(held: Vec<(Site, Duration)>) -> Vec<Self> {
+        let mut by_address: HashMap<_, Self> = HashMap::new();
+        let add =
+            |to: &mut Self, more: &Self| (to.count, to.longest) = (to.count + more.count, to.longest.max(more.longest));
+        for (site, longest) in held {
+            let one = Self { site, count: 1, longest };
+            by_address.entry(site.address()).and_modify(|sum| add(sum, &one)).or_insert(one);
+        }
+        // One place that was compiled twice has two addresses.
+        let mut found: Vec<Self> = Vec::with_capacity(by_address.len());
+        for holder in by_address.into_values() {
+            match found.iter_mut().find(|other| other.site == holder.site) {
+                Some(sum) => add(sum, &holder),
+                None => found.push(holder),
+            }
+        }
+        found.sort_by(|a, b| b.longest.cmp(&a.longest).then(b.count.cmp(&a.count)));
+        found
+    }
+}
+
 /// `app::list (src/app.rs:12) holds 3, longest 2.5s`
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -305,9 +328,10 @@ impl fmt::Display for Holder {
 pub struct CloseReport {
     /// Connections closed since the call.
     pub closed: u64,
-    /// Who still held a connection when the grace ended; empty after an orderly close.
+    /// Who still held a connection when the grace ended, or had been granted one; empty after an orderly close.
     pub still_held: Vec<Holder>,
-    /// Closes that did not end in time.
+    /// Connections that were not closed in time: their own limit had ended, or they were still being cleaned or closed when the grace
+    /// ended. The server may still hold them.
     pub abandoned: u64,
 }
 
@@ -315,7 +339,7 @@ impl fmt::Display for CloseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "closed {} connection{}", self.closed, if self.closed == 1 { "" } else { "s" })?;
         if self.abandoned > 0 {
-            write!(f, ", {} did not confirm in time", self.abandoned)?;
+            write!(f, ", {} not closed in time", self.abandoned)?;
         }
         for (i, holder) in self.still_held.iter().enumerate() {
             write!(f, "{} {holder}", if i == 0 { "; still held:" } else { "," })?;

@@ -173,7 +173,9 @@ impl<C, E> State<C, E> {
         while let Some(id) = self.idle.peek() {
             self.idle.remove(id);
         }
-        for ticket in self.queue.granted().into_iter().rev() {
+        let mut granted: Vec<_> = self.slots.granted().map(|(_, ticket)| ticket).collect();
+        granted.sort_by_key(|ticket| std::cmp::Reverse(self.queue.number(*ticket)));
+        for ticket in granted {
             self.queue.restore(ticket);
             let caller = self.queue.waiter(ticket).caller;
             self.entangle(&caller);

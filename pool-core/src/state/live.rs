@@ -1,6 +1,6 @@
 //! The slots: one for each connection that exists or is being made, and the phase it is in.
 
-use super::{Loan, Ns};
+use super::{Loan, Ns, queue::Ticket};
 use crate::{CloseReason, Site};
 
 pub(crate) type SlotId = u32;
@@ -71,6 +71,8 @@ pub(crate) struct Slot<C> {
     pub(crate) task: Option<u64>,
     /// Number of the loan, unique in the pool.
     pub(crate) loan: u64,
+    /// The caller that it was granted to.
+    pub(crate) promised: Option<Ticket>,
     /// Callers in the queue that hold this one and will not let go before they are served.
     pub(crate) entangled: u32,
     /// Being pinged to be kept alive, not because somebody waits.
@@ -186,6 +188,7 @@ impl<C> Slots<C> {
             site: Site::here(),
             task: None,
             loan: 0,
+            promised: None,
             entangled: 0,
             keepalive: false,
             reported: false,
@@ -267,6 +270,13 @@ impl<C> Slots<C> {
     /// Those that are with a caller.
     pub(crate) fn lent(&self) -> impl Iterator<Item = (SlotId, &Slot<C>)> {
         self.iter().filter(|(_, slot)| slot.phase == Phase::Lent)
+    }
+
+    /// Those that wait for their caller to collect them.
+    pub(crate) fn granted(&self) -> impl Iterator<Item = (SlotId, Ticket)> {
+        let promised =
+            |(id, slot): (SlotId, &Slot<C>)| Some((id, slot.promised.filter(|_| slot.phase == Phase::Granted)?));
+        self.iter().filter_map(promised)
     }
 
     /// Whether a loan has not ended.

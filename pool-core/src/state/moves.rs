@@ -7,7 +7,7 @@ use super::{
     queue::{Outcome, Ticket},
     time,
 };
-use crate::{CloseReason, Event, error::ConnectError};
+use crate::{CloseReason, Event, Verdict, error::ConnectError};
 use std::task::Waker;
 
 impl<C, E> State<C, E> {
@@ -72,6 +72,7 @@ impl<C, E> State<C, E> {
             _ => ticket,
         };
         self.slots.enter(id, Phase::Granted, now);
+        self.slots[id].promised = Some(ticket);
         let waker = self.end(ticket, Outcome::Granted(id));
         #[cfg(test)]
         if self.planted == Some(super::walk::Planted::ForgetsToWake) {
@@ -110,6 +111,16 @@ impl<C, E> State<C, E> {
         self.totals.timeouts += 1;
         let verdict = self.verdict_for(ticket, stuck, now);
         self.end(ticket, Outcome::Expired(verdict))
+    }
+
+    /// Takes back what was granted to a caller that has not collected it until its time was up: the next one waits for it.
+    ///
+    /// The caller was woken for the grant. When it comes, it finds that it is too late.
+    pub(super) fn withdraw(&mut self, id: SlotId, ticket: Ticket, now: Ns, fx: &mut Effects<C, E>) {
+        self.totals.timeouts += 1;
+        self.queue.withdraw(ticket, Outcome::Expired(Verdict::Exhausted));
+        let conn = self.slots.take_conn(id);
+        self.settle(id, conn, now, fx);
     }
 
     /// Gives the first caller a connect error.

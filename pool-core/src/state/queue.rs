@@ -143,12 +143,16 @@ impl<E> Queue<E> {
         }
     }
 
-    /// Callers that were granted a connection and have not collected it, in order of arrival.
-    pub(crate) fn granted(&self) -> Vec<Ticket> {
-        let entries = (0..).zip(self.chunks.iter().flatten());
-        let mut found: Vec<_> = entries.filter(|(_, entry)| matches!(entry.outcome, Outcome::Granted(_))).collect();
-        found.sort_by_key(|(_, entry)| entry.number);
-        found.into_iter().map(|(seat, entry)| Ticket { seat, turn: entry.turn }).collect()
+    /// The number of a caller in the order of arrival.
+    pub(crate) fn number(&self, ticket: Ticket) -> u64 {
+        self.entry(ticket.seat).number
+    }
+
+    /// Replaces a grant by another outcome.
+    pub(crate) fn withdraw(&mut self, ticket: Ticket, outcome: Outcome<E>) {
+        let entry = self.entry_mut(ticket.seat);
+        debug_assert!(entry.turn == ticket.turn && matches!(entry.outcome, Outcome::Granted(_)), "BUG: not a grant");
+        entry.outcome = outcome;
     }
 
     /// Puts a caller whose grant was withdrawn back to the front. It was woken for the grant, so it will come and leave its waker.
@@ -339,6 +343,8 @@ mod tests {
         for (id, ticket) in [first, second].into_iter().enumerate() {
             drop(queue.end(ticket, Outcome::Granted(id as SlotId)));
         }
-        assert_eq!(queue.granted(), [first, second]);
+        let mut granted = [second, first];
+        granted.sort_by_key(|ticket| queue.number(*ticket));
+        assert_eq!(granted, [first, second]);
     }
 }

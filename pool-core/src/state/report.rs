@@ -1,7 +1,11 @@
 //! What the state tells of itself: numbers, holders, stories, verdicts, and whether its invariants hold.
 
-use super::{Arrival, NEVER, Ns, State, live::Phase, nanos, time};
-use crate::{CloseReason, Holder, Moment, SiteTimings, Status, Step, Timings, Verdict, error::ConnectError};
+use super::{
+    Arrival, NEVER, Ns, State,
+    live::{Phase, Slot},
+    nanos, time,
+};
+use crate::{CloseReason, Moment, Site, SiteTimings, Status, Step, Timings, Verdict, error::ConnectError};
 use std::time::Duration;
 
 impl<C, E> State<C, E> {
@@ -33,18 +37,17 @@ impl<C, E> State<C, E> {
         }
     }
 
-    /// Sites that hold connections, the longest holder first.
-    pub(crate) fn holders(&self, now: Ns) -> Vec<Holder> {
-        let mut found: Vec<Holder> = Vec::new();
-        for (_, slot) in self.slots.lent() {
-            let held = time(now.saturating_sub(slot.since));
-            match found.iter_mut().find(|holder| holder.site == slot.site) {
-                Some(holder) => (holder.count, holder.longest) = (holder.count + 1, holder.longest.max(held)),
-                None => found.push(Holder { site: slot.site, count: 1, longest: held }),
-            }
+    /// Who has a connection, lent or granted, and for how long. [`Holder::of_all`] adds them up, which takes longer.
+    pub(crate) fn held(&self, now: Ns) -> Vec<(Site, Duration)> {
+        let since = |slot: &Slot<C>| time(now.saturating_sub(slot.since));
+        let lent = self.slots.lent().map(|(_, slot)| (slot.site, since(slot)));
+        let mut held = Vec::with_capacity(self.slots.in_use() as usize);
+        held.extend(lent);
+        if self.slots.count(Phase::Granted) > 0 {
+            let granted = self.slots.granted();
+            held.extend(granted.map(|(id, ticket)| (self.queue.waiter(ticket).caller.site, since(&self.slots[id]))));
         }
-        found.sort_by(|a, b| b.longest.cmp(&a.longest).then(b.count.cmp(&a.count)));
-        found
+        held
     }
 
     pub(crate) fn last_connect_error(&self) -> Option<&ConnectError<E>> {

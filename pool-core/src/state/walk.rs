@@ -31,6 +31,8 @@ pub(crate) enum Planted {
     CloseKeepsSlot,
     /// A caller whose time has run out stays in the queue.
     KeepsExpired,
+    /// A connection that its caller does not collect in time stays granted.
+    KeepsGrants,
     /// Work is left for the driver without a word to it.
     ForgetsToKick,
     /// A caller is refused because its task holds a connection.
@@ -359,6 +361,9 @@ impl Walk {
                 return Err(format!("{:?} has its answer but was not woken", w.ticket));
             }
             let granted = matches!(self.state.queue.outcome(w.ticket), Outcome::Granted(_));
+            if granted && !self.kicked && (w.deadline <= self.driven || w.deadline < self.alarm) {
+                return Err(format!("{:?} was to collect until {} and is still granted one", w.ticket, w.deadline));
+            }
             if granted && w.order > first_waiting {
                 return Err(format!("{:?} was served before an older caller", w.ticket));
             }
@@ -468,6 +473,7 @@ fn every_planted_fault_is_caught() {
         ForgetsToWake,
         CloseKeepsSlot,
         KeepsExpired,
+        KeepsGrants,
         ForgetsToKick,
         RefusesByTask,
         KeepsMarks,

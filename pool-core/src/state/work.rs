@@ -6,6 +6,7 @@ use super::{
     journal,
     live::Phase,
     nanos,
+    queue::Ticket,
     rules::Fitness,
     time,
 };
@@ -24,6 +25,7 @@ impl<C, E> State<C, E> {
             let waker = self.expire(ticket, &mut stuck, now);
             fx.wake(waker);
         }
+        self.sweep_grants(now, fx);
         self.sweep_idle(now, fx);
         self.sweep_leaks(now, fx);
         self.sweep_keepalive(now, fx);
@@ -144,6 +146,7 @@ impl<C, E> State<C, E> {
         self.journal.note(now, journal::Entry::PingAnswered);
         self.timings.ping.record(now.saturating_sub(self.slots[id].since));
         self.slots[id].proven = now;
+        self.slots[id].keepalive = false;
         if self.queue.is_empty() {
             self.back_to_idle(id, conn, now, fx);
         } else {
@@ -214,6 +217,22 @@ impl<C, E> State<C, E> {
                 fx.events.push(Event::Abandoned);
                 self.vacate(id, reason, now, fx);
             }
+        }
+    }
+
+    /// Takes back what its caller has not collected in time.
+    fn sweep_grants(&mut self, now: Ns, fx: &mut Effects<C, E>) {
+        if self.slots.count(Phase::Granted) == 0 {
+            return;
+        }
+        #[cfg(test)]
+        if self.planted == Some(super::walk::Planted::KeepsGrants) {
+            return;
+        }
+        let overdue = |(_, ticket): &(_, Ticket)| self.queue.waiter(*ticket).deadline <= now;
+        let overdue: Vec<_> = self.slots.granted().filter(overdue).collect();
+        for (id, ticket) in overdue {
+            self.withdraw(id, ticket, now, fx);
         }
     }
 
@@ -315,6 +334,7 @@ impl<C, E> State<C, E> {
                     let linger = surplus.then(|| nanos(self.settings.overflow_linger));
                     idle.into_iter().chain(linger).min().map(|limit| slot.since.saturating_add(limit))
                 }
+                Phase::Granted => slot.promised.map(|ticket| self.queue.waiter(ticket).deadline),
                 Phase::Opening => Some(slot.since.saturating_add(late)),
                 Phase::Lent if !slot.reported => leak.map(|limit| slot.since.saturating_add(limit)),
                 _ => None,

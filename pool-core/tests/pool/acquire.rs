@@ -338,3 +338,42 @@ async fn try_acquire_says_what_acquire_would_say() {
         assert_eq!(pool.try_acquire().map(drop), Err(why));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_collected_in_time_goes_to_the_next_caller() {
+    let (_, pool) = pool(settings(1, 0));
+    let held = pool.acquire().await.unwrap();
+    let mut lazy = pool.acquire_timeout(secs(1));
+    let mut next = pool.acquire_timeout(secs(5));
+    assert!(once(&mut lazy).await.is_pending() && once(&mut next).await.is_pending());
+    drop(held); // granted to the first, which does not come for it
+    let start = Instant::now();
+    let conn = next.await.unwrap();
+    assert_eq!((conn.id(), start.elapsed()), (1, secs(1)));
+    drop(conn);
+    let std::task::Poll::Ready(Err(error)) = once(&mut lazy).await else { panic!("it came too late") };
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!((pool.status().totals.timeouts, pool.status().in_use, pool.status().idle), (1, 0, 1));
+    // Nobody waits: it is idle again, and the caller that leaves loses nothing.
+    let held = pool.acquire().await.unwrap();
+    let mut lazy = pool.acquire_timeout(secs(1));
+    assert!(once(&mut lazy).await.is_pending());
+    drop(held);
+    assert_eq!(pool.status().in_use, 1);
+    sleep(ms(1_001)).await;
+    assert_eq!((pool.status().in_use, pool.status().idle), (0, 1));
+    drop(lazy);
+    assert_eq!(pool.status().idle, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_collects_within_its_time_has_its_connection_whatever_else_happens() {
+    let (_, pool) = pool(settings(2, 0));
+    let (a, _b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    let mut waiter = pool.acquire_timeout(secs(2));
+    assert!(once(&mut waiter).await.is_pending());
+    drop(a);
+    sleep(ms(1_900)).await;
+    assert!(pool.acquire_timeout(ms(50)).await.is_err(), "it is granted to another");
+    assert_eq!(waiter.await.unwrap().id(), 1);
+}

@@ -482,7 +482,7 @@ async fn a_waker_that_panics_keeps_neither_the_others_nor_the_driver_from_their_
 
 #[tokio::test(start_paused = true)]
 async fn an_observer_whose_panic_or_whose_end_panics_does_not_end_the_others() {
-    struct Sour(#[expect(dead_code, reason = "panics when it is dropped")] Payload);
+    struct Sour(Payload);
     impl pool_core::Observer for Sour {
         fn on_event(&mut self, _: &pool_core::Event) {
             std::panic::panic_any(Payload);

@@ -280,3 +280,21 @@ async fn a_release_at_the_instant_of_a_deadline_loses_neither() {
         assert_eq!((s.idle, s.in_use, s.waiting), (1, 0, 0));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_keepalive_ping_that_served_a_caller_leaves_no_mark() {
+    let (script, pool) = pool(settings(1, 0).with_keepalive(secs(10)));
+    drop(pool.acquire().await.unwrap());
+    script.on_ping([Reply::ok().after(ms(500))]);
+    while script.calls().len() == 1 {
+        sleep(ms(1)).await;
+    }
+    drop(pool.acquire().await.unwrap()); // served by that ping
+    sleep(secs(1)).await;
+    // A ping for a caller that leaves before it begins is not made.
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    drop(waiter);
+    settled(&pool).await;
+    assert_eq!(script.count(|call| matches!(call, Call::Ping(_))), 1);
+}

@@ -208,3 +208,37 @@ async fn a_thousand_random_cancellations_lose_nothing() {
     assert_eq!(pool.close().await.still_held, []);
     assert_eq!(script.open(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_report_counts_what_is_still_being_closed_or_cleaned_when_the_grace_ends() {
+    let limits = settings(3, 0).with_reset_timeout(secs(60)).with_shutdown_grace(secs(2));
+    let (script, pool) = pool(limits);
+    let (a, mut b, c) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    script.on_close([Reply::ok().after(secs(30))]);
+    script.on_reset([Reply::hang()]);
+    b.set_condition(Condition::Dirty);
+    drop((a, b));
+    until("one is being cleaned", || pool.status().resetting == 1).await;
+    let report = pool.close().await;
+    assert_eq!((report.closed, report.abandoned, report.still_held.len()), (0, 2, 1), "{report}");
+    assert_eq!(
+        report.to_string(),
+        format!("closed 0 connections, 2 not closed in time; still held: {}", report.still_held[0])
+    );
+    drop(c);
+    sleep(secs(70)).await;
+    assert_eq!((pool.status().open, script.open()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_names_the_caller_that_was_granted_a_connection() {
+    let (_, pool) = pool(settings(1, 0).with_shutdown_grace(secs(2)));
+    let held = pool.acquire().await.unwrap();
+    let mut waiter = pool.acquire_at(pool_core::Site::named("lazy"), None);
+    assert!(once(&mut waiter).await.is_pending());
+    drop(held);
+    assert_eq!(pool.holders().first().map(|holder| (holder.site.name(), holder.count)), Some((Some("lazy"), 1)));
+    let report = pool.close().await;
+    assert_eq!((report.closed, report.abandoned), (0, 0));
+    assert_eq!(report.still_held.iter().map(|holder| holder.site.name()).collect::<Vec<_>>(), [Some("lazy")]);
+}
