@@ -172,7 +172,7 @@ use proc_macro::TokenStream;
 ///
 /// # Expansion
 ///
-/// The body is not parsed and stays in the function, so `self`, generics, `return` and `?` mean what they say. Of
+/// The body stays in the function, in an async closure, so `self`, generics, `return` and `?` mean what they say. Of
 ///
 /// ```ignore
 /// #[pooled(timeout = "2s")]
@@ -189,15 +189,14 @@ use proc_macro::TokenStream;
 ///         Err(error) => return rt::Reply::from_pool_error(error),
 ///     };
 ///     let reply: Result<i64, E> = {
-///         let hold = rt::hold::<PgConn>(&held); // so that the pool knows when the body asks for another
-///         let conn: &mut PgConn = rt::lend::<PgConn>(&mut held);
-///         rt::holding(hold, async move {
+///         // From here on the pool knows when the body asks for another connection.
+///         rt::holding(&mut held, async move |conn: &mut PgConn| {
 ///             if false { return loop {}; }                 // tells inference the declared type
 ///             BODY
 ///         }).await
 ///     };
 ///     let success = rt::Reply::is_success(&reply);
-///     match rt::finish::<PgConn>(held, success).await {    // commits or rolls back, then releases
+///     match rt::finish(held, success).await {    // commits or rolls back, then releases
 ///         Ok(()) => reply,
 ///         Err(error) => rt::Reply::from_pool_error(error), // a failed commit is a failure
 ///     }

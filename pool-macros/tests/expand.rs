@@ -452,7 +452,7 @@ fn a_bare_attribute_expands_the_marked_methods_of_a_block() {
 
 async fn length_by_hand(pool: SqlitePool, text: &'static str) -> Result<usize, Error> {
     let mut conn = mock::private::acquire::<SqliteConn, _>(&pool, &BY_HAND).await?;
-    mock::private::lend(&mut conn).query(text).await
+    conn.value.query(text).await
 }
 
 static BY_HAND: mock::private::Call = mock::private::Call::new(mock::private::Site::named("by hand"));

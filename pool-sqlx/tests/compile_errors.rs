@@ -93,12 +93,18 @@ fn told(stderr: &str) -> String {
             continue; // "aborting due to 3 previous errors"
         }
         writeln!(told, "{}: {text}", message["level"].as_str().unwrap()).unwrap();
-        for span in message["spans"].as_array().unwrap().iter().filter(|span| span["is_primary"] == true) {
+        let here = |span: &&Value| span["file_name"].as_str().is_some_and(|name| name.contains("tests/ui/"));
+        for span in message["spans"].as_array().unwrap().iter().filter(here) {
+            let is_primary = span["is_primary"] == true;
+            if !is_primary && span["label"].as_str().is_none_or(|label| label.starts_with("in this ")) {
+                continue; // where our own macro stands
+            }
             let source = &span["text"][0];
             let [from, to] = ["highlight_start", "highlight_end"].map(|key| source[key].as_u64().unwrap() as usize - 1);
             let marked: String = source["text"].as_str().unwrap().chars().skip(from).take(to - from).collect();
             let label = span["label"].as_str().map(|label| format!(": {label}")).unwrap_or_default();
-            writeln!(told, "  {}: `{marked}`{label}", span["line_start"]).unwrap();
+            let indent = if is_primary { "  " } else { "    " };
+            writeln!(told, "{indent}{}: `{marked}`{label}", span["line_start"]).unwrap();
         }
         for child in message["children"].as_array().unwrap() {
             let text = child["message"].as_str().unwrap_or_default();
@@ -109,8 +115,13 @@ fn told(stderr: &str) -> String {
                 writeln!(told, "  {}: {}", child["level"].as_str().unwrap(), text.lines().next().unwrap_or_default())
                     .unwrap();
             }
+            for span in child["spans"].as_array().unwrap() {
+                if let Some(write) = span["suggested_replacement"].as_str() {
+                    writeln!(told, "  {}: {text} `{}`", span["line_start"], write.trim()).unwrap();
+                }
+            }
         }
         told.push('\n');
     }
-    told
+    told.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "")
 }

@@ -160,7 +160,9 @@ impl<'p> Code<'p> {
         }
     }
 
-    /// The user's statements, in a block of their own: `return` and `?` end it, not us.
+    /// The user's statements, in a closure of their own: `return` and `?` end it, not us.
+    ///
+    /// The connection is the closure's argument, so the compiler knows it by its name and says where it escapes.
     fn run(&self, body: &Group, statements: TokenStream, clones: Option<TokenStream>) -> TokenStream {
         let Self { pooled, conn_span, reply_span, .. } = self;
         let mut reply = pooled.reply.declared.clone();
@@ -180,20 +182,21 @@ impl<'p> Code<'p> {
 
         let rt = private(pooled, *conn_span);
         let ConnArg { arg: PatType { attrs, pat, .. }, ty, loan, .. } = &pooled.conn;
-        // `async move`: by reference the future would be smaller, but not `Send` with an argument that is not `Sync`.
-        let (lend, run) = match loan {
-            Loan::Lent => (
-                quote_spanned! {*conn_span=>
-                    let hold = #rt::hold::<#ty>(&held);
-                    let #pat: &mut #ty = #rt::lend::<#ty>(&mut held);
-                },
-                quote_spanned!(*conn_span=> #rt::holding(hold, async move #block)),
-            ),
+        // `move`: by reference the future would be smaller, but not `Send` with an argument that is not `Sync`.
+        // Shown at the return type, which is what the compiler points at when a `?` has nowhere to go.
+        let asynchronous = quote_spanned!(*reply_span=> async move);
+        let run = match loan {
+            Loan::Lent => {
+                // Where a lifetime of the connection is spoken of, the argument's own `&` is shown.
+                let lent = quote_spanned!(self.pooled.conn.arg.ty.span()=> &mut);
+                let body = quote!(#asynchronous |#(#attrs)* #pat: #lent #ty| #block);
+                quote_spanned!(*conn_span=> #rt::holding(&mut held, #body))
+            }
             // Not marked as holding: the connection may be gone long before the body ends.
-            Loan::Given => (
-                quote_spanned!(*conn_span=> let (#pat, _place): (#ty, _) = #rt::give::<#ty>(held);),
-                quote_spanned!(*conn_span=> async move #block),
-            ),
+            Loan::Given => {
+                let body = quote!(#asynchronous |#(#attrs)* #pat: #ty| #block);
+                quote_spanned!(*conn_span=> #rt::giving(held, #body))
+            }
         };
         let extra = pooled.extra.iter().map(|ConnArg { arg: PatType { pat, .. }, ty, .. }| {
             quote!(let #pat: &mut #ty = ::core::option::Option::unwrap(::core::option::Option::None);)
@@ -203,7 +206,6 @@ impl<'p> Code<'p> {
             #[allow(clippy::let_unit_value)]
             let reply: #reply = {
                 #clones
-                #(#attrs)* #lend
                 #(#extra)*
                 #run.await
             };
@@ -213,14 +215,14 @@ impl<'p> Code<'p> {
     /// Commits or rolls back, and releases, before the caller can make a response of the value.
     fn finish(&self) -> TokenStream {
         let Self { pooled, conn_span, failure, .. } = self;
-        let (rt, ty) = (private(pooled, *conn_span), &pooled.conn.ty);
+        let rt = private(pooled, *conn_span);
         let (success, reply) = (self.success(), self.reply());
         if pooled.conn.loan == Loan::Given {
             return reply;
         }
         quote_spanned! {*conn_span=>
             let success = #success;
-            match #rt::finish::<#ty>(held, success).await {
+            match #rt::finish(held, success).await {
                 ::core::result::Result::Ok(()) => #reply,
                 ::core::result::Result::Err(error) => #failure,
             }
@@ -230,7 +232,7 @@ impl<'p> Code<'p> {
     /// The same in the loop of `retry`: the body may ask for another attempt by its error, and so may the commit.
     fn finish_or_retry(&self, retry: &Retry) -> TokenStream {
         let Self { pooled, conn_span, failure, .. } = self;
-        let (rt, ty) = (private(pooled, *conn_span), &pooled.conn.ty);
+        let rt = private(pooled, *conn_span);
         let (success, reply) = (self.success(), self.reply());
         let span = ours_at(retry.key.span());
         let asked = private(pooled, span);
@@ -241,7 +243,7 @@ impl<'p> Code<'p> {
             let success = #success;
             let left = attempt < #times;
             let again = left && #reply_asks;
-            match #rt::finish::<#ty>(held, success).await {
+            match #rt::finish(held, success).await {
                 ::core::result::Result::Ok(()) if !again => break #reply,
                 ::core::result::Result::Err(error) if !left || !#error_asks => break #failure,
                 _ => {}

@@ -234,8 +234,7 @@ fn a_connection_by_value_is_given_and_a_transaction_is_not() {
     let (out, faults) = run("", "async fn list(conn: Conn<Postgres>) -> Result<(), E> {}");
     assert_eq!(faults, [""; 0]);
     assert!(
-        out.to_string()
-            .contains("let (conn , _place) : (Conn < Postgres > , _) = :: pool_sqlx :: private :: give :: < Conn < Postgres > > (held)"),
+        out.to_string().contains(":: pool_sqlx :: private :: giving (held , async move | conn : Conn < Postgres > |"),
         "{out}"
     );
     refuses(
@@ -366,9 +365,7 @@ fn the_expansion_is_as_documented() {
             };
             #[allow(clippy::let_unit_value)]
             let reply: Result<i64, E> = {
-                let hold = ::pool_sqlx::private::hold::<PgConn>(&held);
-                let mut conn: &mut PgConn = ::pool_sqlx::private::lend::<PgConn>(&mut held);
-                ::pool_sqlx::private::holding(hold, async move {
+                ::pool_sqlx::private::holding(&mut held, async move |mut conn: &mut PgConn| {
                     #[allow(unknown_lints, unreachable_code, clippy::diverging_sub_expression, clippy::empty_loop,
                         clippy::let_unit_value, clippy::needless_return, clippy::let_with_type_underscore)]
                     if false {
@@ -379,7 +376,7 @@ fn the_expansion_is_as_documented() {
                 }).await
             };
             let success = ::pool_sqlx::private::Reply::is_success(&reply);
-            match ::pool_sqlx::private::finish::<PgConn>(held, success).await {
+            match ::pool_sqlx::private::finish(held, success).await {
                 ::core::result::Result::Ok(()) => reply,
                 ::core::result::Result::Err(error) => ::pool_sqlx::private::Reply::from_pool_error(error),
             }

@@ -209,7 +209,7 @@ pub mod private {
     pub type PoolFor<T, K> = Pool<<T as Lent>::Database, K>;
 
     pub struct Held<T> {
-        value: T,
+        pub value: T,
         log: Log,
         fails: Option<&'static str>,
         finished: bool,
@@ -248,12 +248,12 @@ pub mod private {
         Ok(Held { value: T::lent(log.clone()), log, fails, finished: false })
     }
 
-    pub fn lend<T>(held: &mut Held<T>) -> &mut T {
-        &mut held.value
+    pub fn holding<'h, T, R>(held: &'h mut Held<T>, body: impl AsyncFnOnce(&mut T) -> R) -> impl Future<Output = R> {
+        body(&mut held.value)
     }
 
-    pub fn give<T: From<Held<T>>>(held: Held<T>) -> (T, ()) {
-        (held.into(), ())
+    pub fn giving<T: From<Held<T>>, R>(held: Held<T>, body: impl AsyncFnOnce(T) -> R) -> impl Future<Output = R> {
+        body(held.into())
     }
 
     pub trait Transaction {}
@@ -298,16 +298,6 @@ pub mod private {
             Some("finish, in conflict") if success => Err(Error("conflict")),
             _ => Ok(()),
         }
-    }
-
-    pub struct Hold;
-
-    pub fn hold<T>(_: &Held<T>) -> Hold {
-        Hold
-    }
-
-    pub fn holding<F: Future>(_: Hold, body: F) -> impl Future<Output = F::Output> {
-        body
     }
 
     pub trait Reply: Sized {

@@ -106,3 +106,82 @@ pub trait Transaction {}
 impl<DB: Backend> Transaction for Tx<DB> {}
 
 pub const fn transaction<T: Transaction>() {}
+
+/// The pool that can lend a `T`.
+pub type PoolFor<T, K> = Pool<<T as Lend>::Database, K>;
+
+/// A loan for the time of a function.
+pub struct Held<T: Lend> {
+    holder: T::Holder,
+    place: Option<SemaphorePermit<'static>>,
+}
+
+pub async fn acquire<T: Lend, K>(pool: &PoolFor<T, K>, call: &'static Call) -> Result<Held<T>, Error> {
+    let held = async {
+        let (mut place, mut timeout) = (None, call.timeout);
+        if call.limit > 0 {
+            let patience = timeout.unwrap_or_else(|| pool.patience());
+            let tally = pool.core().manager().tally();
+            let entered = waiting(tally.name(), call.site, call.enter(patience)).await.map_err(|NoPlace { waited }| {
+                let error = Error::limit(call.site, call.limit, waited);
+                tally.refuse_place(call.site, waited, &error);
+                error
+            });
+            let (entered, left) = entered?;
+            (place, timeout) = (Some(entered), Some(left));
+        }
+        let conn = pool.acquire_at(call.site, timeout).await?;
+        Ok(Held { holder: T::hold(conn, call).await?, place })
+    };
+    held.await.map_err(|error: Error| error.with_retry_after(call.retry_after))
+}
+
+/// Runs a function's body on the connection it is lent, as one that keeps it to the end, so that the pool knows when it asks for another.
+///
+/// A plain function: as an `async` one it would store the body twice.
+pub fn holding<'h, T: Lend, R>(held: &'h mut Held<T>, body: impl AsyncFnOnce(&mut T) -> R) -> impl Future<Output = R> {
+    let hold = T::mark(&held.holder);
+    hold.during(body(T::lend(&mut held.holder)))
+}
+
+/// Runs a function's body on a connection that it releases whenever it is done. The place is kept until the end.
+pub fn giving<T: Lend<Holder = T>, R>(held: Held<T>, body: impl AsyncFnOnce(T) -> R) -> impl Future<Output = R> {
+    let Held { holder, place } = held;
+    let body = body(holder);
+    async move {
+        let _place = place;
+        body.await
+    }
+}
+
+pub async fn finish<T: Lend>(held: Held<T>, success: bool) -> Result<(), Error> {
+    T::finish(held.holder, success).await
+}
+
+/// Where `from = ..` may find a pool.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a pool that can lend this connection")]
+pub trait AsPool<DB: Backend, K> {
+    fn pool(&self) -> &Pool<DB, K>;
+}
+
+impl<DB: Backend, K> AsPool<DB, K> for Pool<DB, K> {
+    fn pool(&self) -> &Self {
+        self
+    }
+}
+
+impl<DB: Backend, K, P: AsPool<DB, K>> AsPool<DB, K> for &P {
+    fn pool(&self) -> &Pool<DB, K> {
+        (**self).pool()
+    }
+}
+
+impl<DB: Backend, K, P: AsPool<DB, K>> AsPool<DB, K> for Arc<P> {
+    fn pool(&self) -> &Pool<DB, K> {
+        (**self).pool()
+    }
+}
+
+pub fn as_pool<T: Lend, K>(pool: &impl AsPool<T::Database, K>) -> &PoolFor<T, K> {
+    pool.pool()
+}
