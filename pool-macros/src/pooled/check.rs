@@ -1,15 +1,12 @@
 //! From the item to the tree that `expand` writes out, with a word on everything that is not as it should be.
 
 use super::{
-    ast::{Carries, Function, Loan, Pooled, Reply, ends_with, last_name},
+    ast::{Carries, Function, Loan, Pooled, ends_with, last_name},
     attr::Options,
-    conn,
+    conn, reply,
 };
 use crate::fault::Faults;
-use syn::{
-    FnArg, ReceiverKind, ReturnType, Token, Type, TypeReference, parse_quote,
-    visit::{self, Visit},
-};
+use syn::{FnArg, ReceiverKind, ReturnType, Token};
 
 /// Where the function stands, as far as the attribute can see.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,7 +49,7 @@ pub(crate) fn check(
         options,
         attrs: function.attrs,
         vis: function.vis,
-        reply: reply(&function.sig.output),
+        reply: reply::read(&function.sig.output),
         sig: function.sig,
         receiver,
         conn: conns.remove(0),
@@ -62,7 +59,7 @@ pub(crate) fn check(
     };
     one_connection(&pooled, faults);
     transaction(&pooled, faults);
-    result(&pooled, faults);
+    reply::check(&pooled, faults);
     if place == Place::TraitImpl {
         signature_of_trait(&pooled, faults);
     }
@@ -100,18 +97,6 @@ fn waits(function: &mut Function, faults: &mut Faults) -> bool {
     true
 }
 
-fn reply(output: &ReturnType) -> Reply {
-    let declared: Type = match output {
-        ReturnType::Default => parse_quote!(()),
-        ReturnType::Type(_, ty) => (**ty).clone(),
-    };
-    let carries = match last_name(&declared) {
-        name if name.ends_with("Result") || name == "Response" || name == "HttpResponse" => Carries::Failures,
-        _ => Carries::Values,
-    };
-    Reply { declared, carries }
-}
-
 fn one_connection(pooled: &Pooled, faults: &mut Faults) {
     for extra in &pooled.extra {
         faults.at(
@@ -135,7 +120,8 @@ fn transaction(pooled: &Pooled, faults: &mut Faults) {
             faults.at(key, message);
         }
     }
-    if last_name(&conn.ty).ends_with("Tx") && reply.carries == Carries::Values && hides_failure(&reply.declared) {
+    if last_name(&conn.ty).ends_with("Tx") && reply.carries == Carries::Values && reply::hides_failure(&reply.declared)
+    {
         let ty = conn::text(&reply.declared);
         faults.at(
             &reply.declared,
@@ -156,18 +142,6 @@ fn transaction(pooled: &Pooled, faults: &mut Faults) {
     }
 }
 
-/// What the compiler would say too, but of a signature that the user never saw.
-fn result(pooled: &Pooled, faults: &mut Faults) {
-    let others = pooled.receiver.is_some() || pooled.others.iter().any(|arg| mentions_lifetime(&arg.ty));
-    if let (false, Some(borrow)) = (others, elided(&pooled.reply.declared)) {
-        faults.at(
-            borrow,
-            "the connection goes back before the function returns, so its result cannot borrow from it; \
-             return an owned value",
-        );
-    }
-}
-
 fn signature_of_trait(pooled: &Pooled, faults: &mut Faults) {
     if pooled.options.from.is_none() {
         faults.at(
@@ -182,59 +156,4 @@ fn signature_of_trait(pooled: &Pooled, faults: &mut Faults) {
              let the trait return a `Result` whose error is `From<pool_sqlx::Error>`",
         );
     }
-}
-
-/// Whether a value of this type may be a failure, which nobody could tell: `impl IntoResponse`, `(StatusCode, String)`.
-fn hides_failure(ty: &Type) -> bool {
-    struct Hides(bool);
-    impl<'ast> Visit<'ast> for Hides {
-        fn visit_type_impl_trait(&mut self, _: &'ast syn::TypeImplTrait) {
-            self.0 = true;
-        }
-
-        fn visit_type_path(&mut self, path: &'ast syn::TypePath) {
-            self.0 |= path.path.segments.last().is_some_and(|segment| segment.ident == "StatusCode");
-            visit::visit_type_path(self, path);
-        }
-    }
-    let mut hides = Hides(false);
-    hides.visit_type(ty);
-    hides.0
-}
-
-/// The first reference in a type whose lifetime is left out.
-fn elided(ty: &Type) -> Option<TypeReference> {
-    struct Elided(Option<TypeReference>);
-    impl<'ast> Visit<'ast> for Elided {
-        fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
-            if reference.lifetime.is_none() && self.0.is_none() {
-                self.0 = Some(reference.clone());
-            }
-            visit::visit_type_reference(self, reference);
-        }
-
-        // These have lifetimes of their own.
-        fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
-        fn visit_parenthesized_generic_arguments(&mut self, _: &'ast syn::ParenthesizedGenericArguments) {}
-    }
-    let mut elided = Elided(None);
-    elided.visit_type(ty);
-    elided.0
-}
-
-/// Whether a type could lend its lifetime to the result.
-fn mentions_lifetime(ty: &Type) -> bool {
-    struct Mentions(bool);
-    impl<'ast> Visit<'ast> for Mentions {
-        fn visit_type_reference(&mut self, _: &'ast TypeReference) {
-            self.0 = true;
-        }
-
-        fn visit_lifetime(&mut self, _: &'ast syn::Lifetime) {
-            self.0 = true;
-        }
-    }
-    let mut mentions = Mentions(false);
-    mentions.visit_type(ty);
-    mentions.0
 }

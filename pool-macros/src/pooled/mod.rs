@@ -6,6 +6,7 @@ mod block;
 mod check;
 mod conn;
 mod expand;
+mod reply;
 
 use crate::fault::Faults;
 use ast::Function;
