@@ -67,8 +67,7 @@ use proc_macro::TokenStream;
 /// nightly(pool.clone(), today).await?;
 /// ```
 ///
-/// With `from` there is no such argument. That is the way for methods, and the only one for a trait's methods, whose
-/// signature is the trait's:
+/// With `from` there is no such argument. Methods need it: it says in which field the pool is.
 ///
 /// ```ignore
 /// impl Users for Service {
@@ -186,7 +185,7 @@ use proc_macro::TokenStream;
 ///     static __CALL: rt::Call = rt::Call::new(rt::Site::named("app::users::add")).timeout(Duration::new(2, 0));
 ///     let mut held = match rt::acquire::<PgConn, _>(&conn, &__CALL).await {
 ///         Ok(held) => held,
-///         Err(error) => return rt::Reply::from_pool_error(error),
+///         Err(error) => return Err(rt::FromFailure::from_failure(error)),
 ///     };
 ///     let reply: Result<i64, E> = {
 ///         // From here on the pool knows when the body asks for another connection.
@@ -195,10 +194,10 @@ use proc_macro::TokenStream;
 ///             BODY
 ///         }).await
 ///     };
-///     let success = rt::Reply::is_success(&reply);
-///     match rt::finish(held, success).await {    // commits or rolls back, then releases
+///     let success = Result::is_ok(&reply);                 // of a `Response`: by its status
+///     match rt::finish(held, success).await {              // commits or rolls back, then releases
 ///         Ok(()) => reply,
-///         Err(error) => rt::Reply::from_pool_error(error), // a failed commit is a failure
+///         Err(error) => Err(rt::FromFailure::from_failure(error)), // a failed commit is a failure
 ///     }
 /// }
 /// ```
@@ -341,4 +340,13 @@ pub fn has_pools(item: TokenStream) -> TokenStream {
 #[proc_macro_derive(ServiceError, attributes(service))]
 pub fn service_error(item: TokenStream) -> TokenStream {
     service_error::expand(item.into()).into()
+}
+
+/// `ReadReplica` of `read_replica`.
+fn camel(name: &proc_macro2::Ident) -> String {
+    let word = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>())
+    };
+    syn::ext::IdentExt::unraw(name).to_string().split('_').filter_map(word).collect()
 }

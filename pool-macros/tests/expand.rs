@@ -186,8 +186,8 @@ impl Service {
         Ok((tx.query(text.as_ref()).await?, text.clone()))
     }
 
-    #[pooled(crate = crate::mock)]
-    async fn by_argument(&self, conn: &mut SqliteConn) -> Result<usize, Error> {
+    #[pooled(crate = crate::mock, from = pool)]
+    async fn by_argument(&self, pool: SqlitePool, conn: &mut SqliteConn) -> Result<usize, Error> {
         conn.query(self.text()).await
     }
 

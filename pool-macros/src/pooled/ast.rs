@@ -1,11 +1,12 @@
 //! The function as we see it: a signature that we read, and a body that we do not.
 
 use super::attr::Options;
-use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
 use syn::{
     Attribute, PatType, Path, PathSegment, Receiver, Signature, Token, Type, Visibility,
     parse::{Parse, ParseStream},
+    spanned::Spanned,
 };
 
 /// The item under the attribute.
@@ -26,10 +27,19 @@ impl Parse for Function {
         let sig = input.parse()?;
         let body = match input.parse::<Option<Token![;]>>()? {
             Some(_) => None,
-            None if input.peek(syn::token::Brace) => Some(input.parse()?),
+            None if input.peek(syn::token::Brace) => Some(braces(input.parse()?)),
             None => return Err(input.error("expected the function's body")),
         };
         Ok(Self { attrs, vis, sig, body })
+    }
+}
+
+/// A body in braces. `$body:block` of a `macro_rules!` comes in an invisible group around them.
+fn braces(tree: TokenTree) -> Group {
+    let TokenTree::Group(group) = tree else { unreachable!("BUG: a brace was seen") };
+    match group.stream().into_iter().next() {
+        Some(inner) if group.delimiter() == Delimiter::None => braces(inner),
+        _ => group,
     }
 }
 
@@ -59,6 +69,8 @@ pub(crate) struct Pooled {
     pub(crate) others: Vec<PatType>,
     pub(crate) reply: Reply,
     pub(crate) body: Group,
+    /// The result borrows from the connection: a fault was reported, and the body gets one that lives for ever.
+    pub(crate) escapes: bool,
 }
 
 /// The argument that asks for the connection.
@@ -86,6 +98,8 @@ pub(crate) struct Reply {
     /// As the user wrote it; `()` if left out.
     pub(crate) declared: Type,
     pub(crate) carries: Carries,
+    /// `E` where it is written `Result<T, E>`.
+    pub(crate) error: Option<Type>,
 }
 
 /// Whether a failure of the pool fits into the return type.
@@ -112,6 +126,11 @@ pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
         Type::Path(path) => path.path.segments.last(),
         _ => None,
     }
+}
+
+/// Where an error about a type is shown: at its name, which is its last word.
+pub(crate) fn place(ty: &Type) -> Span {
+    last_segment(ty).map_or_else(|| ty.span(), |segment| segment.ident.span())
 }
 
 /// Its name, or nothing for a type that is no path.

@@ -1,7 +1,7 @@
 //! The options of `#[pooled(..)]`.
 
 use crate::{
-    duration,
+    camel, duration,
     fault::Faults,
     option::{self, Spec},
 };
@@ -87,7 +87,19 @@ impl Options {
                 let text: LitStr = input.parse()?;
                 faults.at(text, "`pool` takes the key type of the pool; write `pool = Replica`, without quotes");
             }
-            "pool" => self.pool = Some(input.parse()?),
+            "pool" => {
+                let key: Type = input.parse()?;
+                match variable(&key) {
+                    Some(name) => faults.at(
+                        name,
+                        format!(
+                            "`pool` takes the key type of the pool, as in `PgPool<{0}>`; write `pool = {0}`",
+                            camel(name)
+                        ),
+                    ),
+                    None => self.pool = Some(key),
+                }
+            }
             "from" => self.from = Some(input.parse()?),
             "crate" => self.root = Some(input.call(Path::parse_mod_style)?),
             "limit" => {
@@ -121,6 +133,19 @@ impl Options {
     fn set(&mut self, key: &Ident, value: TokenStream) {
         self.settings.push(Setting { key: key.clone(), value: Value::Tokens(value) });
     }
+}
+
+/// A name that is a field's, or a variable's, rather than a type's.
+fn variable(key: &Type) -> Option<&Ident> {
+    let Type::Path(path) = key else { return None };
+    let primitives = [
+        "bool", "char", "str", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize",
+        "f32", "f64",
+    ];
+    path.path.get_ident().filter(|name| {
+        let name = name.to_string();
+        name.starts_with(char::is_lowercase) && !primitives.contains(&name.as_str())
+    })
 }
 
 /// A whole number from 1. `None` after a fault.

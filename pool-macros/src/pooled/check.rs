@@ -6,7 +6,8 @@ use super::{
     conn, reply,
 };
 use crate::fault::Faults;
-use syn::{FnArg, ReceiverKind, ReturnType, Token};
+use proc_macro2::Span;
+use syn::{FnArg, ReceiverKind, ReturnType, Token, parse_quote};
 
 /// Where the function stands, as far as the attribute can see.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub(crate) fn check(
         function.sig.inputs = receiver.chain(others.into_iter().map(FnArg::Typed)).collect();
         return Err(Box::new(function));
     };
-    let pooled = Pooled {
+    let mut pooled = Pooled {
         options,
         attrs: function.attrs,
         vis: function.vis,
@@ -56,13 +57,12 @@ pub(crate) fn check(
         extra: conns,
         others,
         body,
+        escapes: false,
     };
-    one_connection(&pooled, faults);
+    one_connection(&mut pooled, faults);
     transaction(&pooled, faults);
-    reply::check(&pooled, faults);
-    if place == Place::TraitImpl {
-        signature_of_trait(&pooled, faults);
-    }
+    reply::check(&mut pooled, faults);
+    method(&mut pooled, place, faults);
     Ok(pooled)
 }
 
@@ -97,7 +97,19 @@ fn waits(function: &mut Function, faults: &mut Faults) -> bool {
     true
 }
 
-fn one_connection(pooled: &Pooled, faults: &mut Faults) {
+fn one_connection(pooled: &mut Pooled, faults: &mut Faults) {
+    let is_cfg = |attr: &&syn::Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");
+    let conns = [&pooled.conn].into_iter().chain(&pooled.extra);
+    let cfg = conns.flat_map(|conn| &conn.arg.attrs).find(is_cfg).cloned();
+    if let Some(cfg) = cfg {
+        faults.at(
+            cfg,
+            "`#[cfg]` on the connection has no effect here; write it above `#[pooled]`, on one function for each case, \
+             or on an alias: `#[cfg(..)] type Db = PgConn;` and `#[conn] conn: &mut Db`",
+        );
+        pooled.conn.arg.attrs.retain(|attr| !is_cfg(&attr));
+        pooled.extra.clear();
+    }
     for extra in &pooled.extra {
         faults.at(
             &extra.arg,
@@ -142,18 +154,31 @@ fn transaction(pooled: &Pooled, faults: &mut Faults) {
     }
 }
 
-fn signature_of_trait(pooled: &Pooled, faults: &mut Faults) {
-    if pooled.options.from.is_none() {
-        faults.at(
-            &pooled.sig.ident,
-            "the trait dictates this signature, so the pool cannot be an argument; write `#[pooled(from = self.db)]`",
-        );
-    }
-    if pooled.reply.carries == Carries::Values {
+/// A method says where its pool is. After a fault it has one from nowhere: another argument would be a fault at each caller.
+fn method(pooled: &mut Pooled, place: Place, faults: &mut Faults) {
+    if place == Place::TraitImpl && pooled.reply.carries == Carries::Values {
         faults.at(
             &pooled.reply.declared,
             "the trait dictates this return type, and a failure of the pool does not fit into it; \
              let the trait return a `Result` whose error is `From<pool_sqlx::Error>`",
         );
     }
+    if pooled.options.from.is_some() {
+        return;
+    }
+    let message = match (place, &pooled.receiver) {
+        (Place::TraitImpl, _) => {
+            "the trait dictates this signature, so the pool cannot be an argument; write `#[pooled(from = self.db)]`"
+        }
+        (Place::Function, Some(_)) => {
+            "a method says where its pool is; write `#[pooled(from = self.db)]`, or `from = pool` with an argument `pool: &PgPool`"
+        }
+        (Place::Function, None) => return,
+    };
+    faults.at(&pooled.sig.ident, message);
+    let (root, ty) = (pooled.options.root(Span::mixed_site()), &pooled.conn.ty);
+    let key = pooled.options.pool.take().unwrap_or_else(|| parse_quote!(#root::Main));
+    pooled.options.from = Some(parse_quote!(
+        ::core::option::Option::<&#root::private::PoolFor<#ty, #key>>::unwrap(::core::option::Option::None)
+    ));
 }

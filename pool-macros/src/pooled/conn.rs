@@ -109,7 +109,10 @@ struct NearMiss {
 }
 
 fn near_miss(arg: &PatType) -> Option<NearMiss> {
-    let pattern = arg.pat.to_token_stream().to_string();
+    let pattern = match &*arg.pat {
+        Pat::Ident(pat) => pat.ident.to_string(),
+        pattern => pattern.to_token_stream().to_string(),
+    };
     let (loan, ty) = asks(&arg.ty);
     let name = last_name(&ty);
     let ours = match name.as_str() {
@@ -129,6 +132,10 @@ fn near_miss(arg: &PatType) -> Option<NearMiss> {
         (Some(ours), Some(Loan::Given)) => {
             (format!("`#[pooled]` lends its connection, and takes it back; write `{pattern}: &mut {ours}`"), None)
         }
+        (Some(ours), Some(Loan::Lent)) if !is_connection_name(&name) => (
+            format!("`{name}` is sqlx's own, and `#[pooled]` brings one of its pool; write `{pattern}: &mut {ours}`"),
+            None,
+        ),
         (Some(ours), _) => {
             let meant = is_connection_name(&name).then_some(ty);
             (format!("`#[pooled]` lends its connection mutably; write `{pattern}: &mut {ours}`"), meant)

@@ -1,7 +1,7 @@
 //! Writes the function out. The crate's documentation shows the result.
 
 use super::{
-    ast::{Carries, ConnArg, Loan, Pooled, split_inner_attributes},
+    ast::{Carries, ConnArg, Loan, Pooled, place, split_inner_attributes},
     attr::{Retry, Setting, Value},
     conn::is_perhaps_transaction,
 };
@@ -74,10 +74,17 @@ impl<'p> Code<'p> {
             ReturnType::Default => pooled.sig.ident.span(),
             ReturnType::Type(_, ty) => ty.span(),
         });
-        let rt = private(pooled, reply_span);
-        let failure = match pooled.reply.carries {
-            Carries::Failures => quote_spanned!(reply_span=> #rt::Reply::from_pool_error(error)),
-            Carries::Values => quote_spanned!(reply_span=> ::core::result::Result::Err(error)),
+        let failure = match (pooled.reply.carries, &pooled.reply.error) {
+            (Carries::Failures, Some(ty)) => {
+                let span = ours_at(place(ty));
+                let rt = private(pooled, span);
+                quote_spanned!(span=> ::core::result::Result::Err(#rt::FromFailure::from_failure(error)))
+            }
+            (Carries::Failures, None) => {
+                let rt = private(pooled, reply_span);
+                quote_spanned!(reply_span=> #rt::Reply::from_pool_error(error))
+            }
+            (Carries::Values, _) => quote_spanned!(reply_span=> ::core::result::Result::Err(error)),
         };
         Self { pooled, conn_span, reply_span, failure }
     }
@@ -189,6 +196,7 @@ impl<'p> Code<'p> {
             Loan::Lent => {
                 // Where a lifetime of the connection is spoken of, the argument's own `&` is shown.
                 let lent = quote_spanned!(self.pooled.conn.arg.ty.span()=> &mut);
+                let pat = if pooled.escapes { quote!(_) } else { quote!(#pat) };
                 let body = quote!(#asynchronous |#(#attrs)* #pat: #lent #ty| #block);
                 quote_spanned!(*conn_span=> #rt::holding(&mut held, #body))
             }
@@ -198,7 +206,8 @@ impl<'p> Code<'p> {
                 quote_spanned!(*conn_span=> #rt::giving(held, #body))
             }
         };
-        let extra = pooled.extra.iter().map(|ConnArg { arg: PatType { pat, .. }, ty, .. }| {
+        let never = pooled.escapes.then_some(&pooled.conn);
+        let extra = pooled.extra.iter().chain(never).map(|ConnArg { arg: PatType { pat, .. }, ty, .. }| {
             quote!(let #pat: &mut #ty = ::core::option::Option::unwrap(::core::option::Option::None);)
         });
         // Only this lint is allowed here: a wider list would also silence the user's own code.
@@ -256,9 +265,10 @@ impl<'p> Code<'p> {
     fn success(&self) -> TokenStream {
         let Self { pooled, reply_span, .. } = self;
         let rt = private(pooled, *reply_span);
-        match pooled.reply.carries {
-            Carries::Failures => quote_spanned!(*reply_span=> #rt::Reply::is_success(&reply)),
-            Carries::Values => quote!(true),
+        match (pooled.reply.carries, &pooled.reply.error) {
+            (Carries::Failures, Some(_)) => quote_spanned!(*reply_span=> ::core::result::Result::is_ok(&reply)),
+            (Carries::Failures, None) => quote_spanned!(*reply_span=> #rt::Reply::is_success(&reply)),
+            (Carries::Values, _) => quote!(true),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fault::Faults;
+use proc_macro2::{Delimiter, Group};
 
 fn run(args: &str, item: &str) -> (TokenStream, Vec<String>) {
     let mut faults = Faults::default();
@@ -41,10 +42,11 @@ fn what_was_perhaps_meant_as_the_connection_is_pointed_at() {
     let cases = [
         ("db: &mut Db", "db : & mut Db: is this the connection?"),
         ("conn: &PgConn", "conn : & PgConn: `#[pooled]` lends its connection mutably; write `conn: &mut PgConn`"),
+        ("mut tx: PgTx", "mut tx : PgTx: `#[pooled]` lends its connection, and takes it back; write `tx: &mut PgTx`"),
         ("tx: PgTx", "tx : PgTx: `#[pooled]` lends its connection, and takes it back; write `tx: &mut PgTx`"),
         (
             "c: &mut Transaction<'_, Sqlite>",
-            "c : & mut Transaction < '_ , Sqlite >: `#[pooled]` lends its connection mutably; write `c: &mut SqliteTx`",
+            "c : & mut Transaction < '_ , Sqlite >: `Transaction` is sqlx's own, and `#[pooled]` brings one of its pool; write `c: &mut SqliteTx`",
         ),
         (
             "c: PoolConnection<Postgres>",
@@ -171,6 +173,14 @@ fn options_are_given_once_and_with_their_value() {
         "pool = \"replica\"",
         &["\"replica\": `pool` takes the key type of the pool; write `pool = Replica`"],
     );
+    refuses_option(
+        "pool = read_replica",
+        &[
+            "read_replica: `pool` takes the key type of the pool, as in `PgPool<ReadReplica>`; write `pool = ReadReplica`",
+        ],
+    );
+    refuses_option("pool = keys::replica", &[]);
+    refuses_option("pool = u8", &[]);
     refuses_option("pool = A, from = self.db", &["A: `from` names the pool already; drop `pool`"]);
 }
 
@@ -223,7 +233,7 @@ fn retry_needs_an_error_to_look_at_and_a_self_to_share() {
         &["retry: `retry` looks at the error; let the function"],
     );
     refuses(
-        "retry = 2",
+        "retry = 2, from = self.db",
         "async fn list(&mut self, tx: &mut PgTx) -> Result<(), E> {}",
         &["& mut self: `retry` runs the body again; write `&self`"],
     );
@@ -259,9 +269,76 @@ fn nothing_may_be_borrowed_from_the_connection() {
     let message = "& str: the connection goes back before the function returns, so its result cannot borrow from it";
     refuses("", "async fn list(conn: &mut PgConn) -> Result<&str, E> {}", &[message]);
     for fine in ["conn: &mut PgConn, a: &str", "&self, conn: &mut PgConn", "conn: &mut PgConn, a: Cow<'_, str>"] {
-        assert_eq!(run("", &format!("async fn list({fine}) -> Result<&str, E> {{}}")).1, [""; 0]);
+        assert_eq!(run("from = db", &format!("async fn list({fine}) -> Result<&str, E> {{}}")).1, [""; 0]);
     }
     assert_eq!(run("", "async fn list(conn: &mut PgConn) -> Result<&'static str, E> {}").1, [""; 0]);
+
+    let stream = |reply: &str, found: &str| {
+        let message = format!("{found}: the connection goes back before the function returns");
+        refuses("", &format!("async fn list(conn: &'c mut PgConn) -> Result<{reply}, E> {{}}"), &[&message]);
+    };
+    stream("BoxStream<'_, Track>", "'_");
+    stream("impl Stream<Item = Track> + '_", "'_");
+    stream("BoxStream<'c, Track>", "'c");
+    let (out, _) = run("", "async fn list(conn: &mut PgConn) -> Result<BoxStream<'_, Track>, E> {}");
+    assert!(out.to_string().contains("BoxStream < 'static , Track >"), "no second wave of errors: {out}");
+    assert_eq!(run("", "async fn list(conn: &'c mut PgConn, a: &'c str) -> Result<&'c str, E> {}").1, [""; 0]);
+    assert_eq!(run("", "async fn list(conn: &mut PgConn) -> Box<dyn Fn(&str)> {}").1, [""; 0]);
+}
+
+#[test]
+fn a_question_mark_needs_a_result() {
+    let body = |reply: &str, body: &str| run("", &format!("async fn list(conn: &mut PgConn) {reply} {{ {body} }}"));
+    for (reply, write) in [("-> Json<Track>", "Json<Track>"), ("", "()"), ("-> Response", "Response")] {
+        let (out, faults) = body(reply, "let a = b(conn).await?; c(a?)");
+        let fix = format!("write `-> Result<{write}, pool_sqlx::Error>`");
+        assert!(
+            faults.len() == 1 && faults[0].starts_with("?: `?` returns an error") && faults[0].ends_with(&fix),
+            "{faults:?}"
+        );
+        assert!(out.to_string().contains("b (conn) . await . unwrap ()"), "no second wave of errors: {out}");
+    }
+    for fine in ["async { b?; Ok(1) }.await", "let a = || b?;", "log!(?a)", "fn a<T: ?Sized>() { b? }"] {
+        let (out, faults) = body("-> Json<Track>", fine);
+        assert!(faults.is_empty() && !out.to_string().contains("unwrap"), "{fine}: {faults:?}");
+    }
+    for reply in ["-> Option<Track>", "-> Result<Track, E>", "-> Reply", "-> impl IntoResponse"] {
+        assert_eq!(body(reply, "b?").1, [""; 0], "{reply}");
+    }
+}
+
+#[test]
+fn a_method_says_where_its_pool_is() {
+    let item = "async fn a(&self, id: i64, conn: &mut PgConn) -> Result<(), E> {}";
+    refuses(
+        "",
+        item,
+        &["a: a method says where its pool is; write `#[pooled(from = self.db)]`, or `from = pool` with"],
+    );
+    assert!(run("", item).0.to_string().contains("async fn a (& self , id : i64)"), "no second wave of errors");
+}
+
+#[test]
+fn a_condition_on_the_connection_is_told_where_it_goes() {
+    let message = "# [cfg (a)]: `#[cfg]` on the connection has no effect here; write it above `#[pooled]`";
+    refuses(
+        "",
+        "async fn list(#[cfg(a)] c: &mut SqliteConn, #[cfg(b)] c: &mut PgConn) -> Result<(), E> {}",
+        &[message],
+    );
+    refuses("", "async fn list(#[cfg(a)] c: &mut SqliteConn) -> Result<(), E> {}", &[message]);
+}
+
+#[test]
+fn a_body_may_come_through_macro_rules() {
+    let body = Group::new(Delimiter::None, quote!({ body(conn).await }));
+    let (out, faults) = {
+        let mut faults = Faults::default();
+        let item = quote!(async fn list(conn: &mut PgConn) -> Result<(), E> #body);
+        (attribute(TokenStream::new(), item, &mut faults), faults.texts())
+    };
+    assert_eq!(faults, [""; 0]);
+    assert!(out.to_string().contains("} body (conn) . await })"), "{out}");
 }
 
 #[test]
@@ -335,15 +412,14 @@ fn a_block_says_what_is_missing() {
     refuses(
         "",
         &block("#[pooled] async fn a(&self, conn: &mut PgConn) -> u8 {}"),
-        &["a: the trait dictates this signature", "u8: the trait dictates this return type"],
+        &["u8: the trait dictates this return type", "a: the trait dictates this signature"],
     );
     refuses(
         "",
         &block("#[pooled = 1] async fn a(&self) {}"),
         &["pooled = 1: `#[pooled]` takes its options in parentheses", "a: `#[pooled]` found no"],
     );
-    let inherent =
-        "impl<F: for<'a> Fn(&'a str)> Service<F> { #[pooled] async fn a(&self, conn: &mut PgConn) -> u8 {} }";
+    let inherent = "impl<F: for<'a> Fn(&'a str)> Service<F> { #[pooled(from = self.db)] async fn a(&self, conn: &mut PgConn) -> u8 {} }";
     assert_eq!(run("", inherent).1, [""; 0]);
 }
 
@@ -361,7 +437,7 @@ fn the_expansion_is_as_documented() {
             ).timeout(::core::time::Duration::new(2u64, 0u32));
             let mut held = match ::pool_sqlx::private::acquire::<PgConn, _>(&conn, &__CALL).await {
                 ::core::result::Result::Ok(held) => held,
-                ::core::result::Result::Err(error) => return ::pool_sqlx::private::Reply::from_pool_error(error),
+                ::core::result::Result::Err(error) => return ::core::result::Result::Err(::pool_sqlx::private::FromFailure::from_failure(error)),
             };
             #[allow(clippy::let_unit_value)]
             let reply: Result<i64, E> = {
@@ -375,10 +451,10 @@ fn the_expansion_is_as_documented() {
                     body(conn, id).await
                 }).await
             };
-            let success = ::pool_sqlx::private::Reply::is_success(&reply);
+            let success = ::core::result::Result::is_ok(&reply);
             match ::pool_sqlx::private::finish(held, success).await {
                 ::core::result::Result::Ok(()) => reply,
-                ::core::result::Result::Err(error) => ::pool_sqlx::private::Reply::from_pool_error(error),
+                ::core::result::Result::Err(error) => ::core::result::Result::Err(::pool_sqlx::private::FromFailure::from_failure(error)),
             }
         }
     };

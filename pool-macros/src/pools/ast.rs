@@ -1,6 +1,7 @@
 //! The struct as we see it: one field, one pool, one section of the configuration.
 
 use crate::{
+    camel,
     fault::Faults,
     option::{self, Spec},
 };
@@ -205,13 +206,4 @@ fn identity(ty: &Type) -> String {
         words.pop();
     }
     words.join(" ")
-}
-
-/// `ReadReplica` of `read_replica`.
-fn camel(name: &Ident) -> String {
-    let word = |word: &str| {
-        let mut letters = word.chars();
-        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>())
-    };
-    name.unraw().to_string().split('_').filter_map(word).collect()
 }

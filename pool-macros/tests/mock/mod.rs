@@ -305,6 +305,16 @@ pub mod private {
         fn is_success(&self) -> bool;
     }
 
+    pub trait FromFailure {
+        fn from_failure(error: Error) -> Self;
+    }
+
+    impl<E: From<Error>> FromFailure for E {
+        fn from_failure(error: Error) -> Self {
+            error.into()
+        }
+    }
+
     impl<T, E: From<Error>> Reply for Result<T, E> {
         fn from_pool_error(error: Error) -> Self {
             Err(error.into())

@@ -15,10 +15,10 @@ pub trait Reply: Sized {
 
 /// An error of the user's that ours can become. Apart from `From`, for the sake of the message.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot carry a failure of the pool",
-    label = "implements no `From<pool_sqlx::Error>`",
-    note = "in an enum, add a variant such as `Pool(#[from] pool_sqlx::Error)` (thiserror), or write the `impl From` by hand",
-    note = "`#[derive(pool_sqlx::ServiceError)]` then answers for it with 503; `pool_sqlx::Error` itself does too"
+    message = "`{Self}` cannot carry a failure of the pool: it is no `From<pool_sqlx::Error>`",
+    label = "return `pool_sqlx::Error` here, or an enum of your own that has a variant for it",
+    note = "the variant, with `#[derive(thiserror::Error, pool_sqlx::ServiceError)]`: `#[error(transparent)] #[service(database)] Pool(#[from] pool_sqlx::Error)`",
+    note = "a type of another crate, such as `StatusCode`, a tuple or `String`, cannot be given that `From`"
 )]
 pub trait FromFailure {
     fn from_failure(error: Error) -> Self;

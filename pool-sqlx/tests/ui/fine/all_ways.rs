@@ -134,6 +134,15 @@ macro_rules! job {
 
 job!(nightly, SqliteConn);
 
+macro_rules! with_body {
+    ($name:ident, $conn:ident, $body:block) => {
+        #[pooled]
+        async fn $name($conn: &mut SqliteConn) -> Result<i64, Error> $body
+    };
+}
+
+with_body!(weekly, conn, { Ok(sqlx::query_scalar("select 7").fetch_one(conn).await?) });
+
 /// A future of each can be moved to another thread.
 fn send<F: Future + Send>(_: F) {}
 
@@ -143,6 +152,7 @@ fn main() {
         send(count(pool.clone(), Vec::new()));
         send(generic::<sqlx::Sqlite, _>(pool.clone(), 1));
         send(nightly(pool.clone()));
+        send(weekly(pool.clone()));
         send(Service { db: Arc::new(pool.clone()) }.rename(1));
         drop((boxed(pool), actix_web::App::new().route("/", actix_web::web::get().to(actix))));
         send(async move { (databases.ready().await, databases.status(), databases.close().await) });
