@@ -14,6 +14,7 @@
 
 mod duration;
 mod fault;
+mod names;
 mod option;
 mod pooled;
 mod pools;
@@ -340,13 +341,4 @@ pub fn has_pools(item: TokenStream) -> TokenStream {
 #[proc_macro_derive(ServiceError, attributes(service))]
 pub fn service_error(item: TokenStream) -> TokenStream {
     service_error::expand(item.into()).into()
-}
-
-/// `ReadReplica` of `read_replica`.
-fn camel(name: &proc_macro2::Ident) -> String {
-    let word = |word: &str| {
-        let mut letters = word.chars();
-        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>())
-    };
-    syn::ext::IdentExt::unraw(name).to_string().split('_').filter_map(word).collect()
 }

@@ -6,15 +6,15 @@ mod common;
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::Path,
+    extract::{FromRef, Path, State},
     http::{Request, StatusCode, header},
     response::Response,
     routing::{get, post},
 };
 use common::File;
 use futures_util::FutureExt;
-use pool_sqlx::{Error, Pools, SqliteConn, SqlitePool, SqliteTx, figment, pooled};
-use std::{convert::Infallible, time::Duration};
+use pool_sqlx::{Error, HasPools, Pools, SqliteConn, SqlitePool, SqliteTx, figment, pooled};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tower::ServiceExt;
 
 #[derive(Clone, Pools)]
@@ -243,4 +243,47 @@ async fn an_error_that_takes_any_error_keeps_its_503() {
         (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
     );
     assert!(text(response).await.contains("urn:pool:exhausted"));
+}
+
+/// A state that is more than the pools, as many services have it.
+#[derive(HasPools)]
+struct App {
+    #[pools]
+    databases: Arc<Databases>,
+    motto: &'static str,
+}
+
+#[pooled]
+async fn motto(State(app): State<Arc<App>>, _conn: &mut SqliteConn) -> &'static str {
+    app.motto
+}
+
+async fn by_hand(State(pool): State<SqlitePool>) -> Result<String, Error> {
+    Ok(sqlx::query_scalar::<_, i64>("select 7").fetch_one(&pool).await?.to_string())
+}
+
+/// Routes of a library, which does not know the state.
+fn routes<S: Clone + Send + Sync + 'static>() -> Router<S>
+where
+    SqlitePool: FromRef<S>,
+{
+    Router::new().route("/count", get(count)).route("/by-hand", get(by_hand))
+}
+
+#[tokio::test]
+async fn a_pool_is_found_in_a_state_that_is_shared() {
+    let file = File::new();
+    let databases = Arc::new(Databases::of(&file).await);
+    let get = async |service: &Router, path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        text(service.clone().oneshot(request).await.unwrap()).await
+    };
+    let app = Arc::new(App { databases: databases.clone(), motto: "shared" });
+    let whole = routes().route("/motto", axum::routing::get(motto)).with_state(app);
+    let pools = routes().with_state(databases.clone());
+    let one = routes().with_state(databases.primary.clone());
+    assert_eq!(get(&whole, "/motto").await, "shared");
+    for service in [whole, pools, one] {
+        assert_eq!((get(&service, "/count").await.as_str(), get(&service, "/by-hand").await.as_str()), ("0", "7"));
+    }
 }

@@ -1,12 +1,11 @@
 //! The function as we see it: a signature that we read, and a body that we do not.
 
 use super::attr::Options;
-use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
 use syn::{
-    Attribute, PatType, Path, PathSegment, Receiver, Signature, Token, Type, Visibility,
+    Attribute, PatType, Path, Receiver, Signature, Token, Type, Visibility,
     parse::{Parse, ParseStream},
-    spanned::Spanned,
 };
 
 /// The item under the attribute.
@@ -109,33 +108,6 @@ pub(crate) enum Carries {
     Failures,
     /// Anything else: it is wrapped in a `Result`.
     Values,
-}
-
-/// A type without invisible groups (those that came through `macro_rules!`) and parentheses.
-pub(crate) fn peel(ty: &Type) -> &Type {
-    match ty {
-        Type::Group(group) => peel(&group.elem),
-        Type::Paren(paren) => peel(&paren.elem),
-        ty => ty,
-    }
-}
-
-/// The last segment of a type that is a path: `PgConn` of `&`-less `pool_sqlx::PgConn`.
-pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
-    match peel(ty) {
-        Type::Path(path) => path.path.segments.last(),
-        _ => None,
-    }
-}
-
-/// Where an error about a type is shown: at its name, which is its last word.
-pub(crate) fn place(ty: &Type) -> Span {
-    last_segment(ty).map_or_else(|| ty.span(), |segment| segment.ident.span())
-}
-
-/// Its name, or nothing for a type that is no path.
-pub(crate) fn last_name(ty: &Type) -> String {
-    last_segment(ty).map(|segment| segment.ident.to_string()).unwrap_or_default()
 }
 
 /// Whether an attribute goes by this name, however it was imported.

@@ -1,12 +1,13 @@
 //! The options of `#[pooled(..)]`.
 
 use crate::{
-    camel, duration,
+    duration,
     fault::Faults,
+    names::{self, camel},
     option::{self, Spec},
 };
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::quote;
 use syn::{Expr, ExprLit, Lit, LitStr, Path, Type, parse::ParseStream};
 
 /// What the parentheses say.
@@ -72,13 +73,7 @@ impl Options {
 
     /// The root of the generated paths, shown at this place.
     pub(crate) fn root(&self, span: Span) -> TokenStream {
-        let Some(path) = &self.root else { return quote_spanned!(span=> ::pool_sqlx) };
-        // What the user's own path means stays as it is.
-        let shown = |mut tree: TokenTree| {
-            tree.set_span(tree.span().located_at(span));
-            tree
-        };
-        path.to_token_stream().into_iter().map(shown).collect()
+        names::root(self.root.as_ref(), span)
     }
 
     fn take(&mut self, key: &Ident, input: ParseStream<'_>, faults: &mut Faults) -> syn::Result<()> {

@@ -1,11 +1,14 @@
 //! From the item to the tree that `expand` writes out, with a word on everything that is not as it should be.
 
 use super::{
-    ast::{Carries, Function, Loan, Pooled, ends_with, last_name},
+    ast::{Carries, Function, Loan, Pooled, ends_with},
     attr::Options,
     conn, reply,
 };
-use crate::fault::Faults;
+use crate::{
+    fault::Faults,
+    names::{last_name, text},
+};
 use proc_macro2::Span;
 use syn::{FnArg, ReceiverKind, ReturnType, Token, parse_quote};
 
@@ -126,7 +129,7 @@ fn one_connection(pooled: &mut Pooled, faults: &mut Faults) {
 fn transaction(pooled: &Pooled, faults: &mut Faults) {
     let Pooled { options, conn, reply, receiver, .. } = pooled;
     if conn.loan == Loan::Given || !conn::is_perhaps_transaction(&conn.ty) {
-        let (ty, name) = (conn::text(&conn.ty), &conn.name);
+        let (ty, name) = (text(&conn.ty), &conn.name);
         for key in &options.of_transactions {
             let message = format!("`{key}` is about a transaction, and `{ty}` is not one; write `{name}: &mut ..Tx`");
             faults.at(key, message);
@@ -134,7 +137,7 @@ fn transaction(pooled: &Pooled, faults: &mut Faults) {
     }
     if last_name(&conn.ty).ends_with("Tx") && reply.carries == Carries::Values && reply::hides_failure(&reply.declared)
     {
-        let ty = conn::text(&reply.declared);
+        let ty = text(&reply.declared);
         faults.at(
             &reply.declared,
             format!(

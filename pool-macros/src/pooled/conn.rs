@@ -1,7 +1,10 @@
 //! Which argument asks for the connection, and how.
 
-use super::ast::{ConnArg, Loan, last_name, last_segment, peel};
-use crate::fault::Faults;
+use super::ast::{ConnArg, Loan};
+use crate::{
+    fault::Faults,
+    names::{last_name, last_segment, peel, text},
+};
 use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::{GenericArgument, Pat, PatType, PathArguments, Type, TypeReference, spanned::Spanned};
@@ -190,14 +193,4 @@ fn argument(ty: &Type) -> String {
         Some(PathArguments::AngleBracketed(list)) => list.args.iter().rev().find_map(types).unwrap_or_default(),
         _ => String::new(),
     }
-}
-
-/// A type as a user would write it.
-pub(crate) fn text(ty: &Type) -> String {
-    ty.to_token_stream()
-        .to_string()
-        .replace("& mut", "&mut")
-        .replace(" :: ", "::")
-        .replace(" < ", "<")
-        .replace(" >", ">")
 }

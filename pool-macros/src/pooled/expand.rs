@@ -1,10 +1,11 @@
 //! Writes the function out. The crate's documentation shows the result.
 
 use super::{
-    ast::{Carries, ConnArg, Loan, Pooled, place, split_inner_attributes},
+    ast::{Carries, ConnArg, Loan, Pooled, split_inner_attributes},
     attr::{Retry, Setting, Value},
     conn::is_perhaps_transaction,
 };
+use crate::names::{ours_at, place};
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{
@@ -281,8 +282,6 @@ impl<'p> Code<'p> {
 }
 
 /// The run time's module, shown at this place.
-///
-/// A call must have one place in all its tokens: or the compiler reports twice, once on the attribute.
 fn private(pooled: &Pooled, span: Span) -> TokenStream {
     let root = pooled.options.root(span);
     quote_spanned!(span=> #root::private)
@@ -308,11 +307,6 @@ fn clones(sig: &mut syn::Signature, pool: &syn::Ident) -> TokenStream {
     }
     let clone = |(mutability, name): (_, syn::Ident)| quote_spanned!(ours_at(name.span())=> let #mutability #name = ::core::clone::Clone::clone(&#name););
     bindings.0.into_iter().filter(|(_, name)| name != pool).map(clone).collect()
-}
-
-/// A span for names of ours, shown at the user's place.
-fn ours_at(place: Span) -> Span {
-    Span::mixed_site().located_at(place)
 }
 
 /// `impl Trait` cannot be the type of a variable: `_` is.

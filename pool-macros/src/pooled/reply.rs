@@ -1,10 +1,10 @@
 //! What the return type says: whether it carries a failure, and what must not be in it.
 
-use super::{
-    ast::{Carries, Pooled, Reply, last_name, last_segment, peel},
-    conn,
+use super::ast::{Carries, Pooled, Reply};
+use crate::{
+    fault::Faults,
+    names::{last_name, last_segment, peel, text},
 };
-use crate::fault::Faults;
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
@@ -145,7 +145,7 @@ fn question_mark(pooled: &mut Pooled, faults: &mut Faults) {
     let mut marks = QuestionMarks(None);
     marks.visit_block_mut(&mut body);
     let Some(mark) = marks.0 else { return };
-    let ty = conn::text(declared);
+    let ty = text(declared);
     faults.at(
         mark,
         format!("`?` returns an error, and `{ty}` has no place for one; write `-> Result<{ty}, pool_sqlx::Error>`"),

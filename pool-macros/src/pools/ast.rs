@@ -1,12 +1,12 @@
 //! The struct as we see it: one field, one pool, one section of the configuration.
 
 use crate::{
-    camel,
     fault::Faults,
+    names::{self, camel},
     option::{self, Spec},
 };
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote_spanned};
+use quote::ToTokens;
 use std::collections::HashMap;
 use syn::{
     Attribute, Data, DeriveInput, Fields, GenericArgument, Generics, LitStr, Meta, Path, PathArguments, Type,
@@ -45,17 +45,9 @@ const ON_FIELD: &[Spec] =
     &[Spec { name: "section", example: "section = \"replica\"" }, Spec { name: "lazy", example: "lazy" }];
 
 impl Pools {
-    /// The root of the generated paths.
-    pub(crate) fn root(&self) -> TokenStream {
-        root(self.root.as_ref())
-    }
-}
-
-/// The root that was given, or ours.
-pub(crate) fn root(given: Option<&Path>) -> TokenStream {
-    match given {
-        Some(path) => path.to_token_stream(),
-        None => quote_spanned!(Span::mixed_site()=> ::pool_sqlx),
+    /// The root of the generated paths, shown at this place.
+    pub(crate) fn root(&self, span: Span) -> TokenStream {
+        names::root(self.root.as_ref(), span)
     }
 }
 

@@ -1,19 +1,20 @@
 //! Writes the methods. The crate's documentation lists them.
 
 use super::ast::{Field, Opens, Pools};
-use proc_macro2::{Ident, Span, TokenStream};
+use crate::names::{ours_at, place};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 
 /// `SECTIONS`, `connect`, `connect_with`, `close`, `ready`, `status`, for axum one `FromRef` for each pool, for actix `configure`.
 pub(crate) fn expand(pools: &Pools) -> TokenStream {
-    let (krate, name, vis, fields) = (pools.root(), &pools.name, &pools.vis, &pools.fields);
+    let (krate, name, vis, fields) = (pools.root(Span::mixed_site()), &pools.name, &pools.vis, &pools.fields);
     let (impl_generics, type_generics, bounds) = pools.generics.split_for_impl();
     let sections = fields.iter().map(|field| &field.section);
-    let connect = connect(&krate, vis, fields);
-    let close = close(&krate, vis, fields);
-    let ready = ready(&krate, vis, fields);
-    let status = status(&krate, vis, fields);
+    let connect = connect(pools, &krate);
+    let close = close(pools, &krate);
+    let ready = ready(pools, &krate);
+    let status = status(pools, &krate);
     let from_ref = fields.iter().filter(|field| !field.twin).map(|Field { name: field, ty, .. }| {
         quote_spanned! {ours_at(ty.span())=>
             impl #impl_generics #krate::axum::extract::FromRef<#name #type_generics> for #ty #bounds {
@@ -23,9 +24,9 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
             }
         }
     });
-    let watched = fields.iter().map(|Field { name, ty, .. }| {
-        quote_spanned!(ours_at(ty.span())=> <#ty as #krate::private::IsPool>::watched(&self.#name))
-    });
+    let watched = fields
+        .iter()
+        .map(|field| call(pools, field, "watched", |name| quote_spanned!(Span::mixed_site()=> &self.#name)));
     let names = fields.iter().map(|field| &field.name);
     let configure = quote_spanned! {Span::mixed_site()=>
         impl #impl_generics #name #type_generics #bounds {
@@ -36,6 +37,7 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
         }
     };
     let watchable = quote_spanned! {Span::mixed_site()=>
+        impl #impl_generics #krate::private::HasPools for #name #type_generics #bounds {}
         impl #impl_generics #krate::Watchable for #name #type_generics #bounds {
             fn watched(&self) -> ::std::vec::Vec<#krate::Watched> {
                 let pools: [::std::vec::Vec<#krate::Watched>; _] = [#(#watched),*];
@@ -59,18 +61,20 @@ pub(crate) fn expand(pools: &Pools) -> TokenStream {
     }
 }
 
-fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
+fn connect(pools: &Pools, krate: &TokenStream) -> TokenStream {
+    let Pools { vis, fields, .. } = pools;
     let names: Vec<_> = fields.iter().map(|field| &field.name).collect();
     let sections = fields.iter().map(|field| &field.section);
     let settings: Vec<_> =
         names.iter().map(|name| format_ident!("{}_settings", name, span = Span::mixed_site())).collect();
-    let pools = fields.iter().zip(&settings).map(|(Field { name, ty, .. }, settings)| {
-        let pool = quote_spanned!(ours_at(ty.span())=> <#ty as #krate::private::IsPool>::connect_lazy(#settings)?);
-        quote!(#name: #pool)
+    let opened = fields.iter().zip(&settings).map(|(field, settings)| {
+        let (name, pool) =
+            (&field.name, call(pools, field, "connect_lazy", |_| quote_spanned!(Span::mixed_site()=> #settings)));
+        quote!(#name: #pool?)
     });
     let eager = fields.iter().filter(|field| field.opens == Opens::AtStart);
     let open = list(
-        krate,
+        pools,
         eager,
         quote!(::core::result::Result<(), #krate::Error>),
         "open",
@@ -99,7 +103,7 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
             let (#(::core::option::Option::Some(#settings),)*) = (#(#settings,)*) else {
                 ::core::unreachable!("BUG: a section is missing, and `finish` did not say so");
             };
-            let pools = Self { #(#pools,)* };
+            let pools = Self { #(#opened,)* };
             let connected = #krate::private::all(#open).await;
             if let ::core::result::Result::Err(error) = connected {
                 pools.close().await;
@@ -110,8 +114,9 @@ fn connect(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Toke
     }
 }
 
-fn close(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
-    let closing = list(krate, fields, quote!(#krate::CloseReport), "close", &quote_spanned!(Span::mixed_site()=> self));
+fn close(pools: &Pools, krate: &TokenStream) -> TokenStream {
+    let Pools { vis, fields, .. } = pools;
+    let closing = list(pools, fields, quote!(#krate::CloseReport), "close", &quote_spanned!(Span::mixed_site()=> self));
     quote_spanned! {Span::mixed_site()=>
         /// Closes all pools at once, and tells of each what was still held when its grace ended.
         #vis async fn close(&self) -> ::std::vec::Vec<(&'static str, #krate::CloseReport)> {
@@ -120,9 +125,10 @@ fn close(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenS
     }
 }
 
-fn ready(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
+fn ready(pools: &Pools, krate: &TokenStream) -> TokenStream {
+    let Pools { vis, fields, .. } = pools;
     let owner = quote_spanned!(Span::mixed_site()=> self);
-    let ready = list(krate, fields, quote!(::core::result::Result<(), #krate::Error>), "ready", &owner);
+    let ready = list(pools, fields, quote!(::core::result::Result<(), #krate::Error>), "ready", &owner);
     quote_spanned! {Span::mixed_site()=>
         /// Tells whether a request would get a connection that works, from each pool. For a readiness check.
         ///
@@ -135,10 +141,13 @@ fn ready(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenS
     }
 }
 
-fn status(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> TokenStream {
-    let each = fields.iter().map(
-        |Field { name, ty, section, .. }| quote_spanned!(ours_at(ty.span())=> (#section, <#ty as #krate::private::IsPool>::status(&self.#name))),
-    );
+fn status(pools: &Pools, krate: &TokenStream) -> TokenStream {
+    let Pools { vis, fields, .. } = pools;
+    let each = fields.iter().map(|field| {
+        let (section, status) =
+            (&field.section, call(pools, field, "status", |name| quote_spanned!(Span::mixed_site()=> &self.#name)));
+        quote!((#section, #status))
+    });
     quote_spanned! {Span::mixed_site()=>
         /// The numbers of all pools.
         #vis fn status(&self) -> ::std::vec::Vec<(&'static str, #krate::Status)> {
@@ -149,24 +158,30 @@ fn status(krate: &TokenStream, vis: &syn::Visibility, fields: &[Field]) -> Token
 
 /// `[("primary", Box::pin(pool.ready())), ..]`: futures of different types in one list.
 fn list<'f>(
-    krate: &TokenStream,
+    pools: &Pools,
     fields: impl IntoIterator<Item = &'f Field>,
     output: TokenStream,
     method: &str,
     owner: &TokenStream,
 ) -> TokenStream {
-    let each = fields.into_iter().map(|Field { name, ty, section, .. }| {
-        let span = ours_at(ty.span());
-        let method = Ident::new(method, span);
-        quote_spanned! {span=>
-            (#section, ::std::boxed::Box::pin(<#ty as #krate::private::IsPool>::#method(&#owner.#name))
+    let each = fields.into_iter().map(|field| {
+        let (section, future) = (&field.section, call(pools, field, method, |name| quote_spanned!(Span::mixed_site()=> &#owner.#name)));
+        quote_spanned! {Span::mixed_site()=>
+            (#section, ::std::boxed::Box::pin(#future)
                 as ::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = #output> + ::core::marker::Send + '_>>)
         }
     });
     quote!(::std::vec::Vec::from([#(#each),*]))
 }
 
-/// A span for names of ours, shown at the user's type: there the compiler says that it is no pool.
-fn ours_at(place: Span) -> Span {
-    Span::mixed_site().located_at(place)
+/// A call of `IsPool`, all of it shown at the field's type: there the compiler says, once, that it is no pool.
+fn call(pools: &Pools, field: &Field, method: &str, argument: impl Fn(&Ident) -> TokenStream) -> TokenStream {
+    let span = ours_at(place(&field.ty));
+    let (krate, method) = (pools.root(span), Ident::new(method, span));
+    let shown = |mut tree: TokenTree| {
+        tree.set_span(tree.span().located_at(span));
+        tree
+    };
+    let argument: TokenStream = argument(&field.name).into_iter().map(shown).collect();
+    quote_spanned!(span=> #krate::private::IsPool::#method(#argument))
 }

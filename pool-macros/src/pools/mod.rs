@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_lazy_pool_is_not_warmed() {
         let out = check("pub struct Databases { a: PgPool, #[pool(lazy)] b: SqlitePool }", &[]);
-        assert!(out.contains(":: IsPool > :: open (& pools . a)"), "{out}");
+        assert!(out.contains(":: IsPool :: open (& pools . a)"), "{out}");
         assert!(!out.contains("open (& pools . b)"), "{out}");
         assert!(out.contains("pub async fn connect_with"), "the methods are as public as the struct: {out}");
     }

@@ -1,8 +1,11 @@
 //! `#[derive(HasPools)]`: lets handlers find the pools of a struct that is a field of the state.
 
 use super::ast;
-use crate::fault::Faults;
-use proc_macro2::{Ident, Span, TokenStream};
+use crate::{
+    fault::Faults,
+    names::{self, ours_at, place},
+};
+use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Data, DeriveInput, Fields, Type, parse_quote, spanned::Spanned};
 
@@ -23,16 +26,26 @@ fn from_ref(item: TokenStream, faults: &mut Faults) -> Option<TokenStream> {
             return None;
         }
     };
-    let krate = ast::root(ast::read_root(&item.attrs, faults).as_ref());
+    let root = ast::read_root(&item.attrs, faults);
     let (field, databases) = marked(&item, faults)?;
+    let (span, shown) = (ours_at(databases.span()), ours_at(place(databases)));
+    let (krate, shown_krate) = (names::root(root.as_ref(), span), names::root(root.as_ref(), shown));
     let (_, own, bounds) = item.generics.split_for_impl();
     let bounds = bounds.map(|bounds| &bounds.predicates);
+    let (own_generics, ..) = item.generics.split_for_impl();
     let mut all = item.generics.clone();
     all.params.push(parse_quote!(__DB: #krate::Backend));
     all.params.push(parse_quote!(__Key));
     let (impl_generics, ..) = all.split_for_impl();
     let state = &item.ident;
-    Some(quote_spanned! {Span::mixed_site().located_at(databases.span())=>
+    let has_pools = quote_spanned!(shown=> #shown_krate::private::HasPools);
+    Some(quote_spanned! {span=>
+        impl #own_generics #krate::private::HasPools for #state #own
+        where
+            #databases: #has_pools,
+            #bounds
+        {
+        }
         #krate::__if_axum! {
             impl #impl_generics #krate::axum::extract::FromRef<#state #own> for #krate::Pool<__DB, __Key>
             where

@@ -3,10 +3,11 @@
 use crate::{
     duration,
     fault::Faults,
+    names,
     option::{self, Spec},
 };
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote_spanned};
+use quote::ToTokens;
 use syn::{
     Attribute, Data, DeriveInput, Expr, ExprLit, Generics, Index, Lit, LitInt, LitStr, Member, Meta, Path, Variant,
     Visibility,
@@ -49,12 +50,9 @@ const ON_VARIANT: &[Spec] = &[
 ];
 
 impl ServiceError {
-    /// The root of the generated paths.
-    pub(crate) fn root(&self) -> TokenStream {
-        match &self.root {
-            Some(path) => path.to_token_stream(),
-            None => quote_spanned!(Span::mixed_site()=> ::pool_sqlx),
-        }
+    /// The root of the generated paths, shown at this place.
+    pub(crate) fn root(&self, span: Span) -> TokenStream {
+        names::root(self.root.as_ref(), span)
     }
 }
 

@@ -6,7 +6,7 @@ use quote::quote_spanned;
 
 /// `failure`, and what each framework asks of an error.
 pub(crate) fn expand(error: &ServiceError) -> TokenStream {
-    let (krate, vis, name) = (error.root(), &error.vis, &error.name);
+    let (krate, vis, name) = (error.root(Span::mixed_site()), &error.vis, &error.name);
     let (impl_generics, type_generics, bounds) = error.generics.split_for_impl();
     let arms = error.variants.iter().map(|(variant, answer)| arm(&krate, variant, answer));
     // Which framework is there is a feature of pool-sqlx, which this crate cannot see: the macros are empty without it.

@@ -363,6 +363,8 @@ pub mod private {
         pool.as_pool()
     }
 
+    pub trait HasPools {}
+
     pub trait IsPool: Sized {
         fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error>;
         fn open(&self) -> impl Future<Output = Result<(), Error>> + Send;

@@ -13,7 +13,7 @@ pub use crate::Isolation;
 pub use call::{Call, RetryOn, back_off};
 pub use lend::{AsPool, Held, Lend, PoolFor, Transaction, acquire, as_pool, finish, giving, holding, transaction};
 pub use pool_core::{Hold, Site};
-pub use pools::{IsPool, Sections, all, close_all};
+pub use pools::{HasPools, IsPool, Sections, all, close_all};
 pub use reply::{FromFailure, Reply};
 pub use retry::{RetryOn, back_off};
 #[cfg(feature = "actix")]

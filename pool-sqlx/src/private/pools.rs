@@ -3,13 +3,14 @@
 use crate::{Backend, CloseReport, ConfigError, DatabaseSettings, Error, Pool, Status, Watchable, Watched};
 use figment::Figment;
 use futures_core::future::BoxFuture;
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 /// What a field of `#[derive(Pools)]` has to be.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a pool, and each field of a `Pools` struct is one",
-    label = "not a pool",
-    note = "keep what else the service needs in a struct around it: `#[derive(HasPools)] struct App {{ #[pools] databases: Databases, .. }}`"
+    message = "`{Self}` is no pool of `pool_sqlx`, and each field of a `Pools` struct is one",
+    label = "write `pool_sqlx::PgPool`, `MySqlPool` or `SqlitePool`",
+    note = "a pool is a handle and needs no `Arc`; instead of an `Option`, `#[pool(lazy)]` starts without the database",
+    note = "what else the service needs goes into a struct around it: `#[derive(HasPools)] struct App {{ #[pools] databases: Databases, .. }}`"
 )]
 pub trait IsPool: Sized {
     fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error>;
@@ -48,6 +49,18 @@ impl<DB: Backend, Key> IsPool for Pool<DB, Key> {
         Watchable::watched(self)
     }
 }
+
+/// What the field marked `#[pools]` of a `#[derive(HasPools)]` struct has to be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no pools for the handlers",
+    label = "neither a struct with `#[derive(Pools)]` nor a pool",
+    note = "write `#[pools]` on the field that has them, such as `databases: Databases`; it may be in an `Arc`"
+)]
+pub trait HasPools {}
+
+impl<DB: Backend, Key> HasPools for Pool<DB, Key> {}
+
+impl<P: HasPools> HasPools for Arc<P> {}
 
 /// Reads the sections of `#[derive(Pools)]`, and collects what is wrong with all of them.
 #[derive(Debug)]

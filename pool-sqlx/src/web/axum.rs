@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 /// The handle, from the router's state. Acquires nothing: a handler that waits for its body holds no connection.
 impl<S: Send + Sync, DB: Backend, Key> FromRequestParts<S> for Pool<DB, Key>
@@ -18,6 +18,16 @@ where
 
     async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, Infallible> {
         Ok(Self::from_ref(state))
+    }
+}
+
+/// A state in an `Arc`, as many services have it. Only this crate may write it: the orphan rule.
+impl<S, DB: Backend, Key> FromRef<Arc<S>> for Pool<DB, Key>
+where
+    Self: FromRef<S>,
+{
+    fn from_ref(state: &Arc<S>) -> Self {
+        Self::from_ref(&**state)
     }
 }
 
