@@ -3,7 +3,11 @@
 
 mod common;
 
-use axum::response::IntoResponse;
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use common::File;
 use pool_sqlx::{Error, Failure, ServiceError, SqliteConn, SqlitePool, pooled};
 use std::time::Duration;
@@ -113,4 +117,64 @@ async fn an_error_of_ours_inside_one_of_sqlx_s_keeps_its_answer() {
     let _held = pool.acquire().await.unwrap();
     let through_sqlx = ApiError::from(sqlx::query("select 1").execute(&pool).await.unwrap_err());
     assert_eq!((through_sqlx.failure().status(), through_sqlx.failure().problem_type()), (503, "urn:pool:exhausted"));
+}
+
+/// An error with answers that only the service can write: a body and a header.
+#[derive(Debug, thiserror::Error, ServiceError)]
+#[service(own_response)]
+enum LoginError {
+    #[error("the fields are wrong: {0:?}")]
+    #[service(status = 422)]
+    Fields(Vec<&'static str>),
+    #[error("log in first")]
+    #[service(status = 401)]
+    Unauthorized,
+    #[error("the database failed")]
+    #[service(database)]
+    Sqlx(#[from] sqlx::Error),
+}
+
+impl IntoResponse for LoginError {
+    fn into_response(self) -> Response {
+        let failure = self.failure();
+        failure.log(&self);
+        match self {
+            Self::Fields(fields) => (StatusCode::UNPROCESSABLE_ENTITY, Json(fields)).into_response(),
+            Self::Unauthorized => ([(header::WWW_AUTHENTICATE, "Token")], failure).into_response(),
+            Self::Sqlx(_) => failure.into_response(),
+        }
+    }
+}
+
+#[test]
+fn an_error_may_write_its_own_responses() {
+    let response = |error: LoginError| (error.failure().status(), error.into_response());
+    let (told, fields) = response(LoginError::Fields(vec!["email"]));
+    assert_eq!(
+        (told, fields.status().as_u16(), &fields.headers()[header::CONTENT_TYPE]),
+        (422, 422, &"application/json".parse().unwrap())
+    );
+    let (told, login) = response(LoginError::Unauthorized);
+    assert_eq!(
+        (told, login.status().as_u16(), &login.headers()[header::WWW_AUTHENTICATE]),
+        (401, 401, &"Token".parse().unwrap())
+    );
+    assert_eq!(response(LoginError::Sqlx(sqlx::Error::PoolTimedOut)).1.status(), 503);
+}
+
+#[test]
+fn the_log_of_a_failure_names_its_cause() {
+    let log = common::Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        drop(LoginError::Sqlx(sqlx::Error::Protocol("LIMIT must not be negative".into())).into_response());
+        drop(LoginError::Unauthorized.into_response());
+    });
+    let text = log.text();
+    assert!(
+        text.contains("the database failed: encountered unexpected or invalid data: LIMIT must not be negative"),
+        "{text}"
+    );
+    assert!(!text.contains("log in first"), "{text}");
 }

@@ -9,13 +9,15 @@ use crate::{
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, ExprLit, Generics, Index, Lit, LitInt, LitStr, Member, Meta, Path, Variant,
-    Visibility,
+    Attribute, Data, DeriveInput, Expr, ExprLit, Generics, Index, Lit, LitInt, LitStr, Member, Meta, Path, Type,
+    Variant, Visibility,
 };
 
 /// The enum.
 pub(crate) struct ServiceError {
     root: Option<Path>,
+    /// The user writes the responses.
+    pub(crate) own_response: bool,
     pub(crate) vis: Visibility,
     pub(crate) name: Ident,
     pub(crate) generics: Generics,
@@ -32,6 +34,7 @@ pub(crate) enum Answer {
     /// Found by the error in this field.
     Database {
         field: Member,
+        ty: Type,
         not_found: Option<LitInt>,
         unique: Option<LitInt>,
     },
@@ -39,7 +42,8 @@ pub(crate) enum Answer {
     Missing,
 }
 
-const ON_ENUM: &[Spec] = &[Spec { name: "crate", example: "crate = pool_sqlx" }];
+const ON_ENUM: &[Spec] =
+    &[Spec { name: "own_response", example: "own_response" }, Spec { name: "crate", example: "crate = pool_sqlx" }];
 const ON_VARIANT: &[Spec] = &[
     Spec { name: "status", example: "status = 404" },
     Spec { name: "type", example: "type = \"no-such-track\"" },
@@ -65,9 +69,12 @@ pub(crate) fn read(item: TokenStream, faults: &mut Faults) -> Option<ServiceErro
             return None;
         }
     };
-    let mut root = None;
-    each(&item.attrs, ON_ENUM, faults, |_, input, _| {
-        root = Some(input.call(Path::parse_mod_style)?);
+    let (mut root, mut own_response) = (None, false);
+    each(&item.attrs, ON_ENUM, faults, |key, input, _| {
+        match key == "own_response" {
+            true => own_response = true,
+            false => root = Some(input.call(Path::parse_mod_style)?),
+        }
         Ok(())
     });
     let Data::Enum(data) = item.data else {
@@ -85,7 +92,7 @@ pub(crate) fn read(item: TokenStream, faults: &mut Faults) -> Option<ServiceErro
         (variant.ident, answer)
     });
     let variants = variants.collect();
-    Some(ServiceError { root, vis: item.vis, name: item.ident, generics: item.generics, variants })
+    Some(ServiceError { root, own_response, vis: item.vis, name: item.ident, generics: item.generics, variants })
 }
 
 /// The options of a variant, as they were given.
@@ -122,13 +129,13 @@ fn answer(variant: &Variant, faults: &mut Faults) -> Answer {
     contradictions(&options, faults);
     let name = &variant.ident;
     if options.database {
-        let Some(field) = error_field(variant) else {
+        let Some((field, ty)) = error_field(variant) else {
             let message =
                 "`database` looks at the error in a variant, and this one has none; mark the field with `#[source]`";
             faults.at(name, message);
             return Answer::Missing;
         };
-        return Answer::Database { field, not_found: options.not_found, unique: options.unique };
+        return Answer::Database { field, ty, not_found: options.not_found, unique: options.unique };
     }
     match options.status {
         Some(status) => Answer::Status { status, problem_type: options.problem_type, retry_after: options.retry_after },
@@ -161,10 +168,13 @@ fn contradictions(options: &Options, faults: &mut Faults) {
 }
 
 /// The field that is the error: the marked one, the one called `source`, else the only one.
-fn error_field(variant: &Variant) -> Option<Member> {
-    let member = |at: usize, field: &syn::Field| match &field.ident {
-        Some(name) => Member::Named(name.clone()),
-        None => Member::Unnamed(Index::from(at)),
+fn error_field(variant: &Variant) -> Option<(Member, Type)> {
+    let member = |at: usize, field: &syn::Field| {
+        let member = match &field.ident {
+            Some(name) => Member::Named(name.clone()),
+            None => Member::Unnamed(Index::from(at)),
+        };
+        (member, field.ty.clone())
     };
     let is_source = |field: &syn::Field| {
         field.attrs.iter().any(|attr| attr.path().is_ident("from") || attr.path().is_ident("source"))

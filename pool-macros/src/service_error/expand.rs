@@ -1,6 +1,7 @@
 //! Writes the answers. The crate's documentation lists them.
 
 use super::ast::{Answer, ServiceError};
+use crate::names::{ours_at, place};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
@@ -8,22 +9,39 @@ use quote::quote_spanned;
 pub(crate) fn expand(error: &ServiceError) -> TokenStream {
     let (krate, vis, name) = (error.root(Span::mixed_site()), &error.vis, &error.name);
     let (impl_generics, type_generics, bounds) = error.generics.split_for_impl();
-    let arms = error.variants.iter().map(|(variant, answer)| arm(&krate, variant, answer));
-    // Which framework is there is a feature of pool-sqlx, which this crate cannot see: the macros are empty without it.
+    let arms = error.variants.iter().map(|(variant, answer)| arm(error, variant, answer));
+    // That the enum is an error is asked here and nowhere else: once.
+    let span = ours_at(name.span());
+    let shown = error.root(span);
+    let answers = quote_spanned!(span=> impl #impl_generics #shown::private::Answers for #name #type_generics #bounds);
+    let responses = (!error.own_response).then(|| responses(error));
     quote_spanned! {Span::mixed_site()=>
-        impl #impl_generics #name #type_generics #bounds {
-            /// How the service answers for this error.
-            #vis fn failure(&self) -> #krate::Failure {
+        #answers {
+            fn failure(&self) -> #krate::Failure {
                 #[allow(unused_imports)]
-                use #krate::private::{LookAtError as _, LookIntoBox as _};
+                use #krate::private::{LookAnyway as _, LookAtError as _, LookIntoBox as _};
                 match self { #(#arms)* }
             }
         }
+        impl #impl_generics #name #type_generics #bounds {
+            /// How the service answers for this error.
+            #vis fn failure(&self) -> #krate::Failure {
+                #krate::private::failure(self)
+            }
+        }
+        #responses
+    }
+}
+
+fn responses(error: &ServiceError) -> TokenStream {
+    let (krate, name) = (error.root(Span::mixed_site()), &error.name);
+    let (impl_generics, type_generics, bounds) = error.generics.split_for_impl();
+    // Which framework is there is a feature of pool-sqlx, which this crate cannot see: the macros are empty without it.
+    quote_spanned! {Span::mixed_site()=>
         #krate::__if_axum! {
             impl #impl_generics #krate::axum::response::IntoResponse for #name #type_generics #bounds {
                 fn into_response(self) -> #krate::axum::response::Response {
-                    let failure = #krate::private::answer(&self, self.failure());
-                    #krate::axum::response::IntoResponse::into_response(failure)
+                    #krate::axum::response::IntoResponse::into_response(#krate::private::answer(&self))
                 }
             }
         }
@@ -33,22 +51,23 @@ pub(crate) fn expand(error: &ServiceError) -> TokenStream {
                     #krate::private::actix_status(&self.failure())
                 }
                 fn error_response(&self) -> #krate::actix_web::HttpResponse {
-                    ::core::convert::Into::into(#krate::private::answer(self, self.failure()))
+                    ::core::convert::Into::into(#krate::private::answer(self))
                 }
             }
         }
         #krate::__if_tonic! {
             impl #impl_generics ::core::convert::From<#name #type_generics> for #krate::tonic::Status #bounds {
                 fn from(error: #name #type_generics) -> Self {
-                    ::core::convert::Into::into(#krate::private::answer(&error, error.failure()))
+                    ::core::convert::Into::into(#krate::private::answer(&error))
                 }
             }
         }
     }
 }
 
-fn arm(krate: &TokenStream, variant: &Ident, answer: &Answer) -> TokenStream {
-    let span = Span::mixed_site().located_at(variant.span());
+fn arm(error: &ServiceError, variant: &Ident, answer: &Answer) -> TokenStream {
+    let span = ours_at(variant.span());
+    let krate = error.root(span);
     match answer {
         Answer::Missing => quote_spanned!(span=> Self::#variant { .. } => #krate::Failure::new(500),),
         Answer::Status { status, problem_type, retry_after } => {
@@ -56,21 +75,22 @@ fn arm(krate: &TokenStream, variant: &Ident, answer: &Answer) -> TokenStream {
             let retry_after = retry_after.iter().map(|delay| quote_spanned!(span=> .with_retry_after(#delay)));
             // What went wrong inside is nobody's business outside.
             let is_client_s = status.base10_parse().is_ok_and(|status: u16| status < 500);
-            let detail =
-                is_client_s.then(|| quote_spanned!(span=> .with_detail(::std::string::ToString::to_string(self))));
+            let detail = is_client_s.then(|| quote_spanned!(span=> .with_detail(#krate::private::text(self))));
             quote_spanned! {span=>
                 Self::#variant { .. } => #krate::Failure::new(#status) #(#problem_type)* #(#retry_after)* #detail,
             }
         }
-        Answer::Database { field, not_found, unique } => {
+        Answer::Database { field, ty, not_found, unique } => {
             let option = |status: &Option<syn::LitInt>| match status {
                 Some(status) => quote_spanned!(status.span()=> ::core::option::Option::Some(#status)),
                 None => quote_spanned!(span=> ::core::option::Option::None),
             };
             let (not_found, unique) = (option(not_found), option(unique));
+            let shown = ours_at(place(ty));
+            let look = error.root(shown);
+            let look = quote_spanned!(shown=> (&&#look::private::Look(error)).error());
             quote_spanned! {span=>
-                Self::#variant { #field: error, .. } =>
-                    #krate::private::failure_in((&#krate::private::Look(error)).error(), #not_found, #unique),
+                Self::#variant { #field: error, .. } => #krate::private::failure_in(#look, #not_found, #unique),
             }
         }
     }

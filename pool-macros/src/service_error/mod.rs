@@ -97,6 +97,20 @@ mod tests {
     }
 
     #[test]
+    fn responses_of_one_s_own_leave_the_answer() {
+        let enum_with =
+            |attr: &str, expected: &[&str]| check(&format!("{attr} enum E {{ #[service(status = 404)] A }}"), expected);
+        assert!(enum_with("", &[]).contains("IntoResponse for E"));
+        let out = enum_with("#[service(own_response)]", &[]);
+        assert!(out.contains("fn failure (& self)") && !out.contains("IntoResponse"), "{out}");
+        enum_with("#[service(own_response = true)]", &["own_response: `own_response` takes no value"]);
+        enum_with(
+            "#[service(own_reponse)]",
+            &["own_reponse: unknown option `own_reponse`; did you mean `own_response`?"],
+        );
+    }
+
+    #[test]
     fn only_a_client_s_fault_shows_its_text() {
         let out = check("enum E { #[service(status = 404)] A, #[service(status = 500)] B }", &[]);
         assert_eq!(out.matches("with_detail").count(), 1, "{out}");

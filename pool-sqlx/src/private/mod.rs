@@ -18,4 +18,6 @@ pub use reply::{FromFailure, Reply};
 pub use retry::{RetryOn, back_off};
 #[cfg(feature = "actix")]
 pub use service_error::actix_status;
-pub use service_error::{Look, LookAtError, LookIntoBox, answer, failure_in};
+pub use service_error::{
+    Answers, Described, HasError, Look, LookAnyway, LookAtError, LookIntoBox, answer, failure, failure_in, text,
+};

@@ -8,7 +8,7 @@ mod axum;
 mod tonic;
 
 use crate::{Error, ErrorKind};
-use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
 /// How a service answers for an error: the status, an RFC 9457 problem, and when to come back.
 ///
@@ -118,15 +118,30 @@ impl Failure {
         }
     }
 
-    /// Logs the error that the answer is for: here and nowhere else, so that each is logged once. A client's fault is not logged.
-    pub(crate) fn log(&self, error: &dyn fmt::Display) {
+    /// Logs the error that this is the answer for, and what it was made of: a warning for 503 and 504, else an error.
+    ///
+    /// Call it where the error becomes an answer and nowhere else, so that each is logged once. A client's fault is not logged.
+    /// What [`#[derive(ServiceError)]`](crate::ServiceError) and [`Error`] give for a framework calls it.
+    pub fn log(&self, error: &dyn StdError) {
         let problem = &*self.problem_type;
         match self.status {
-            503 | 504 => tracing::warn!(target: "pool", problem, "{error}"),
-            500.. => tracing::error!(target: "pool", problem, "{error}"),
+            503 | 504 => tracing::warn!(target: "pool", problem, "{}", chain(error)),
+            500.. => tracing::error!(target: "pool", problem, "{}", chain(error)),
             _ => {}
         }
     }
+}
+
+/// The error and what it was made of; what a text says already is left out.
+fn chain(error: &dyn StdError) -> String {
+    let mut chain = error.to_string();
+    for source in std::iter::successors(error.source(), |source| (*source).source()) {
+        let text = source.to_string();
+        if !chain.contains(&text) {
+            chain = format!("{chain}: {text}");
+        }
+    }
+    chain
 }
 
 impl From<&Error> for Failure {
@@ -198,12 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn the_log_has_what_an_error_was_made_of_and_nothing_twice() {
+        let cause = sqlx::Error::Protocol("LIMIT must not be negative".into());
+        let bare = cause.to_string();
+        assert_eq!(chain(&Error::from(sqlx::Error::Protocol("LIMIT must not be negative".into()))), bare);
+        let wrapped = anyhow::Error::from(cause).context("the database failed").context("cannot list");
+        assert_eq!(chain(wrapped.as_ref()), format!("cannot list: the database failed: {bare}"));
+    }
+
+    #[test]
     fn an_error_of_sqlx_fails_as_ours_would() {
         let lost = || sqlx::Error::WorkerCrashed;
         assert_eq!(Failure::of(&lost()), Failure::from(&Error::from(lost())));
         let wrapped = anyhow::Error::from(lost()).context("cannot list the tracks");
         assert_eq!(Failure::of(wrapped.as_ref()).status(), 503);
         assert_eq!(Failure::of(&sqlx::Error::RowNotFound), Failure::from(&Error::from(sqlx::Error::RowNotFound)));
-        assert_eq!(Failure::of(&fmt::Error), Failure::new(500));
+        assert_eq!(Failure::of(&std::fmt::Error), Failure::new(500));
     }
 }
