@@ -272,6 +272,7 @@ pub fn pools(item: TokenStream) -> TokenStream {
 ///
 /// Without it a router whose state is `App` does not find the pools in `App::databases`: axum's `FromRef` does not
 /// look into fields. It stands beside axum's own `#[derive(FromRef)]`, and is empty without the feature `axum`.
+/// The state and the field may be in an `Arc`.
 ///
 /// ```ignore
 /// // (ignored: pool-sqlx depends on this crate)
@@ -321,8 +322,8 @@ pub fn has_pools(item: TokenStream) -> TokenStream {
 /// | `impl ResponseError` (feature `actix`) | the same |
 /// | `impl From<ApiError> for tonic::Status` (feature `tonic`) | the status's code, with a `RetryInfo` where a retry helps |
 ///
-/// Failures of the service (500 and up) are logged where they become an answer: once. `From` and `Display` are left to
-/// `thiserror` or to you.
+/// Failures of the service (500 and up) are logged where they become an answer: once, with all that they were made of.
+/// The enum has to be an `Error`; that and `From` are left to `thiserror` or to you.
 ///
 /// # Options
 ///
@@ -334,10 +335,30 @@ pub fn has_pools(item: TokenStream) -> TokenStream {
 /// | `status = 404` | the answer | |
 /// | `type = "no-such-track"` | the problem's `type` | `about:blank` |
 /// | `retry_after = "5s"` | when to come back | never |
+/// | on the enum: `#[service(own_response)]` | only `failure()` is generated, beside an `IntoResponse` of yours | the framework's trait, too |
 /// | on the enum: `#[service(crate = path)]` | where `pool_sqlx` is | `::pool_sqlx` |
 ///
 /// With `database` the error is the variant's only field, or the one marked `#[from]` or `#[source]`, or called `source`. It may be
 /// `anyhow::Error` or `Box<dyn Error + Send + Sync>`: what is in it is found.
+///
+/// # Responses of your own
+///
+/// A body that is no problem+json, or a header, is written by hand. `failure()` still answers for the rest, and
+/// `log` writes what the derive would have:
+///
+/// ```ignore
+/// impl IntoResponse for LoginError {                         // with `#[service(own_response)]` on the enum
+///     fn into_response(self) -> Response {
+///         let failure = self.failure();
+///         failure.log(&self);
+///         match self {
+///             Self::Fields(fields) => (StatusCode::UNPROCESSABLE_ENTITY, Json(fields)).into_response(),
+///             Self::Unauthorized => ([(header::WWW_AUTHENTICATE, "Token")], failure).into_response(),
+///             _ => failure.into_response(),
+///         }
+///     }
+/// }
+/// ```
 #[proc_macro_derive(ServiceError, attributes(service))]
 pub fn service_error(item: TokenStream) -> TokenStream {
     service_error::expand(item.into()).into()

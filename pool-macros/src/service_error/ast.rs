@@ -3,14 +3,14 @@
 use crate::{
     duration,
     fault::Faults,
-    names,
+    names::{self, place},
     option::{self, Spec},
 };
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, ExprLit, Generics, Index, Lit, LitInt, LitStr, Member, Meta, Path, Type,
-    Variant, Visibility,
+    Attribute, Data, DeriveInput, Expr, ExprLit, Generics, Index, Lit, LitInt, LitStr, Member, Meta, Path, Variant,
+    Visibility,
 };
 
 /// The enum.
@@ -34,7 +34,8 @@ pub(crate) enum Answer {
     /// Found by the error in this field.
     Database {
         field: Member,
-        ty: Type,
+        /// Where errors about the field's type are shown.
+        place: Span,
         not_found: Option<LitInt>,
         unique: Option<LitInt>,
     },
@@ -129,13 +130,13 @@ fn answer(variant: &Variant, faults: &mut Faults) -> Answer {
     contradictions(&options, faults);
     let name = &variant.ident;
     if options.database {
-        let Some((field, ty)) = error_field(variant) else {
+        let Some((field, place)) = error_field(variant) else {
             let message =
                 "`database` looks at the error in a variant, and this one has none; mark the field with `#[source]`";
             faults.at(name, message);
             return Answer::Missing;
         };
-        return Answer::Database { field, ty, not_found: options.not_found, unique: options.unique };
+        return Answer::Database { field, place, not_found: options.not_found, unique: options.unique };
     }
     match options.status {
         Some(status) => Answer::Status { status, problem_type: options.problem_type, retry_after: options.retry_after },
@@ -168,13 +169,13 @@ fn contradictions(options: &Options, faults: &mut Faults) {
 }
 
 /// The field that is the error: the marked one, the one called `source`, else the only one.
-fn error_field(variant: &Variant) -> Option<(Member, Type)> {
+fn error_field(variant: &Variant) -> Option<(Member, Span)> {
     let member = |at: usize, field: &syn::Field| {
         let member = match &field.ident {
             Some(name) => Member::Named(name.clone()),
             None => Member::Unnamed(Index::from(at)),
         };
-        (member, field.ty.clone())
+        (member, place(&field.ty))
     };
     let is_source = |field: &syn::Field| {
         field.attrs.iter().any(|attr| attr.path().is_ident("from") || attr.path().is_ident("source"))

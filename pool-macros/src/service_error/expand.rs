@@ -1,7 +1,7 @@
 //! Writes the answers. The crate's documentation lists them.
 
 use super::ast::{Answer, ServiceError};
-use crate::names::{ours_at, place};
+use crate::names::ours_at;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
@@ -80,13 +80,13 @@ fn arm(error: &ServiceError, variant: &Ident, answer: &Answer) -> TokenStream {
                 Self::#variant { .. } => #krate::Failure::new(#status) #(#problem_type)* #(#retry_after)* #detail,
             }
         }
-        Answer::Database { field, ty, not_found, unique } => {
+        Answer::Database { field, place, not_found, unique } => {
             let option = |status: &Option<syn::LitInt>| match status {
                 Some(status) => quote_spanned!(status.span()=> ::core::option::Option::Some(#status)),
                 None => quote_spanned!(span=> ::core::option::Option::None),
             };
             let (not_found, unique) = (option(not_found), option(unique));
-            let shown = ours_at(place(ty));
+            let shown = ours_at(*place);
             let look = error.root(shown);
             let look = quote_spanned!(shown=> (&&#look::private::Look(error)).error());
             quote_spanned! {span=>

@@ -77,6 +77,10 @@ macro_rules! declare {
         /// # }
         /// ```
         #[doc(alias = "PoolConfig")]
+        #[doc(alias = "PoolOptions")]
+        #[doc(alias = "PgPoolOptions")]
+        #[doc(alias = "MySqlPoolOptions")]
+        #[doc(alias = "SqlitePoolOptions")]
         #[derive(Clone, Debug)]
         #[non_exhaustive]
         pub struct DatabaseSettings {

@@ -58,8 +58,6 @@ use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 /// # fn main() {}
 /// ```
 #[doc(alias = "QueuePool")]
-#[doc(alias = "PoolOptions")]
-#[doc(alias = "PgPoolOptions")]
 #[doc(alias = "deadpool")]
 #[doc(alias = "bb8")]
 pub struct Pool<DB: Backend, Key = Main> {
