@@ -2,6 +2,7 @@
 
 use crate::{
     CloseReason, Condition, Holder, Manager, Settings, Site, Step, TryAcquireError, Verdict,
+    backoff::dice,
     bits::bits,
     error::{AcquireError, Cause, Report},
     nested,
@@ -188,15 +189,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Builds the report of an acquire that failed, from what the pool looks like now.
-    ///
-    /// `timed_out`: the verdict at the moment when the caller's time ran out, which may be a little earlier.
-    pub(crate) fn explain(
-        &self,
-        cause: Cause<M::Error>,
-        timed_out: Option<Verdict>,
-        site: Site,
-        arrived: Arrival,
-    ) -> AcquireError<M::Error> {
+    pub(crate) fn explain(&self, cause: Cause<M::Error>, site: Site, arrived: Arrival) -> AcquireError<M::Error> {
         let (mut report, held) = self.look(|state, now| {
             let verdict = match cause {
                 Cause::TimedOut(then) => then.unwrap_or_else(|| state.verdict(now)),
@@ -221,7 +214,7 @@ impl<M: Manager> Shared<M> {
         });
         report.holders = Holder::of_all(held);
         report.holders.truncate(5);
-        AcquireError::new(report)
+        AcquireError { report: Box::new(report) }
     }
 
     pub(crate) fn add_handle(&self) {

@@ -34,26 +34,23 @@ pub async fn acquire<T: Lend, K>(pool: &PoolFor<T, K>, call: &'static Call) -> R
     held.await.map_err(|error: Error| error.with_retry_after(call.retry_after))
 }
 
-pub fn lend<T: Lend>(held: &mut Held<T>) -> &mut T {
-    T::lend(&mut held.holder)
+/// Runs a function's body on the connection it is lent, as one that keeps it to the end, so that the pool knows when it asks for another.
+///
+/// A plain function: as an `async` one it would store the body twice.
+pub fn holding<'h, T: Lend, R>(held: &'h mut Held<T>, body: impl AsyncFnOnce(&mut T) -> R) -> impl Future<Output = R> {
+    held.mark.clone().during(body(T::lend(&mut held.holder)))
 }
 
-/// For a function that takes the connection by value, and releases it whenever it is done. The place is kept until its end.
-pub fn give<T: Lend<Holder = T>>(held: Held<T>) -> (T, impl Send) {
-    (held.holder, held.place)
+/// Runs a function's body on a connection that it releases whenever it is done. The place is kept until the end.
+pub fn giving<T: Lend<Holder = T>, R>(held: Held<T>, body: impl AsyncFnOnce(T) -> R) -> impl Future<Output = R> {
+    let Held { holder, place, .. } = held;
+    let body = body(holder);
+    async move {
+        let _place = place;
+        body.await
+    }
 }
 
 pub async fn finish<T: Lend>(held: Held<T>, success: bool) -> Result<(), Error> {
     T::finish(held.holder, success).await
-}
-
-/// Marks the loan of a function, before its body borrows the connection.
-pub fn hold<T: Lend>(held: &Held<T>) -> Hold {
-    held.mark.clone()
-}
-
-/// Runs a function's body as one that keeps its connection to the end, so that the pool knows when it asks for another. A plain
-/// function: as an `async` one it would store the body twice.
-pub fn holding<F: Future>(hold: Hold, body: F) -> impl Future<Output = F::Output> {
-    hold.during(body)
 }

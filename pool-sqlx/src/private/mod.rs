@@ -10,8 +10,10 @@ mod retry;
 mod service_error;
 
 pub use crate::Isolation;
-pub use call::{Call, RetryOn, back_off};
-pub use lend::{AsPool, Held, Lend, PoolFor, Transaction, acquire, as_pool, finish, giving, holding, transaction};
+pub use as_pool::{AsPool, PoolFor, as_pool};
+pub use call::Call;
+pub use held::{Held, acquire, finish, giving, holding};
+pub use lend::{Lend, Transaction, transaction};
 pub use pool_core::{Hold, Site};
 pub use pools::{HasPools, IsPool, Sections, all, close_all};
 pub use reply::{FromFailure, Reply};

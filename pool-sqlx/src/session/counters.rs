@@ -45,8 +45,6 @@ pub(crate) struct Tally {
     /// The limits that the server reported, and when it was asked.
     server: Mutex<(Option<Server>, Option<Instant>)>,
     swallowed: AtomicBool,
-    /// Runs once, when the first connection is open.
-    first_connect: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// The totals from before the last change of size.
     past: Mutex<Option<Past>>,
     refused: [AtomicU64; VERDICTS.len()],
@@ -151,19 +149,6 @@ impl Tally {
 
     pub(crate) fn is_swallowed(&self) -> bool {
         self.swallowed.load(Ordering::Relaxed)
-    }
-
-    /// Runs this once, when the next connection is open.
-    pub(crate) fn at_first_connect(&self, then: impl FnOnce() + Send + 'static) {
-        *lock(&self.first_connect) = Some(Box::new(then));
-    }
-
-    /// A connection has been opened.
-    pub(crate) fn connected(&self) {
-        let then = lock(&self.first_connect).take();
-        if let Some(then) = then {
-            then();
-        }
     }
 
     /// The size of the pool has changed. `past`: its totals until then.

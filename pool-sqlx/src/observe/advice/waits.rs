@@ -208,7 +208,7 @@ mod tests {
         assert!(waits.reason.contains("advice/waits.rs:"), "it names the place: {waits}");
 
         // Of another size this says nothing; what follows does, in that size's words.
-        pool.reconfigure(pool.settings().with_pool_size(2)).unwrap();
+        pool.reconfigure(|settings| settings.with_pool_size(2)).unwrap();
         assert_eq!(pool.advice(), []);
         for _ in 0..100 {
             let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
@@ -223,7 +223,7 @@ mod tests {
         assert!(waits.finding.starts_with("33 % of 300") || waits.finding.starts_with("34 % of 300"), "{waits}");
         assert!(waits.finding.contains("all 2 connections were in use for"), "{waits}");
         // One setting more, and the same size: nothing begins anew.
-        pool.reconfigure(pool.settings().with_slow_acquire(Duration::from_secs(9))).unwrap();
+        pool.reconfigure(|settings| settings.with_slow_acquire(Duration::from_secs(9))).unwrap();
         assert_eq!(pool.advice().len(), 1);
     }
 
