@@ -71,10 +71,11 @@ fn no_url(text: &str) -> Option<String> {
     let password = text.rsplit_once('@').and_then(|(before, _)| before.rsplit_once(':')).map(|(_, password)| password);
     let is_bracketed =
         |word: &str| word.strip_prefix('[').and_then(|word| word.strip_suffix(']')).is_some_and(|w| !w.contains(']'));
-    if lower.contains("[your")
+    let is_placeholder = lower.contains("[your")
         || text.split_once('<').is_some_and(|(_, text)| text.contains('>'))
-        || password.is_some_and(is_bracketed)
-    {
+        || password.is_some_and(is_bracketed);
+    // A file may be called so.
+    if is_placeholder && !lower.starts_with("sqlite") {
         return Some("the url has a placeholder in brackets; put what it stands for in its place".to_owned());
     }
     if !text.contains("://") && ["host=", "dbname=", "server=", "user="].iter().any(|key| lower.contains(key)) {
@@ -224,6 +225,7 @@ mod tests {
         check("sqlite:tracks.db", "sqlite:tracks.db");
         check("sqlite://tracks.db?mode=rwc", "sqlite://tracks.db?mode=rwc");
         check("sqlite:///var/tracks.db", "sqlite:///var/tracks.db");
+        check("sqlite:///var/<tracks>.db", "sqlite:///var/<tracks>.db");
     }
 
     #[test]
