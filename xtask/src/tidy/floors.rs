@@ -32,7 +32,7 @@ pub(super) const HOUSE: &[(&str, &[Floor])] = &[
         "pool-macros",
         &[
             (&["fault"], "collects every mistake, each on the user's own token"),
-            (&["duration", "option"], "what attributes take"),
+            (&["duration", "names", "option"], "what attributes take, and what names say"),
             (&["pooled", "pools", "service_error"], "one macro each: parse, own tree, check, expand"),
         ],
     ),
