@@ -1,9 +1,9 @@
-//! Requests that are cancelled at random moments, on real servers: a short run as a test, a long one by `cargo xtask soak`.
+//! Requests that are cancelled at random moments, on real servers.
 //!
 //! Whoever comes next must find a connection that works, outside of any transaction, and hear his own answers; and on the server
 //! nothing may run on for somebody who has left.
-#![allow(clippy::unwrap_used)]
 
+use super::{COUNT, Dice, SEED, number, seed};
 use futures_util::StreamExt;
 use pool_sqlx::{DatabaseSettings, Error, MySqlPool, PgPool, SqlitePool, sqlx};
 use sqlx::Executor;
@@ -12,39 +12,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tests::{MariaDb, Postgres};
-
-/// How many requests are to be cancelled. `cargo xtask soak` sets it.
-const CANCELLED: &str = "POOL_SOAK";
-/// Repeats a run, as far as time can be repeated.
-const SEED: &str = "POOL_SOAK_SEED";
 
 const POOL: u32 = 4;
 const OVERFLOW: u32 = 2;
 const WORKERS: u64 = 8;
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
-}
-
-fn seed() -> u64 {
-    number(SEED).unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64)
-}
-
-/// splitmix64.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-}
 
 #[derive(Default)]
 struct Tally {
@@ -336,7 +310,7 @@ async fn nothing_of_cancelled_requests_is_left_for_others_on_postgresql() {
         });
         old.or(crowd)
     });
-    fuzz_postgres(pool, number(CANCELLED).unwrap_or(100), seed()).await;
+    fuzz_postgres(pool, number(COUNT).unwrap_or(100), seed()).await;
     assert_eq!(watch.findings(), Vec::<String>::new());
     let open = "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in%'";
     assert_eq!(database.psql(open).unwrap(), "0");
@@ -362,7 +336,7 @@ async fn nothing_of_cancelled_requests_is_left_for_others_on_mariadb() {
         });
         old.or(crowd)
     });
-    fuzz_mariadb(pool, number(CANCELLED).unwrap_or(100), seed()).await;
+    fuzz_mariadb(pool, number(COUNT).unwrap_or(100), seed()).await;
     assert_eq!(watch.findings(), Vec::<String>::new());
 }
 
@@ -370,7 +344,7 @@ async fn nothing_of_cancelled_requests_is_left_for_others_on_mariadb() {
 async fn nothing_of_cancelled_requests_is_left_for_others_on_sqlite() {
     let file = std::env::temp_dir().join(format!("pool-soak-{}.db", std::process::id()));
     let pool = SqlitePool::connect(settings(format!("sqlite://{}", file.display()))).await.unwrap();
-    fuzz_sqlite(pool, number(CANCELLED).unwrap_or(100), seed()).await;
+    fuzz_sqlite(pool, number(COUNT).unwrap_or(100), seed()).await;
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
     }
