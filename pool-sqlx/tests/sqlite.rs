@@ -299,3 +299,17 @@ async fn a_statement_that_was_dropped_is_stopped_before_the_next_one_of_the_same
     assert_eq!(sqlx::query_scalar::<_, i64>("select count(*) from t").fetch_one(&mut conn).await.unwrap(), 0);
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 }
+
+#[tokio::test]
+async fn what_follows_a_dropped_statement_of_sqlx_s_own_connection_is_not_committed_by_itself() {
+    let file = File::new();
+    let pool = SqlitePool::connect(file.settings().with_pool_size(1u32).with_max_overflow(0u32)).await.unwrap();
+    sqlx::query("create table t (n integer)").execute(&pool).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    let endless = "insert into t with recursive c(n) as (select 1 union all select n + 1 from c) select n from c";
+    tokio::time::timeout(Duration::from_millis(50), tx.raw().execute(endless)).await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(50), tx.execute("insert into t values (0)")).await.unwrap_err();
+    drop(tx);
+    let n: i64 = sqlx::query_scalar("select count(*) from t").fetch_one(&pool).await.unwrap();
+    assert_eq!(n, 0);
+}

@@ -141,6 +141,12 @@ impl Session for Sqlite {
         hidden::settle::<Sqlite>(conn, Err).await
     }
 
+    async fn in_step(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        // A statement that was dropped there may still run. Interrupting it ends its transaction, and a statement queued behind it would
+        // then be committed by itself.
+        conn.ping().await.map(|()| true)
+    }
+
     async fn restore(conn: &mut SqliteConnection, session: &State, _: Reset) -> Result<(), sqlx::Error> {
         // Nothing takes all of it back, and a new connection costs little.
         match &session.held {

@@ -64,7 +64,8 @@ impl<DB: Backend> Conn<DB> {
     /// From here on the connection's state is unknown, which costs two round trips when it goes back, on SQLite one statement; with MySQL
     /// and MariaDB, where any doubt means discard, it costs the connection. With PostgreSQL the next statement on `&mut conn` is preceded
     /// by one round trip, for a `COPY` that was dropped here would leave the answers shifted: then that statement fails, and so do those
-    /// after it. With SQLite `statement_timeout` does not hold for what runs here, as there is no server to keep it.
+    /// after it. With SQLite the next statement waits for one that was dropped here, and `statement_timeout` does not hold for what runs here, as
+    /// there is no server to keep it.
     ///
     /// No clock of ours runs here: only the server keeps `statement_timeout`, and nothing ends the wait for one that has gone silent.
     ///
