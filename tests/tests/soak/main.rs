@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod walk;
 
 use std::time::SystemTime;
 
-/// How many requests are to be cancelled. `cargo xtask soak` sets it.
+/// How many requests are cancelled, and how many loans are walked through. `cargo xtask soak` sets it.
 const COUNT: &str = "POOL_SOAK";
 /// Repeats a run, as far as time can be repeated.
 const SEED: &str = "POOL_SOAK_SEED";
