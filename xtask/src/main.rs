@@ -21,7 +21,7 @@ usage: cargo xtask <verb>
 
   demo [--postgres]  the example service through calm, a burst and recovery; on SQLite unless told otherwise
   test [-- FILTER]   every test, on scratch servers; FILTER as for `cargo test`
-  soak [NUMBER]      cancels requests at random moments on every database, 10000 unless told otherwise
+  soak [NUMBER]      cancels requests at random moments and walks through loans on every database, 10000 of each by default
   postgres           a scratch PostgreSQL to try things on, until Enter is pressed
   tidy               format, clippy, docs, the rules of the house, the book
   book [--open]      builds the book and checks its links
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         ["demo", "--postgres"] => demo::run(demo::Database::Postgres),
         ["test", rest @ ..] => test::run(rest),
         ["soak"] => soak::run("10000"),
-        ["soak", cancellations] => soak::run(cancellations),
+        ["soak", count] => soak::run(count),
         ["postgres"] => servers::hold(),
         ["tidy"] => tidy::run(),
         ["book"] => book::run(book::Then::Stop),
