@@ -82,7 +82,7 @@ pub use pool_core::{
     Verdict,
 };
 pub use pool_macros::{HasPools, Pools, ServiceError, pooled};
-pub use session::Refusal;
+pub use session::{Refusal, Session};
 pub use web::Failure;
 pub use words::{Isolation, Main, Place, Secret, TxOptions};
 
@@ -107,6 +107,10 @@ pub type PgPool<Key = Main> = Pool<sqlx::Postgres, Key>;
 #[cfg(feature = "postgres")]
 pub type PgConn = Conn<sqlx::Postgres>;
 
+/// What [`PgConn`] and [`PgTx`] dereference to: see [`Session`].
+#[cfg(feature = "postgres")]
+pub type PgSession = Session<sqlx::Postgres>;
+
 /// A transaction on a PostgreSQL connection.
 #[cfg(feature = "postgres")]
 pub type PgTx = Tx<sqlx::Postgres>;
@@ -119,6 +123,10 @@ pub type MySqlPool<Key = Main> = Pool<sqlx::MySql, Key>;
 #[cfg(feature = "mysql")]
 pub type MySqlConn = Conn<sqlx::MySql>;
 
+/// What [`MySqlConn`] and [`MySqlTx`] dereference to: see [`Session`].
+#[cfg(feature = "mysql")]
+pub type MySqlSession = Session<sqlx::MySql>;
+
 /// A transaction on a MySQL or MariaDB connection.
 #[cfg(feature = "mysql")]
 pub type MySqlTx = Tx<sqlx::MySql>;
@@ -130,6 +138,10 @@ pub type SqlitePool<Key = Main> = Pool<sqlx::Sqlite, Key>;
 /// A SQLite connection on loan.
 #[cfg(feature = "sqlite")]
 pub type SqliteConn = Conn<sqlx::Sqlite>;
+
+/// What [`SqliteConn`] and [`SqliteTx`] dereference to: see [`Session`].
+#[cfg(feature = "sqlite")]
+pub type SqliteSession = Session<sqlx::Sqlite>;
 
 /// A transaction on a SQLite connection.
 #[cfg(feature = "sqlite")]

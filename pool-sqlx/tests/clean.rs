@@ -5,7 +5,7 @@ mod common;
 
 use common::{ENDLESS, File, LONG};
 use futures_util::{FutureExt, StreamExt};
-use pool_sqlx::{Error, ErrorKind, SqliteConn, SqlitePool, SqliteTx};
+use pool_sqlx::{Error, ErrorKind, SqliteConn, SqlitePool, SqliteSession, SqliteTx, Watchable};
 use sqlx::{Connection, Executor};
 use std::time::Duration;
 
@@ -22,6 +22,19 @@ async fn cleanings(pool: &SqlitePool, action: impl AsyncFnOnce(&mut SqliteConn))
     next.raw().begin_with("BEGIN").await.expect("the last user's transaction is over").rollback().await.unwrap();
     assert_eq!(pool.status().totals.opened, 1, "the connection was kept");
     cleanings
+}
+
+async fn count(session: &mut SqliteSession) -> i64 {
+    sqlx::query("select 1").execute(&mut *session).await.unwrap();
+    sqlx::query_scalar("select count(*) from t").fetch_one(session).await.unwrap()
+}
+
+async fn generic(executor: impl sqlx::SqliteExecutor<'_>) -> i64 {
+    sqlx::query_scalar("select count(*) from t").fetch_one(executor).await.unwrap()
+}
+
+async fn of_sqlx(conn: &mut sqlx::SqliteConnection) -> i64 {
+    sqlx::query_scalar("select count(*) from t").fetch_one(&mut *conn).await.unwrap()
 }
 
 macro_rules! costs {
@@ -49,6 +62,34 @@ costs! {
     a_missing_row_costs_nothing: 0 = |conn| {
         sqlx::query("select 1 where false").fetch_one(conn).await.unwrap_err()
     }
+    a_statement_on_the_dereferenced_guard_costs_nothing: 0 = |conn| {
+        sqlx::query("insert into t values (1)").execute(&mut *conn).await.unwrap();
+        sqlx::query("insert into t values (2)").execute(&mut **conn).await.unwrap();
+    }
+    a_statement_on_a_reference_to_a_borrowed_guard_costs_nothing: 0 = |conn| {
+        let mut conn = conn;
+        sqlx::query("insert into t values (1)").execute(&mut conn).await.unwrap();
+    }
+    statements_on_the_dereferenced_transaction_cost_nothing: 0 = |conn| {
+        let mut tx = conn.begin().await.unwrap();
+        sqlx::query("insert into t values (1)").execute(&mut *tx).await.unwrap();
+        let mut inner = tx.begin().await.unwrap();
+        sqlx::query("insert into t values (2)").execute(&mut *inner).await.unwrap();
+        inner.commit().await.unwrap();
+        let borrowed = &mut &mut tx;
+        sqlx::query("insert into t values (3)").execute(borrowed).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    helpers_for_a_session_cost_nothing: 0 = |conn| {
+        count(conn).await;
+        let mut tx = conn.begin().await.unwrap();
+        count(&mut tx).await;
+        count(&mut *tx.begin().await.unwrap()).await;
+        generic(&mut *tx).await;
+        tx.commit().await.unwrap();
+        generic(&mut *conn).await;
+    }
+    a_helper_for_sqlx_own_connection_costs_one: 1 = |conn| { of_sqlx(conn).await }
     a_prepared_statement_costs_nothing: 0 = |conn| { (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str("select 1")).await.unwrap() }
     a_committed_transaction_costs_nothing: 0 = |conn| {
         let mut tx = conn.begin().await.unwrap();
@@ -57,7 +98,7 @@ costs! {
     }
     a_transaction_rolled_back_costs_nothing: 0 = |conn| {
         let mut tx = conn.begin().await.unwrap();
-        let inner = tx.begin_nested().await.unwrap();
+        let inner = tx.begin().await.unwrap();
         inner.rollback().await.unwrap();
         tx.rollback().await.unwrap();
     }
@@ -66,7 +107,7 @@ costs! {
     two_statements_in_one_string_cost_one: 1 = |conn| { conn.execute("select 1; begin").await.unwrap() }
     a_begin_that_is_a_query_costs_one: 1 = |conn| { sqlx::query("begin").execute(conn).await.unwrap() }
     sqlx_own_connection_costs_one: 1 = |conn| { conn.raw() }
-    a_begin_behind_our_back_costs_one: 1 = |conn| { (&mut **conn).execute("BEGIN").await.unwrap() }
+    a_begin_behind_our_back_costs_one: 1 = |conn| { conn.raw().execute("BEGIN").await.unwrap() }
     a_transaction_of_sqlx_that_is_forgotten_costs_one: 1 = |conn| {
         std::mem::forget(sqlx::Acquire::begin(conn).await.unwrap())
     }
@@ -126,7 +167,7 @@ async fn a_transaction_is_there_after_commit_and_gone_after_anything_else() {
     });
     assert!(panicked.await.unwrap_err().is_panic());
     let mut tx = insert(5).await;
-    let mut inner = tx.begin_nested().await.unwrap();
+    let mut inner = tx.begin().await.unwrap();
     sqlx::query("insert into t values (6)").execute(&mut inner).await.unwrap();
     drop(inner);
     tx.commit().await.unwrap();
@@ -163,4 +204,24 @@ async fn a_writer_that_waits_too_long_for_another_is_told_to_come_back() {
     assert!(error.retry_after().is_some());
     writer.commit().await.unwrap();
     pool.begin().await.unwrap().commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_line_that_went_past_tracking_is_named() {
+    let file = File::new();
+    let pool = file.one();
+    let mut conn = pool.acquire().await.unwrap();
+    sqlx::query("create table t (n integer)").execute(&mut *conn).await.unwrap();
+    let here = line!();
+    of_sqlx(&mut conn).await;
+    for _ in 0..3 {
+        conn.raw();
+    }
+    sqlx::Acquire::acquire(&mut conn).await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    of_sqlx(&mut tx).await;
+    let untracked = pool.watched()[0].untracked();
+    let found: Vec<_> = untracked.iter().map(|(site, uses)| (site.to_string(), *uses)).collect();
+    let line = |after: u32, uses: u64| (format!("{}:{}", file!(), here + after), uses);
+    assert_eq!(found, [line(3, 3), line(1, 1), line(5, 1), line(7, 1)]);
 }

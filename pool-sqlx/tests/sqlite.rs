@@ -256,7 +256,7 @@ async fn what_follows_a_statement_that_ended_its_transaction_is_not_made_for_goo
         sqlx::query("insert into nothing values (1)").execute(&mut tx).await.unwrap_err();
         sqlx::query("insert into t values (2)").execute(&mut tx).await.unwrap();
         if nested {
-            let mut inner = tx.begin_nested().await.unwrap();
+            let mut inner = tx.begin().await.unwrap();
             sqlx::query(endless).execute(&mut inner).await.unwrap_err();
             sqlx::query("insert into t values (3)").execute(&mut inner).await.unwrap_err();
             inner.rollback().await.unwrap();

@@ -99,8 +99,8 @@ costs! {
         conn.execute("insert into t values (1)").await.unwrap();
     }
     a_begin_behind_our_back_is_rolled_back: REPLACED, |conn| {
-        (&mut **conn).execute("begin").await.unwrap();
-        (&mut **conn).execute("insert into t values (1)").await.unwrap();
+        conn.raw().execute("begin").await.unwrap();
+        conn.raw().execute("insert into t values (1)").await.unwrap();
     }
     a_transaction_of_sqlx_that_is_forgotten_is_rolled_back: REPLACED, |conn| {
         let mut tx = sqlx::Acquire::begin(conn).await.unwrap();

@@ -112,7 +112,7 @@ costs! {
     }
     a_savepoint_rolled_back_costs_nothing: 0 = |conn| {
         let mut tx = conn.begin().await.unwrap();
-        let mut inner = tx.begin_nested().await.unwrap();
+        let mut inner = tx.begin().await.unwrap();
         sqlx::query("select 1 / 0").execute(&mut inner).await.unwrap_err();
         inner.rollback().await.unwrap();
         sqlx::query("insert into t values (1)").execute(&mut tx).await.unwrap();
@@ -128,7 +128,7 @@ costs! {
     a_dropped_transaction_costs_one: 1 = |conn| { drop(conn.begin().await.unwrap()) }
     a_begin_by_hand_costs_one: 1 = |conn| { sqlx::query("begin").execute(conn).await.unwrap() }
     an_aborted_block_costs_one: 1 = |conn| { conn.execute("begin; select 1 / 0").await.unwrap_err() }
-    a_begin_behind_our_back_costs_one: 1 = |conn| { (&mut **conn).execute("begin").await.unwrap() }
+    a_begin_behind_our_back_costs_one: 1 = |conn| { conn.raw().execute("begin").await.unwrap() }
     a_transaction_of_sqlx_that_is_forgotten_costs_one: 1 = |conn| {
         std::mem::forget(sqlx::Acquire::begin(conn).await.unwrap())
     }

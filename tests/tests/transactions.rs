@@ -86,7 +86,7 @@ async fn a_commit_that_the_server_turns_into_a_rollback_is_an_error() {
 
     // Only doubt costs a look: a savepoint has taken this failure back.
     let mut saved = pool.begin().await.unwrap();
-    let mut inner = saved.begin_nested().await.unwrap();
+    let mut inner = saved.begin().await.unwrap();
     inner.execute("select 1 / 0").await.unwrap_err();
     inner.rollback().await.unwrap();
     saved.execute("insert into t values (2)").await.unwrap();
@@ -190,7 +190,7 @@ async fn a_conflict_that_a_savepoint_took_back_is_no_reason_to_run_again() {
                 if end == "not taken back" {
                     tx.execute(lose).await.unwrap_err();
                 } else {
-                    let mut inner = tx.begin_nested().await?;
+                    let mut inner = tx.begin().await?;
                     inner.execute(lose).await.unwrap_err();
                     if end == "rolled back" {
                         inner.rollback().await?;
@@ -237,11 +237,11 @@ async fn a_savepoint_dropped_on_its_way_ends_the_transaction_around_it_and_says_
     let mut tx = conn.begin().await.unwrap();
     tx.execute("insert into t values (1)").await.unwrap();
     // A quick server may answer before it can be dropped on its way: then the savepoint was there, and goes alone.
-    while let Some(begun) = tx.begin_nested().now_or_never() {
+    while let Some(begun) = tx.begin().now_or_never() {
         drop(begun.unwrap());
     }
     let refused = Error::from(tx.execute("insert into t values (2)").await.unwrap_err());
-    assert!(refused.to_string().contains("begin_nested"), "{refused}");
+    assert!(refused.to_string().contains("nested begin"), "{refused}");
     let refused = tx.commit().await.unwrap_err();
     assert!(refused.to_string().contains("begin again"), "{refused}");
     conn.execute("insert into t values (3)").await.unwrap();
@@ -278,7 +278,7 @@ async fn a_statement_that_was_dropped_is_cancelled_before_what_follows_and_the_t
     // What a savepoint takes back is no end of the transaction around it.
     let mut tx = conn.begin().await.unwrap();
     for end in ["rollback", "drop"] {
-        let mut inner = tx.begin_nested().await.unwrap();
+        let mut inner = tx.begin().await.unwrap();
         let slow = inner.execute("insert into t select 2 from pg_sleep(60)");
         tokio::time::timeout(Duration::from_millis(100), slow).await.unwrap_err();
         match end {
@@ -326,7 +326,7 @@ async fn a_savepoint_that_was_dropped_is_rolled_back_alone() {
     let pool = PgPool::connect(settings(database.url())).await.unwrap();
     let mut tx = pool.begin().await.unwrap();
     tx.execute("insert into t values (1)").await.unwrap();
-    let mut inner = tx.begin_nested().await.unwrap();
+    let mut inner = tx.begin().await.unwrap();
     inner.execute("insert into t values (2)").await.unwrap();
     drop(inner);
     tx.execute("insert into t values (3)").await.unwrap();

@@ -89,7 +89,8 @@ fn is_named(ty: &Type, loan: Loan) -> bool {
 
 /// sqlx's own pooled connection ends like one, but is not one that we lend.
 fn is_connection_name(name: &str) -> bool {
-    ["Conn", "Connection", "Tx"].iter().any(|end| name.ends_with(end)) && name != "PoolConnection"
+    ["Conn", "Connection", "Tx", "PgSession", "MySqlSession", "SqliteSession"].iter().any(|end| name.ends_with(end))
+        && name != "PoolConnection"
 }
 
 fn conn_arg(arg: PatType, ty: Type, loan: Loan, faults: &mut Faults) -> ConnArg {

@@ -35,7 +35,7 @@ use std::{
 /// feature `mysql` (MariaDB too), [`sqlx::Sqlite`] with feature `sqlite`.
 ///
 /// Sealed: its supertraits are not exported, and any release may change them.
-pub trait Backend: Database + Dial + Session + Transactions + Statements {}
+pub trait Backend: Database + Dial + Upkeep + Transactions + Statements {}
 
 /// Connects: where the database is, sqlx's options for it, and what each connect finds out.
 #[doc(hidden)]
@@ -108,7 +108,7 @@ pub trait Dial: Database {
 
 /// Makes a session as good as new, and ends a statement that its caller dropped.
 #[doc(hidden)]
-pub trait Session: Dial {
+pub trait Upkeep: Dial {
     /// Whether the connection can go on after a statement on it was dropped between two packets.
     const DRAINS: bool = true;
 
@@ -189,7 +189,7 @@ pub trait Transactions: Dial {
     /// Whether rolling back to a savepoint also undoes a conflict that was lost since.
     const FORGIVES_CONFLICTS: bool = true;
 
-    /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Session::undo).
+    /// Whether a read-only transaction leaves a setting of the session behind, for [`undo`](Upkeep::undo).
     const READ_ONLY_LINGERS: bool = false;
 
     /// Whether [`begin_statement`](Self::begin_statement) sets the transaction's statement timeout.
@@ -224,7 +224,7 @@ pub trait Statements: Dial {
     /// Sets the time limit of what the connection does next, where no server enforces it.
     fn deadline(_: &Self::State, _limit: Option<Duration>) {}
 
-    /// Sets the session's statement timeout, until [`undo`](Session::undo).
+    /// Sets the session's statement timeout, until [`undo`](Upkeep::undo).
     fn limit(
         _: &mut Self::Connection,
         _: &Self::State,

@@ -1,7 +1,7 @@
 //! SQLite: no server, so limits are kept by the connection's own thread, and memory databases live as long as a connection.
 
 use super::{
-    Answer, Backend, Dial, Interrupt, Prepared, Session, Statements, Transactions, hidden, query::executor_of_sqlx,
+    Answer, Backend, Dial, Interrupt, Prepared, Statements, Transactions, Upkeep, hidden, query::executor_of_sqlx,
 };
 use crate::{
     DatabaseSettings, Error, Pooler, Reset,
@@ -134,7 +134,7 @@ impl Dial for Sqlite {
     }
 }
 
-impl Session for Sqlite {
+impl Upkeep for Sqlite {
     const IS_REMOTE: bool = false;
 
     async fn probe(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {

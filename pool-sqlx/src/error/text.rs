@@ -36,10 +36,10 @@ impl fmt::Display for Error {
             Cause::Pooler(problem) => line.write_str(problem),
             Cause::RolledBack { .. } => line.write_str(
                 "rolled back instead of committed: a statement of the transaction had failed and its error was not passed on; \
-                 return it, or put what may fail into a savepoint (begin_nested)",
+                 return it, or put what may fail into a savepoint (tx.begin())",
             ),
             Cause::TransactionGone => line.write_str(
-                "the transaction is over: a statement in it failed or ran out of time, a begin_nested was dropped on its way, or somebody ended \
+                "the transaction is over: a statement in it failed or ran out of time, a nested begin was dropped on its way, or somebody ended \
                  it by hand; give it up and begin again",
             ),
             Cause::Spent => line.write_str(

@@ -1,8 +1,8 @@
 //! A pool whose type is forgotten.
 
 use crate::{
-    Backend, DatabaseSettings, Event, Holder, Observer, Pool, Refusal, Settings, SiteTimings, Status, Timings, Verdict,
-    pool::Sqlx, session::Tally, words::Place,
+    Backend, DatabaseSettings, Event, Holder, Observer, Pool, Refusal, Settings, Site, SiteTimings, Status, Timings,
+    Verdict, pool::Sqlx, session::Tally, words::Place,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -131,6 +131,13 @@ impl Watched {
     /// Tracked statements that ran too long and that the client gave up, because the server did not end them.
     pub fn statement_timeouts_by_client(&self) -> u64 {
         self.tally.statement_timeouts_by_client()
+    }
+
+    /// How often each line used sqlx's own connection ([`Session::raw`](crate::Session::raw)), the most frequent first.
+    ///
+    /// The first 64 lines are counted separately; uses on other lines are not counted.
+    pub fn untracked(&self) -> Vec<(Site, u64)> {
+        self.tally.untracked()
     }
 
     fn of<DB: Backend>(core: pool_core::Pool<Sqlx<DB>>) -> Self {

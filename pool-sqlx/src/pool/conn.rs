@@ -1,49 +1,42 @@
 //! A connection on loan.
 
-use super::{door::allow_raw, manager::Sqlx};
+use super::manager::Sqlx;
 use crate::{
-    Backend, Error, Pooler,
-    session::{Link, Seen},
+    Backend, Error, TxOptions,
+    pool::Tx,
+    session::{Session, allow_raw},
 };
 use futures_core::future::BoxFuture;
 use pool_core::Pooled;
 use std::{
+    borrow::{Borrow, BorrowMut},
     fmt,
     ops::{Deref, DerefMut},
-    time::Duration,
 };
 
 /// A connection on loan from a [`Pool`](crate::Pool): it goes back when dropped.
 ///
-/// Statements that run on `&mut conn` are watched: the connection then goes back without a round trip. Whatever needs sqlx's
-/// own connection gets it by `&mut *conn` or [`raw`](Self::raw); what is done there cannot be seen, so the return makes sure that no
-/// transaction and no answer was left behind: two round trips on PostgreSQL, one statement on SQLite; on MySQL and MariaDB the
-/// connection is closed.
-///
-/// A watched statement that runs into `statement_timeout`, or whose server falls silent, ends with an error of ours inside
-/// sqlx's: `Error::from(error).kind()` is [`ErrorKind::StatementTimeout`](crate::ErrorKind::StatementTimeout). Only the time
-/// spent waiting for the server counts, not that of a slow reader of a stream (PostgreSQL's own limit counts both).
+/// It is a [`Session`]: statements on `&mut conn` and on `&mut *conn` are tracked, and the connection goes back without a round trip. Helpers
+/// take `&mut PgSession`, and then serve transactions alike. Helpers that were written for sqlx take `&mut PgConnection` and still work, but
+/// are not tracked: see [`Session::raw`].
 ///
 /// # Cancel safety
 ///
-/// After a statement that was dropped in the middle, or ran out of a time that we keep, the next one on `&mut conn` cancels it first and takes
-/// its answer away, within `reset_timeout`. On MySQL and MariaDB the connection cannot go on: what follows is refused, at once.
-/// [`raw`](Self::raw) after it is not covered.
+/// As [`Session`].
 ///
 /// # Example
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] mod example {
-/// use pool_sqlx::{Error, SqliteConn, SqlitePool};
+/// use pool_sqlx::{Error, SqliteConn, SqlitePool, SqliteSession};
 ///
-/// /// Written for sqlx, before there was a pool.
-/// async fn count(conn: &mut sqlx::SqliteConnection) -> Result<i64, sqlx::Error> {
-///     sqlx::query_scalar("select count(*) from tracks").fetch_one(conn).await
+/// async fn count(session: &mut SqliteSession) -> Result<i64, sqlx::Error> {
+///     sqlx::query_scalar("select count(*) from tracks").fetch_one(session).await
 /// }
 ///
 /// async fn report(pool: &SqlitePool) -> Result<i64, Error> {
 ///     let mut conn: SqliteConn = pool.acquire().await?;
-///     sqlx::query("update tracks set seen = true").execute(&mut conn).await?;
+///     sqlx::query("update tracks set seen = true").execute(&mut *conn).await?;
 ///     Ok(count(&mut conn).await?)
 /// }
 /// # }
@@ -59,33 +52,18 @@ impl<DB: Backend> Conn<DB> {
         Self { pooled }
     }
 
-    /// sqlx's own connection, for what needs it: `COPY`, helpers written for sqlx, LISTEN (better not).
-    ///
-    /// From here on the connection's state is unknown, which costs two round trips when it goes back, on SQLite one statement; with MySQL
-    /// and MariaDB, where any doubt means discard, it costs the connection. With PostgreSQL the next statement on `&mut conn` is preceded
-    /// by one round trip, for a `COPY` that was dropped here would leave the answers shifted: then that statement fails, and so do those
-    /// after it. With SQLite the next statement waits for one that was dropped here, and `statement_timeout` does not hold for what runs here, as
-    /// there is no server to keep it.
-    ///
-    /// No clock of ours runs here: only the server keeps `statement_timeout`, and nothing ends the wait for one that has gone silent.
-    ///
-    /// With `pooler = "prepared"` the server knows of no limit either, outside of a transaction that [`begin`](Self::begin) began. And
-    /// nothing is refused here that cannot work behind a pooler: a `SET`, a `LISTEN` or an advisory lock of the session stays on whichever
-    /// server connection ran it, for strangers to meet. Use `SET LOCAL` and `pg_advisory_xact_lock` in a transaction. `.persistent(false)`
-    /// returns wrong rows here: a statement without a name is prepared in one round trip and run in the next, perhaps by another server.
-    ///
-    /// # Panics
-    ///
-    /// With `pooler = "unprepared"`: sqlx would prepare a statement in one round trip and run it in the next, and a pooler may send
-    /// the second to another server, which then answers with the rows of somebody else's statement. Run statements on `&mut conn`.
-    #[track_caller]
-    pub fn raw(&mut self) -> &mut DB::Connection {
-        if let Err(error) = self.allow_raw() {
-            panic!("{error}");
-        }
-        let link = self.link();
-        link.track.bypassed();
-        &mut link.raw
+    /// Begins a transaction that borrows the connection. As [`Session::begin`].
+    // Beside the one of `Session`, for `sqlx::Acquire` has another, which is not tracked.
+    pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Session<DB>>, Error>> + Send {
+        Session::begin(self)
+    }
+
+    /// Begins a transaction with options. As [`Session::begin_with`].
+    pub fn begin_with(
+        &mut self,
+        options: TxOptions,
+    ) -> impl Future<Output = Result<Tx<DB, &mut Session<DB>>, Error>> + Send {
+        Session::begin_with(self, options)
     }
 
     /// A mark of this loan, for code that keeps the connection while it does something else; see [`pool_core::Hold`].
@@ -97,75 +75,90 @@ impl<DB: Backend> Conn<DB> {
     ///
     /// # Panics
     ///
-    /// As [`raw`](Self::raw).
+    /// As [`Session::raw`].
     #[track_caller]
-    pub fn detach(mut self) -> DB::Connection {
-        self.raw();
+    pub fn detach(self) -> DB::Connection {
+        if let Err(error) = allow_raw(&self.settings) {
+            panic!("{error}");
+        }
         self.pooled.detach().raw
     }
 
-    /// Whether sqlx's own connection may be handed out.
-    pub(crate) fn allow_raw(&self) -> Result<(), Error> {
-        allow_raw(&self.pooled.settings)
+    /// Has the connection closed instead of given back, in the background. The pool may open another in its place.
+    ///
+    /// For a connection whose state you no longer trust. [`close`](Self::close) waits until it is closed.
+    pub fn discard(self) {
+        self.pooled.discard();
     }
 
-    /// Another `statement_timeout` than the pool's, until the connection goes back.
-    pub(crate) async fn limit_statements(&mut self, limit: Duration, seen: Seen) -> Result<(), Error> {
-        let Link { state, settings, .. } = &*self.pooled;
-        match seen {
-            Seen::Some if settings.pooler != Pooler::Direct || DB::is_swallowed(state) => Err(Error::pooler(
-                "refused: behind a pooler a statement_timeout of its own needs a connection that is watched; take &mut PgConn or \
-                 &mut PgTx",
-            )),
-            Seen::Some if DB::KEEPS_DEADLINES => Err(Error::pooler(
-                "refused: with SQLite a statement_timeout needs a connection that is watched; take &mut SqliteConn or &mut SqliteTx",
-            )),
-            _ => Ok(()),
-        }?;
-        Ok(self.link().limit(limit, seen).await?)
-    }
-
-    pub(crate) fn link(&mut self) -> &mut Link<DB> {
-        &mut self.pooled
-    }
-
-    pub(crate) fn seen(&self) -> &DB::Connection {
-        &self.pooled.raw
+    /// Closes the connection instead of giving it back, and waits until it is closed.
+    ///
+    /// Its slot is free at once, so the server may see one connection more than the cap meanwhile. A statement that was dropped on it is
+    /// cancelled first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped on its way, the socket is closed without a goodbye.
+    pub async fn close(self) {
+        self.pooled.detach().close().await;
     }
 }
 
 impl<DB: Backend> Deref for Conn<DB> {
-    type Target = DB::Connection;
+    type Target = Session<DB>;
 
-    fn deref(&self) -> &DB::Connection {
-        self.seen()
+    fn deref(&self) -> &Session<DB> {
+        &self.pooled
     }
 }
 
-/// As [`Conn::raw`].
 impl<DB: Backend> DerefMut for Conn<DB> {
-    fn deref_mut(&mut self) -> &mut DB::Connection {
-        self.raw()
+    fn deref_mut(&mut self) -> &mut Session<DB> {
+        &mut self.pooled
     }
 }
 
-/// For functions that take `impl Acquire`. What they do cannot be seen: as [`Conn::raw`].
-impl<'c, DB: Backend> sqlx::Acquire<'c> for &'c mut Conn<DB> {
-    type Database = DB;
-    type Connection = &'c mut DB::Connection;
-
-    fn acquire(self) -> BoxFuture<'c, Result<Self::Connection, sqlx::Error>> {
-        let allowed = self.allow_raw().map_err(sqlx::Error::from);
-        Box::pin(std::future::ready(allowed.map(|()| self.raw())))
+impl<DB: Backend> Borrow<Session<DB>> for Conn<DB> {
+    fn borrow(&self) -> &Session<DB> {
+        self
     }
+}
 
-    fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, DB>, sqlx::Error>> {
-        Box::pin(async move { sqlx::Connection::begin(sqlx::Acquire::acquire(self).await?).await })
+impl<DB: Backend> BorrowMut<Session<DB>> for Conn<DB> {
+    fn borrow_mut(&mut self) -> &mut Session<DB> {
+        self
     }
 }
 
 impl<DB: Backend> fmt::Debug for Conn<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Conn({:?})", self.pooled.track)
+        write!(f, "Conn({:?})", **self)
     }
 }
+
+/// For functions that take `impl sqlx::Acquire`. They run their statements on sqlx's own connection: as [`Session::raw`].
+macro_rules! acquire_of_sqlx {
+    ([$($generics:tt)*], $guard:ty) => {
+        impl<'c, DB: Backend, $($generics)*> sqlx::Acquire<'c> for &'c mut $guard {
+            type Database = DB;
+            type Connection = &'c mut DB::Connection;
+
+            #[track_caller]
+            fn acquire(self) -> BoxFuture<'c, Result<Self::Connection, sqlx::Error>> {
+                Box::pin(std::future::ready(self.try_raw().map_err(sqlx::Error::from)))
+            }
+
+            #[track_caller]
+            fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, DB>, sqlx::Error>> {
+                match self.try_raw() {
+                    Ok(raw) => Box::pin(sqlx::Connection::begin(raw)),
+                    Err(error) => Box::pin(std::future::ready(Err(error.into()))),
+                }
+            }
+        }
+    };
+}
+
+acquire_of_sqlx!([], Session<DB>);
+acquire_of_sqlx!([], Conn<DB>);
+acquire_of_sqlx!([C: BorrowMut<Session<DB>> + Send], Tx<DB, C>);

@@ -1,7 +1,7 @@
 //! Which connections the pool lets in, and when it lets sqlx's own out.
 
 use crate::{
-    DatabaseSettings, Error, Pooler,
+    DatabaseSettings, Error,
     backend::{Backend, Options},
     session::Tally,
 };
@@ -66,15 +66,4 @@ impl Door {
 /// For good: another attempt would end the same way.
 pub(super) fn refused(why: &str) -> sqlx::Error {
     sqlx::Error::Configuration(Error::pooler(why).into())
-}
-
-/// Whether sqlx's own connection may be handed out.
-pub(super) fn allow_raw(settings: &DatabaseSettings) -> Result<(), Error> {
-    match settings.pooler {
-        Pooler::Direct | Pooler::Prepared => Ok(()),
-        Pooler::Unprepared => Err(Error::pooler(
-            "refused: sqlx's own connection would return wrong rows with pooler = \"unprepared\"; run statements on the \
-             pool's &mut PgConn or &mut PgTx, or use a pooler that keeps prepared statements (pooler = \"prepared\")",
-        )),
-    }
 }

@@ -1,7 +1,7 @@
 //! sqlx's `Executor` for pools, connections and transactions.
 
 use crate::{
-    Conn, Main, Pool, Tx,
+    Conn, Main, Pool, Session, Tx,
     backend::{Answer, Backend, Prepared, Rows},
 };
 use pool_core::Site;
@@ -27,7 +27,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
                     return;
                 }
             };
-            let mut rows = conn.link().fetch_many(query);
+            let mut rows = conn.run_many(query);
             while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
                 yield row;
             }
@@ -40,7 +40,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
         E: 'q + Execute<'q, DB>,
     {
         let (pool, query) = (self.clone().keyed::<Main>(), Prepared::new(query));
-        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().fetch_optional(query).await })
+        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.run_optional(query).await })
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [DB::TypeInfo]) -> Answer<'e, DB::Statement>
@@ -48,7 +48,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
         'p: 'e,
     {
         let pool = self.clone().keyed::<Main>();
-        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().prepare_with(sql, parameters).await })
+        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.run_prepare(sql, parameters).await })
     }
 
     fn describe<'e>(self, sql: SqlStr) -> Answer<'e, sqlx::Describe<DB>>
@@ -56,7 +56,7 @@ impl<'p, DB: Backend, Key> Executor<'p> for &'_ Pool<DB, Key> {
         'p: 'e,
     {
         let pool = self.clone().keyed::<Main>();
-        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.link().describe(sql).await })
+        Box::pin(async move { pool.acquire_at(STATEMENT, None).await?.run_describe(sql).await })
     }
 }
 
@@ -74,7 +74,7 @@ macro_rules! tracked_executor {
                 'c: 'e,
                 E: 'q + Execute<'q, $db>,
             {
-                self.link().fetch_many(Prepared::new(query))
+                self.run_many(Prepared::new(query))
             }
 
             fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Answer<'e, Option<<$db as Database>::Row>>
@@ -82,7 +82,7 @@ macro_rules! tracked_executor {
                 'c: 'e,
                 E: 'q + Execute<'q, $db>,
             {
-                self.link().fetch_optional(Prepared::new(query))
+                self.run_optional(Prepared::new(query))
             }
 
             fn prepare_with<'e>(
@@ -93,28 +93,34 @@ macro_rules! tracked_executor {
             where
                 'c: 'e,
             {
-                self.link().prepare_with(sql, parameters)
+                self.run_prepare(sql, parameters)
             }
 
             fn describe<'e>(self, sql: SqlStr) -> Answer<'e, sqlx::Describe<$db>>
             where
                 'c: 'e,
             {
-                self.link().describe(sql)
+                self.run_describe(sql)
             }
         }
     };
 }
 
+/// `&mut conn` and `&mut *conn`, for an owned guard and for one that a handler has borrowed.
+macro_rules! tracked_executors {
+    ($db:ty) => {
+        tracked_executor!($db, [], Session<$db>);
+        tracked_executor!($db, [], Conn<$db>);
+        tracked_executor!($db, [C: BorrowMut<Session<$db>> + Send], Tx<$db, C>);
+        tracked_executor!($db, ['s: 'c], &'s mut Session<$db>);
+        tracked_executor!($db, ['s: 'c], &'s mut Conn<$db>);
+        tracked_executor!($db, ['s: 'c, C: BorrowMut<Session<$db>> + Send], &'s mut Tx<$db, C>);
+    };
+}
+
 #[cfg(feature = "postgres")]
-tracked_executor!(sqlx::Postgres, [], Conn<sqlx::Postgres>);
-#[cfg(feature = "postgres")]
-tracked_executor!(sqlx::Postgres, [C: BorrowMut<Conn<sqlx::Postgres>> + Send], Tx<sqlx::Postgres, C>);
+tracked_executors!(sqlx::Postgres);
 #[cfg(feature = "mysql")]
-tracked_executor!(sqlx::MySql, [], Conn<sqlx::MySql>);
-#[cfg(feature = "mysql")]
-tracked_executor!(sqlx::MySql, [C: BorrowMut<Conn<sqlx::MySql>> + Send], Tx<sqlx::MySql, C>);
+tracked_executors!(sqlx::MySql);
 #[cfg(feature = "sqlite")]
-tracked_executor!(sqlx::Sqlite, [], Conn<sqlx::Sqlite>);
-#[cfg(feature = "sqlite")]
-tracked_executor!(sqlx::Sqlite, [C: BorrowMut<Conn<sqlx::Sqlite>> + Send], Tx<sqlx::Sqlite, C>);
+tracked_executors!(sqlx::Sqlite);

@@ -6,7 +6,7 @@ use crate::{
     backend::{Backend, Options, dial::dial},
     config::Plan,
     error::error_type,
-    session::{Control, Familiar, Limits, Link, Return, Rules, Tally, Track},
+    session::{Control, Familiar, Limits, Return, Rules, Session, Tally, Track},
     words::Class,
 };
 use pool_core::{Condition, ErrorClass, Manager};
@@ -78,7 +78,7 @@ impl<DB: Backend> Sqlx<DB> {
         Ok(DB::with_password(options, password.expose()).unwrap_or_else(|| options.clone()))
     }
 
-    async fn dial(&self) -> Result<Link<DB>, sqlx::Error> {
+    async fn dial(&self) -> Result<Session<DB>, sqlx::Error> {
         self.ensure_anchor().await?;
         let options = self.fresh(&self.options).await?;
         let mut raw = dial::<DB>(&options).await?;
@@ -93,7 +93,7 @@ impl<DB: Backend> Sqlx<DB> {
             }
         }
         let limits = self.limits(&state);
-        Ok(Link {
+        Ok(Session {
             raw,
             state,
             track: Track::new(Rules::of::<DB>(&self.settings)),
@@ -128,14 +128,14 @@ impl<DB: Backend> Drop for Attempt<'_, DB> {
 }
 
 impl<DB: Backend> Manager for Sqlx<DB> {
-    type Conn = Link<DB>;
+    type Conn = Session<DB>;
     type Error = sqlx::Error;
 
-    async fn connect(&self) -> Result<Link<DB>, sqlx::Error> {
+    async fn connect(&self) -> Result<Session<DB>, sqlx::Error> {
         let attempt = Attempt(self);
-        let link = self.dial().await;
+        let session = self.dial().await;
         std::mem::forget(attempt);
-        match &link {
+        match &session {
             Ok(_) => {
                 // Taken out of the lock first: `then` may log, and a subscriber may do anything.
                 let then = self.first_connect.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -146,30 +146,30 @@ impl<DB: Backend> Manager for Sqlx<DB> {
                 self.tally.note(error);
             }
         }
-        link
+        session
     }
 
-    async fn ping(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
-        link.raw.ping().await
+    async fn ping(&self, session: &mut Session<DB>) -> Result<(), sqlx::Error> {
+        session.raw.ping().await
     }
 
-    async fn reset(&self, link: &mut Link<DB>) -> Result<(), sqlx::Error> {
-        let unseen = link.track.has_unseen();
-        link.clean().await.map_err(|error| match Class::of(&error) {
+    async fn reset(&self, session: &mut Session<DB>) -> Result<(), sqlx::Error> {
+        let unseen = session.track.has_unseen();
+        session.clean().await.map_err(|error| match Class::of(&error) {
             // A server ends a connection that speaks out of turn, as after a COPY that was dropped: no reason to give others up.
             Class::Lost if unseen => sqlx::Error::Protocol(format!("the connection was lost: {error}")),
             _ => error,
         })
     }
 
-    async fn close(&self, link: Link<DB>) {
-        link.close().await;
+    async fn close(&self, session: Session<DB>) {
+        session.close().await;
     }
 
-    fn condition(&self, link: &mut Link<DB>) -> Condition {
+    fn condition(&self, session: &mut Session<DB>) -> Condition {
         // A loan may have had limits of its own.
-        link.limits = self.limits(&link.state);
-        match link.track.on_return() {
+        session.limits = self.limits(&session.state);
+        match session.track.on_return() {
             Return::Keep => Condition::Clean,
             Return::Clean => Condition::Dirty,
             Return::Lost => Condition::Broken,

@@ -161,7 +161,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     #[track_caller]
     pub fn begin_with(&self, options: TxOptions) -> impl Future<Output = Result<Tx<DB>, Error>> + Send + '_ {
         let site = Site::here();
-        async move { Tx::begin_with(self.acquire_at(site, None).await?, options).await }
+        async move { Tx::on(self.acquire_at(site, None).await?, options).await }
     }
 
     /// All numbers of the pool at this moment.
@@ -283,7 +283,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// Outside of a tokio runtime.
     pub fn sqlx_pool(&self, connections: u32) -> Result<sqlx::Pool<DB>, Error> {
         let (manager, settings) = (self.core.manager(), self.core.settings());
-        door::allow_raw(manager.settings())?;
+        crate::session::allow_raw(manager.settings())?;
         let (door, options) = (Arc::clone(&manager.door), manager.options.clone());
         let pool = sqlx::pool::PoolOptions::new()
             .max_connections(connections)
@@ -319,10 +319,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         async move {
             let mut conn = self.acquire_at(site, None).await?;
             let limit = self.core.settings().ping_timeout;
-            match tokio::time::timeout(limit, conn.link().ask(sqlx::Connection::ping)).await {
+            match tokio::time::timeout(limit, conn.ask(sqlx::Connection::ping)).await {
                 Ok(answer) => Ok(answer?),
                 Err(_) => {
-                    conn.link().track.lost();
+                    conn.track.lost();
                     Err(Error::silent("ping_timeout", limit))
                 }
             }
@@ -353,10 +353,10 @@ impl<DB: Backend, Key> Pool<DB, Key> {
                 return;
             };
             let mut conn = Conn::new(pooled);
-            let link = conn.link();
-            if !matches!(tokio::time::timeout(limit, link.ask(sqlx::Connection::ping)).await, Ok(Ok(()))) {
+            let session = &mut *conn;
+            if !matches!(tokio::time::timeout(limit, session.ask(sqlx::Connection::ping)).await, Ok(Ok(()))) {
                 // The pool retires what is older than this, too.
-                link.track.lost();
+                session.track.lost();
             }
         });
     }

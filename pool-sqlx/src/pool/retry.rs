@@ -80,7 +80,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         let mut attempt = 0;
         loop {
             let conn = self.acquire_at(site, None).await?;
-            let mut tx = Tx::begin_with(conn, options).await?;
+            let mut tx = Tx::on(conn, options).await?;
             let (lost, error) = match work(&mut tx).await {
                 Ok(value) => match tx.commit().await {
                     Ok(()) => return Ok(value),

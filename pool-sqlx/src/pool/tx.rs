@@ -4,7 +4,7 @@ use crate::{
     Backend, Conn, Error, Pooler, TxOptions,
     backend::Keeper,
     backend::hidden,
-    session::{End, Limits, Link, Purpose, Seen},
+    session::{End, Limits, Purpose, Seen, Session},
 };
 use std::{
     borrow::BorrowMut,
@@ -16,7 +16,7 @@ use std::{
 /// A transaction, rolled back when dropped without [`commit`](Self::commit).
 ///
 /// From [`Pool::begin`](crate::Pool::begin) it owns its connection and may be moved anywhere; from [`Conn::begin`] and
-/// [`Tx::begin_nested`](Self::begin_nested) it borrows it. Statements run on `&mut tx`, watched as on [`Conn`].
+/// [`Tx::begin`](Self::begin) it borrows it. It dereferences to a [`Session`]: statements run on `&mut tx` or `&mut *tx`, tracked.
 ///
 /// A drop neither waits nor fails, whatever the reason for it (an early return, a panic, a cancelled request): the rollback
 /// happens before the connection is lent again, and of a transaction that borrowed it, before the next statement on that connection, which
@@ -43,7 +43,7 @@ use std::{
 /// # }
 /// ```
 #[doc(alias = "Transaction")]
-pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
+pub struct Tx<DB: Backend, C: BorrowMut<Session<DB>> = Conn<DB>> {
     pub(crate) conn: C,
     open: bool,
     /// Whether there was a transaction around this one.
@@ -57,12 +57,12 @@ pub struct Tx<DB: Backend, C: BorrowMut<Conn<DB>> = Conn<DB>> {
     database: PhantomData<fn() -> DB>,
 }
 
-impl<DB: Backend> Conn<DB> {
+impl<DB: Backend> Session<DB> {
     /// Begins a transaction that borrows the connection; a savepoint, if one is open already.
     ///
     /// # Cancel safety
     ///
-    /// Dropped on its way, it leaves what follows on the same loan untouched: before the next statement on `&mut conn`, one round trip ends
+    /// Dropped on its way, it leaves what follows on the same loan untouched: before the next statement, one round trip ends
     /// what may have begun, as after a transaction that was dropped. [`raw`](Self::raw) right after it is not covered.
     ///
     /// # Errors
@@ -82,41 +82,41 @@ impl<DB: Backend> Conn<DB> {
     ///
     /// What the database says.
     pub fn begin_with(&mut self, options: TxOptions) -> impl Future<Output = Result<Tx<DB, &mut Self>, Error>> + Send {
-        Tx::begin_with(self, options)
+        Tx::on(self, options)
     }
 }
 
-impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
-    pub(crate) async fn begin_with(mut conn: C, mut options: TxOptions) -> Result<Self, Error> {
-        let limits = conn.borrow_mut().link().limits;
+impl<DB: Backend, C: BorrowMut<Session<DB>> + Send> Tx<DB, C> {
+    pub(crate) async fn on(mut conn: C, mut options: TxOptions) -> Result<Self, Error> {
+        let limits = conn.borrow_mut().limits;
         // Dropped on its way it is not open, and restores the limits all the same.
         let (open, outer, conflict, lingers) = (false, false, false, false);
         let mut tx = Self { conn, open, outer, conflict, limits, lingers, database: PhantomData };
-        let link = tx.conn.borrow_mut().link();
-        link.settle(Purpose::Any).await?;
-        if link.settings.pooler != Pooler::Direct {
+        let session = tx.conn.borrow_mut();
+        session.settle(Purpose::Any).await?;
+        if session.settings.pooler != Pooler::Direct {
             // The server is told with each transaction: of the loan's own limit, too.
-            options.statement_timeout = options.statement_timeout.or(link.limits.statement_timeout);
-            link.limits.kept_by = Keeper::Server;
+            options.statement_timeout = options.statement_timeout.or(session.limits.statement_timeout);
+            session.limits.kept_by = Keeper::Server;
         }
-        let statement = link.begin_statement(options);
+        let statement = session.begin_statement(options);
         if let Some(asked) = options.statement_timeout {
             match DB::LIMITS_TRANSACTIONS {
-                true => (link.limits.statement_timeout, link.limits.kept_by) = (Some(asked), Keeper::Server),
-                false => link.limit(asked, Seen::All).await?,
+                true => (session.limits.statement_timeout, session.limits.kept_by) = (Some(asked), Keeper::Server),
+                false => session.limit(asked, Seen::All).await?,
             }
         }
         let read_only = options.read_only && DB::READ_ONLY_LINGERS;
         if read_only {
-            link.track.changes_setting();
+            session.track.changes_setting();
         }
-        tx.lingers = read_only || link.limits.told != limits.told;
+        tx.lingers = read_only || session.limits.told != limits.told;
         // Set before the server knows, for who drops this in the middle.
-        tx.outer = link.track.begins();
-        tx.conflict = link.track.is_conflict();
+        tx.outer = session.track.begins();
+        tx.conflict = session.track.is_conflict();
         let word = if tx.outer { "SAVEPOINT" } else { "BEGIN" };
-        link.transact(word, |raw| hidden::begin::<DB>(raw, statement)).await?;
-        link.track.begun();
+        session.transact(word, |raw| hidden::begin::<DB>(raw, statement)).await?;
+        session.track.begun();
         tx.open = true;
         Ok(tx)
     }
@@ -135,12 +135,12 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// of time or ended it, as a deadlock does with MySQL and a full disk with SQLite (nothing after it was sent), or somebody ended it
     /// by hand, past us (what he sent after that was made by itself).
     pub async fn commit(mut self) -> Result<(), Error> {
-        let link = self.link();
-        link.settle(Purpose::Any).await?;
-        match link.track.commit(hidden::depth::<DB>(&link.raw)) {
+        let session = self.session();
+        session.settle(Purpose::Any).await?;
+        match session.track.commit(hidden::depth::<DB>(&session.raw)) {
             End::Send => {}
             End::Look { conflict } => {
-                if !link.ask(|raw| DB::is_committable(raw, conflict)).await? {
+                if !session.ask(|raw| DB::is_committable(raw, conflict)).await? {
                     self.rollback().await?;
                     return Err(Error::rolled_back(conflict));
                 }
@@ -149,7 +149,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
             End::Gone => return Err(Error::transaction_gone()),
         }
         let word = if self.outer { "RELEASE SAVEPOINT" } else { "COMMIT" };
-        self.link().transact(word, hidden::commit::<DB>).await.map_err(Error::of_commit)?;
+        self.session().transact(word, hidden::commit::<DB>).await.map_err(Error::of_commit)?;
         self.closed().await
     }
 
@@ -164,19 +164,19 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// What the database says; the changes are not made, but for one case, which is an error, too: somebody has ended the transaction by hand,
     /// past us. If he has committed, that stands, and so does what was sent after it.
     pub async fn rollback(mut self) -> Result<(), Error> {
-        let link = self.link();
-        link.settle(Purpose::Rollback).await?;
-        match link.track.rollback(hidden::depth::<DB>(&link.raw)) {
+        let session = self.session();
+        session.settle(Purpose::Rollback).await?;
+        match session.track.rollback(hidden::depth::<DB>(&session.raw)) {
             End::Send => {}
             End::Look { conflict } => {
-                link.ask(|raw| DB::is_committable(raw, conflict)).await?;
+                session.ask(|raw| DB::is_committable(raw, conflict)).await?;
             }
             // The drop sees to it.
             End::Over { .. } => return Ok(()),
             End::Gone => return Err(Error::transaction_gone()),
         }
         let word = if self.outer { "ROLLBACK TO SAVEPOINT" } else { "ROLLBACK" };
-        self.link().transact(word, hidden::rollback::<DB>).await?;
+        self.session().transact(word, hidden::rollback::<DB>).await?;
         self.forgive();
         self.closed().await
     }
@@ -185,7 +185,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     ///
     /// An error: it did, and was over before. Another attempt would do again what has been made for good.
     pub(crate) async fn give_up(mut self) -> Result<bool, Error> {
-        let lost = self.link().track.is_conflict();
+        let lost = self.session().track.is_conflict();
         match self.rollback().await {
             Err(error) if lost && error.is_transaction_gone() => Err(error),
             // What a failed rollback leaves is cleaned before the next loan.
@@ -193,7 +193,7 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
         }
     }
 
-    /// Begins a transaction inside this one: a savepoint.
+    /// Begins a transaction inside this one: a savepoint. As [`Session::begin`].
     ///
     /// # Cancel safety
     ///
@@ -202,78 +202,67 @@ impl<DB: Backend, C: BorrowMut<Conn<DB>> + Send> Tx<DB, C> {
     /// # Errors
     ///
     /// What the database says.
-    pub fn begin_nested(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Conn<DB>>, Error>> + Send {
-        Tx::begin_with(self.conn.borrow_mut(), TxOptions::new())
+    // Beside the one of `Session`: a trait of sqlx's, where it is in scope, has another, which is not tracked.
+    pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Session<DB>>, Error>> + Send {
+        self.session().begin()
     }
 
-    /// sqlx's own connection, for what needs it.
-    ///
-    /// From here on the connection's state is unknown, which costs as much when it goes back as [`Conn::raw`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Conn::raw`].
-    pub fn raw(&mut self) -> &mut DB::Connection {
-        self.conn.borrow_mut().raw()
-    }
-
-    pub(crate) fn link(&mut self) -> &mut Link<DB> {
-        self.conn.borrow_mut().link()
+    fn session(&mut self) -> &mut Session<DB> {
+        self.conn.borrow_mut()
     }
 
     async fn closed(mut self) -> Result<(), Error> {
         self.open = false;
         let (limits, lingers) = (self.limits, self.lingers);
-        let link = self.link();
-        link.track.ended();
-        link.limits = limits;
+        let session = self.session();
+        session.track.ended();
+        session.limits = limits;
         if lingers {
-            link.undo().await;
+            session.undo().await;
         }
         Ok(())
     }
 }
 
-impl<DB: Backend, C: BorrowMut<Conn<DB>>> Tx<DB, C> {
+impl<DB: Backend, C: BorrowMut<Session<DB>>> Tx<DB, C> {
     /// A conflict that was lost since the savepoint is not the outer transaction's, once that is rolled back to.
     fn forgive(&mut self) {
         if self.outer && DB::FORGIVES_CONFLICTS {
             let conflict = self.conflict;
-            self.conn.borrow_mut().link().track.forgives(conflict);
+            self.conn.borrow_mut().track.forgives(conflict);
         }
     }
 }
 
-impl<DB: Backend, C: BorrowMut<Conn<DB>>> Drop for Tx<DB, C> {
+impl<DB: Backend, C: BorrowMut<Session<DB>>> Drop for Tx<DB, C> {
     fn drop(&mut self) {
         if self.open {
             self.forgive();
         }
-        let link = self.conn.borrow_mut().link();
-        link.limits = self.limits;
+        let session = self.conn.borrow_mut();
+        session.limits = self.limits;
         if self.open {
-            link.track.abandoned();
-            hidden::start_rollback::<DB>(&mut link.raw);
+            session.track.abandoned();
+            hidden::start_rollback::<DB>(&mut session.raw);
         }
     }
 }
 
-impl<DB: Backend, C: BorrowMut<Conn<DB>>> Deref for Tx<DB, C> {
-    type Target = DB::Connection;
+impl<DB: Backend, C: BorrowMut<Session<DB>>> Deref for Tx<DB, C> {
+    type Target = Session<DB>;
 
-    fn deref(&self) -> &DB::Connection {
-        self.conn.borrow().seen()
+    fn deref(&self) -> &Session<DB> {
+        self.conn.borrow()
     }
 }
 
-/// As [`Tx::raw`].
-impl<DB: Backend, C: BorrowMut<Conn<DB>>> DerefMut for Tx<DB, C> {
-    fn deref_mut(&mut self) -> &mut DB::Connection {
-        self.conn.borrow_mut().raw()
+impl<DB: Backend, C: BorrowMut<Session<DB>>> DerefMut for Tx<DB, C> {
+    fn deref_mut(&mut self) -> &mut Session<DB> {
+        self.conn.borrow_mut()
     }
 }
 
-impl<DB: Backend, C: BorrowMut<Conn<DB>>> fmt::Debug for Tx<DB, C> {
+impl<DB: Backend, C: BorrowMut<Session<DB>>> fmt::Debug for Tx<DB, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tx({:?})", self.conn.borrow())
     }

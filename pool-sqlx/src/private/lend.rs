@@ -1,14 +1,17 @@
 //! What a `#[pooled]` function may take.
 
 use super::call::Call;
-use crate::{Backend, Conn, Error, Tx, session::Seen};
+use crate::{
+    Backend, Conn, Error, Session, Tx,
+    session::{Seen, allow_raw},
+};
 use std::future::{Future, ready};
 
 /// A type whose `&mut` a `#[pooled]` function may take.
 #[diagnostic::on_unimplemented(
     message = "`#[pooled]` cannot lend a `{Self}`",
     label = "not a connection of a pool",
-    note = "take `&mut PgConn`, `&mut PgTx`, `&mut SqliteConn`, `&mut SqliteTx` (or MySql..), or sqlx's own `&mut PgConnection`, `&mut SqliteConnection`",
+    note = "take `&mut PgConn`, `&mut PgTx`, `&mut PgSession`, `&mut SqliteConn`, `&mut SqliteTx` (or MySql..), or sqlx's own `&mut PgConnection`, `&mut SqliteConnection`",
     note = "the database has to be a feature of pool-sqlx: `postgres`, `mysql`, `sqlite`"
 )]
 pub trait Lend: Sized + Send {
@@ -46,7 +49,7 @@ impl<DB: Backend> Lend for Tx<DB> {
     type Holder = Self;
 
     async fn hold(conn: Conn<DB>, call: &'static Call) -> Result<Self, Error> {
-        Self::begin_with(conn, call.begin).await
+        Self::on(conn, call.begin).await
     }
 
     fn lend(holder: &mut Self) -> &mut Self {
@@ -62,6 +65,19 @@ impl<DB: Backend> Lend for Tx<DB> {
     }
 }
 
+impl<DB: Backend> Lend for Session<DB> {
+    type Database = DB;
+    type Holder = Conn<DB>;
+
+    async fn hold(conn: Conn<DB>, call: &'static Call) -> Result<Conn<DB>, Error> {
+        <Conn<DB> as Lend>::hold(conn, call).await
+    }
+
+    fn lend(holder: &mut Conn<DB>) -> &mut Self {
+        holder
+    }
+}
+
 macro_rules! lend_of_sqlx {
     ($conn:ty, $db:ty) => {
         impl Lend for $conn {
@@ -69,7 +85,7 @@ macro_rules! lend_of_sqlx {
             type Holder = Conn<$db>;
 
             async fn hold(mut conn: Conn<$db>, call: &'static Call) -> Result<Conn<$db>, Error> {
-                conn.allow_raw()?;
+                allow_raw(&conn.settings)?;
                 limit_statements(&mut conn, call, Seen::Some).await?;
                 Ok(conn)
             }

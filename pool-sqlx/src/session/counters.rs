@@ -51,6 +51,8 @@ pub(crate) struct Tally {
     /// Calls that found no place within their function's own limit. Part of `Refused`.
     without_place: AtomicU64,
     refusals: Mutex<VecDeque<Refusal>>,
+    /// Uses of sqlx's own connection, by the line that asked for it.
+    bypassed: Mutex<Vec<(Site, u64)>>,
     connect_errors: Mutex<BTreeMap<String, u64>>,
     /// The latest errors of connects: the text of the log, and the text that may be shown publicly.
     said: Mutex<VecDeque<(String, String)>>,
@@ -68,6 +70,8 @@ pub(crate) const KEPT: usize = 32;
 const UNANSWERED: &str = "the server did not answer within ";
 /// How many types of connect errors are counted separately. Servers have a few dozen codes that can end a connect.
 const TYPES: usize = 32;
+/// Lines that used sqlx's own connection and are counted separately.
+const SITES: usize = 64;
 
 const VERDICTS: [Verdict; 7] = [
     Verdict::Exhausted,
@@ -91,6 +95,7 @@ impl Tally {
             refused: Default::default(),
             without_place: AtomicU64::new(0),
             refusals: Mutex::default(),
+            bypassed: Mutex::default(),
             connect_errors: Mutex::default(),
             said: Mutex::default(),
             by_server: AtomicU64::new(0),
@@ -195,6 +200,23 @@ impl Tally {
             refusals.pop_front();
         }
         refusals.push_back(refusal);
+    }
+
+    /// A caller took sqlx's own connection.
+    pub(crate) fn bypassed(&self, site: Site) {
+        let mut bypassed = lock(&self.bypassed);
+        if let Some((_, uses)) = bypassed.iter_mut().find(|(known, _)| *known == site) {
+            *uses += 1;
+        } else if bypassed.len() < SITES {
+            bypassed.push((site, 1));
+        }
+    }
+
+    /// Uses of sqlx's own connection, by the line that asked for it, the most frequent first.
+    pub(crate) fn untracked(&self) -> Vec<(Site, u64)> {
+        let mut uses = lock(&self.bypassed).clone();
+        uses.sort_by_key(|(_, uses)| std::cmp::Reverse(*uses));
+        uses
     }
 
     /// A connect has failed.

@@ -1,7 +1,7 @@
 //! Recovery: after a dropped statement, after a doubtful transaction, on return and on close.
 
 use super::{
-    Link, Seen, Watch,
+    Seen, Session, Watch,
     track::{Cleaning, Farewell, Leaves, Plan, Purpose, Refusal, Step},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 use sqlx::Connection;
 use std::{io, sync::Arc, time::Duration};
 
-impl<DB: Backend> Link<DB> {
+impl<DB: Backend> Session<DB> {
     /// Takes all steps that are due before the next statement.
     ///
     /// It costs one round trip after a transaction, a `begin` or a `commit` that was dropped or failed, and with PostgreSQL after the use of
@@ -222,7 +222,7 @@ impl<DB: Backend> Link<DB> {
         if self.track.cancels_before_close(is_busy) {
             let _ = self.interrupt().await;
         }
-        let Link { mut raw, state, track, control, .. } = self;
+        let Session { mut raw, state, track, control, .. } = self;
         match track.farewell() {
             Farewell::Hangup => drop(raw),
             farewell => {

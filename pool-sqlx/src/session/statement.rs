@@ -1,7 +1,7 @@
 //! Sending a statement: what happens before and after it, how long the server may take, and what its error means.
 
 use super::{
-    Familiar, Link, Watch,
+    Familiar, Session, Watch,
     clock::{Clock, Silent},
     counters::Tally,
     track::{Leaves, Plan, Purpose, Track},
@@ -18,8 +18,8 @@ use std::{
     pin::pin,
 };
 
-impl<DB: Backend> Link<DB> {
-    pub(crate) fn fetch_many(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
+impl<DB: Backend> Session<DB> {
+    pub(crate) fn run_many(&mut self, mut query: Prepared<DB>) -> Rows<'_, DB> {
         Box::pin(async_stream::try_stream! {
             self.admit(&mut query)?;
             let plan = self.settle(Purpose::Any).await?;
@@ -29,7 +29,7 @@ impl<DB: Backend> Link<DB> {
             let mut text = self.again(&mut query);
             let mut watch = self.watch(query.sql.as_str());
             let answer = {
-                let (raw, mut exchange) = self.begin(leaves(&query), &mut watch);
+                let (raw, mut exchange) = self.exchange(leaves(&query), &mut watch);
                 let mut rows = DB::fetch_many(raw, query);
                 loop {
                     exchange.watch.asked();
@@ -60,7 +60,7 @@ impl<DB: Backend> Link<DB> {
         })
     }
 
-    pub(crate) fn fetch_optional(&mut self, mut query: Prepared<DB>) -> Answer<'_, Option<DB::Row>> {
+    pub(crate) fn run_optional(&mut self, mut query: Prepared<DB>) -> Answer<'_, Option<DB::Row>> {
         Box::pin(async move {
             self.admit(&mut query)?;
             let plan = self.settle(Purpose::Any).await?;
@@ -84,7 +84,7 @@ impl<DB: Backend> Link<DB> {
         })
     }
 
-    pub(crate) fn prepare_with<'e>(
+    pub(crate) fn run_prepare<'e>(
         &'e mut self,
         sql: SqlStr,
         parameters: &'e [DB::TypeInfo],
@@ -95,7 +95,7 @@ impl<DB: Backend> Link<DB> {
         })
     }
 
-    pub(crate) fn describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
+    pub(crate) fn run_describe(&mut self, sql: SqlStr) -> Answer<'_, sqlx::Describe<DB>> {
         Box::pin(async move {
             self.admit_prepare().await?;
             self.ask(|raw| DB::describe(raw, sql)).await
@@ -141,8 +141,8 @@ impl<DB: Backend> Link<DB> {
     }
 
     /// The connection, and what follows its answer to the statement that is about to be sent.
-    fn begin<'w>(&mut self, leaves: Leaves, watch: &'w mut Watch) -> (&mut DB::Connection, Exchange<'_, 'w, DB>) {
-        let Link { raw, state, track, limits, tally, familiar, .. } = self;
+    fn exchange<'w>(&mut self, leaves: Leaves, watch: &'w mut Watch) -> (&mut DB::Connection, Exchange<'_, 'w, DB>) {
+        let Session { raw, state, track, limits, tally, familiar, .. } = self;
         track.sends(leaves);
         (raw, Exchange { state, track, tally, familiar, watch, clock: Clock::new(limits) })
     }
@@ -154,7 +154,7 @@ impl<DB: Backend> Link<DB> {
         watch: &mut Watch,
         run: impl FnOnce(&'e mut DB::Connection, &'e DB::State) -> Answer<'e, T>,
     ) -> Result<T, sqlx::Error> {
-        let (raw, mut exchange) = self.begin(leaves, watch);
+        let (raw, mut exchange) = self.exchange(leaves, watch);
         let value = exchange.wait(run(raw, exchange.state)).await?;
         exchange.track.answered();
         Ok(value)

@@ -1,6 +1,6 @@
 //! A statement in a transaction of ours, for a pooler that keeps no prepared statements.
 
-use super::{Familiar, Link};
+use super::{Familiar, Session};
 use crate::{
     Error, Pooler,
     backend::{Again, Backend, Prepared, hidden},
@@ -8,7 +8,7 @@ use crate::{
 };
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-impl<DB: Backend> Link<DB> {
+impl<DB: Backend> Session<DB> {
     /// Sets how a statement is tried again if the server loses it while sqlx looks up its types. Returns the number of its text, for
     /// [`Familiar::learn`].
     ///

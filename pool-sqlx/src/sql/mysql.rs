@@ -10,7 +10,7 @@ use super::{
 pub(super) fn refusal(sql: &str) -> Option<String> {
     use Keyword::*;
     const OUTSIDE: &str = "run it on a connection, before the transaction or after it";
-    const OURS: &str = "use tx.commit(), tx.rollback() or tx.begin_nested()";
+    const OURS: &str = "use tx.commit(), tx.rollback() or tx.begin()";
     let mut words = words(sql, Dialect::MySql);
     let first = words.next()?;
     let mut three = words.clone().take(3);
@@ -110,7 +110,7 @@ mod tests {
         check("set @autocommit = 1", None);
         check("set @n = 'autocommit'", None);
         check("commit", Some("tx.commit()"));
-        check("start transaction", Some("begin_nested"));
+        check("start transaction", Some("tx.begin()"));
         check("BEGIN", Some("tx.commit()"));
         check("begin not atomic select 1; end", None);
         check("rollback", Some("tx.rollback()"));

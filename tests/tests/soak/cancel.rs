@@ -84,7 +84,7 @@ macro_rules! fuzz {
                                 }
                                 8 => {
                                     let mut tx = conn.begin().await?;
-                                    let mut inner = tx.begin_nested().await?;
+                                    let mut inner = tx.begin().await?;
                                     let echo: i64 =
                                         sqlx::query_scalar($echo).bind(number).fetch_one(&mut inner).await?;
                                     assert_eq!(echo, number, "somebody else's answer");

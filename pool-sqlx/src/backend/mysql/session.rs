@@ -3,12 +3,12 @@
 use super::{State, ask};
 use crate::{
     DatabaseSettings,
-    backend::{Interrupt, Limit, Login, Server, Session, Target, Whom, hidden},
+    backend::{Interrupt, Limit, Login, Server, Target, Upkeep, Whom, hidden},
 };
 use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, Row};
 use std::time::Duration;
 
-impl Session for MySql {
+impl Upkeep for MySql {
     const DRAINS: bool = false;
 
     async fn limits_of(conn: &mut MySqlConnection) -> Result<Option<Server>, sqlx::Error> {

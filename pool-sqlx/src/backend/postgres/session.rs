@@ -3,7 +3,7 @@
 use super::{SERVER, State, limits};
 use crate::{
     DatabaseSettings, Reset,
-    backend::{Interrupt, Server, Session, Target, hidden},
+    backend::{Interrupt, Server, Target, Upkeep, hidden},
 };
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row,
@@ -17,7 +17,7 @@ use std::{
 /// How long a statement that its caller dropped may still answer before it is cancelled on the server.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-impl Session for Postgres {
+impl Upkeep for Postgres {
     /// sqlx counts no `COPY`, so [`is_busy`](Self::is_busy) does not see one.
     const IS_REMOTE: bool = true;
 

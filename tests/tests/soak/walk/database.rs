@@ -2,9 +2,8 @@
 
 use super::plan::{End, Op};
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture};
-use pool_sqlx::{Backend, Conn, Error, Reset, Tx, TxOptions, sqlx};
+use pool_sqlx::{Backend, Error, Reset, Session, sqlx};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, PgConnection, Postgres, Row, Sqlite, SqliteConnection};
-use std::borrow::BorrowMut;
 
 pub(super) type Answer<'a, T> = LocalBoxFuture<'a, Result<T, Error>>;
 
@@ -23,29 +22,20 @@ impl From<String> for Sent {
     }
 }
 
-/// What runs statements: a connection on loan, a transaction, or sqlx's own connection.
+/// What runs statements: a session, or sqlx's own connection.
 pub(super) trait Voice {
     /// Returns the first column of each row as text.
     fn send(&mut self, sent: Sent) -> Answer<'_, Vec<String>>;
 }
 
-/// A connection on loan, or a transaction on one.
-pub(super) trait Seat<DB: Backend>: Voice {
-    /// Begins a transaction, or a savepoint inside one.
-    fn begin(&mut self, options: TxOptions) -> Answer<'_, Tx<DB, &mut Conn<DB>>>;
-    /// sqlx's own connection.
-    fn bare(&mut self) -> &mut DB::Connection;
-}
-
 /// The walk is generic over databases; sqlx implements its executors for each database alone.
 pub(super) trait Seats: Backend<Connection: Voice> {
-    fn conn(conn: &mut Conn<Self>) -> &mut dyn Seat<Self>;
-    fn tx<C: BorrowMut<Conn<Self>> + Send>(tx: &mut Tx<Self, C>) -> &mut dyn Seat<Self>;
+    fn voice(session: &mut Session<Self>) -> &mut dyn Voice;
 }
 
 macro_rules! voice {
-    ([$($generics:tt)*] $voice:ty) => {
-        impl<$($generics)*> Voice for $voice {
+    ($voice:ty) => {
+        impl Voice for $voice {
             fn send(&mut self, Sent { text, bound, rows }: Sent) -> Answer<'_, Vec<String>> {
                 async move {
                     let text = AssertSqlSafe(text);
@@ -70,38 +60,13 @@ macro_rules! voice {
 macro_rules! seats {
     ($db:ty, $connection:ty) => {
         impl Seats for $db {
-            fn conn(conn: &mut Conn<Self>) -> &mut dyn Seat<Self> {
-                conn
-            }
-
-            fn tx<C: BorrowMut<Conn<Self>> + Send>(tx: &mut Tx<Self, C>) -> &mut dyn Seat<Self> {
-                tx
+            fn voice(session: &mut Session<Self>) -> &mut dyn Voice {
+                session
             }
         }
 
-        voice!([] $connection);
-        voice!([] Conn<$db>);
-        voice!([C: BorrowMut<Conn<$db>> + Send] Tx<$db, C>);
-
-        impl Seat<$db> for Conn<$db> {
-            fn begin(&mut self, options: TxOptions) -> Answer<'_, Tx<$db, &mut Conn<$db>>> {
-                self.begin_with(options).boxed_local()
-            }
-
-            fn bare(&mut self) -> &mut $connection {
-                self.raw()
-            }
-        }
-
-        impl<C: BorrowMut<Conn<$db>> + Send> Seat<$db> for Tx<$db, C> {
-            fn begin(&mut self, _: TxOptions) -> Answer<'_, Tx<$db, &mut Conn<$db>>> {
-                self.begin_nested().boxed_local()
-            }
-
-            fn bare(&mut self) -> &mut $connection {
-                self.raw()
-            }
-        }
+        voice!($connection);
+        voice!(Session<$db>);
     };
 }
 

@@ -31,11 +31,11 @@ mod ledger;
 mod plan;
 
 use super::{COUNT, Dice, SEED, number, seed};
-use database::{ROWS, Seat, TABLE, Voice, Walked};
+use database::{ROWS, TABLE, Voice, Walked};
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use ledger::{Fate, Ledger, Told};
 use plan::{Cut, End, Kind, Loan, Op, Step};
-use pool_sqlx::{Conn, DatabaseSettings, Error, ErrorKind, Isolation, Pool, Reset, Tx, TxOptions, sqlx};
+use pool_sqlx::{DatabaseSettings, Error, ErrorKind, Isolation, Pool, Reset, Session, Tx, TxOptions, sqlx};
 use sqlx::{Connection, MySql, Postgres, Sqlite};
 use std::{
     borrow::BorrowMut,
@@ -105,7 +105,7 @@ impl<DB: Walked> Walk<DB> {
                     if looks {
                         self.look(&mut conn).await?;
                     }
-                    self.steps(DB::conn(&mut conn), &steps).await?;
+                    self.steps(&mut conn, options, &steps).await?;
                 }
             }
             Loan::Tx { begin, tx } => {
@@ -120,8 +120,8 @@ impl<DB: Walked> Walk<DB> {
     }
 
     /// A loan finds its session as the first loan did.
-    async fn look(&mut self, conn: &mut Conn<DB>) -> Verdict {
-        let found = within(DB::conn(conn).send(DB::found(self.reset).into()), None).await?.expect("BUG: not cut");
+    async fn look(&mut self, session: &mut Session<DB>) -> Verdict {
+        let found = within(DB::voice(session).send(DB::found(self.reset).into()), None).await?.expect("BUG: not cut");
         let found = found.map_err(|error| format!("the first statement of a loan failed: {error:?}"))?.concat();
         let baseline = self.baseline.get_or_insert_with(|| found.clone());
         if found == *baseline {
@@ -131,8 +131,13 @@ impl<DB: Walked> Walk<DB> {
         }
     }
 
-    /// Boxed, for a transaction has steps of its own.
-    fn steps<'a>(&'a mut self, seat: &'a mut dyn Seat<DB>, steps: &'a [Step]) -> LocalBoxFuture<'a, Verdict> {
+    /// Boxed, for a transaction has steps of its own. A savepoint has no options.
+    fn steps<'a>(
+        &'a mut self,
+        session: &'a mut Session<DB>,
+        options: fn(Kind) -> TxOptions,
+        steps: &'a [Step],
+    ) -> LocalBoxFuture<'a, Verdict> {
         async move {
             for Step { op, cut, raw } in steps {
                 if self.ledger.is_over() {
@@ -144,10 +149,10 @@ impl<DB: Walked> Walk<DB> {
                 match op {
                     Op::Inside(tx) => {
                         self.log(format!("  begin {:?} {cut:?}", tx.kind));
-                        let begun = within(seat.begin(options(tx.kind)), *cut).await?;
+                        let begun = within(session.begin_with(options(tx.kind)), *cut).await?;
                         self.begin(begun, tx).await?;
                     }
-                    _ => self.run(seat, op, *cut, *raw).await?,
+                    _ => self.run(session, op, *cut, *raw).await?,
                 }
             }
             Ok(())
@@ -158,7 +163,7 @@ impl<DB: Walked> Walk<DB> {
     /// A transaction or a savepoint was begun, or not.
     async fn begin<C>(&mut self, begun: Option<Result<Tx<DB, C>, Error>>, plan: &plan::Tx) -> Verdict
     where
-        C: BorrowMut<Conn<DB>> + Send,
+        C: BorrowMut<Session<DB>> + Send,
     {
         self.log_outcome(&begun);
         let told = match begun {
@@ -177,9 +182,9 @@ impl<DB: Walked> Walk<DB> {
     }
 
     /// The steps of a transaction, and its end.
-    async fn inside<C: BorrowMut<Conn<DB>> + Send>(&mut self, mut tx: Tx<DB, C>, plan: &plan::Tx) -> Verdict {
+    async fn inside<C: BorrowMut<Session<DB>> + Send>(&mut self, mut tx: Tx<DB, C>, plan: &plan::Tx) -> Verdict {
         self.ledger.begun(matches!(plan.kind, Kind::Limited(_)), plan.kind == Kind::ReadOnly);
-        self.steps(DB::tx(&mut tx), &plan.steps).await?;
+        self.steps(&mut tx, |_| TxOptions::new(), &plan.steps).await?;
         let end = if self.ledger.is_spent() { End::Drop } else { plan.end };
         self.log(format!("  {end:?} {:?}", plan.cut));
         let outcome = match end {
@@ -200,17 +205,17 @@ impl<DB: Walked> Walk<DB> {
     }
 
     /// One operation that is no transaction.
-    async fn run(&mut self, seat: &mut dyn Seat<DB>, op: &Op, cut: Option<Cut>, raw: bool) -> Verdict {
+    async fn run(&mut self, session: &mut Session<DB>, op: &Op, cut: Option<Cut>, raw: bool) -> Verdict {
         self.number += 1;
         let n = self.number;
         self.log(format!("  {}{op:?} {n} {cut:?}", if raw { "raw " } else { "" }));
         let outcome = match op {
-            Op::Copy { out, finishes } => match DB::copy(seat.bare(), *out, *finishes) {
+            Op::Copy { out, finishes } => match DB::copy(session.raw(), *out, *finishes) {
                 Some(copy) => within(copy, cut).await?,
                 None => return Ok(()),
             },
-            _ if raw => within(seat.bare().send(DB::sent(op, n)), cut).await?,
-            _ => within(seat.send(DB::sent(op, n)), cut).await?,
+            _ if raw => within(session.raw().send(DB::sent(op, n)), cut).await?,
+            _ => within(DB::voice(session).send(DB::sent(op, n)), cut).await?,
         };
         self.log_outcome(&outcome);
         if !self.ledger.covers(raw) {
