@@ -238,25 +238,34 @@ impl<M: Manager> Shared<M> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finish(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State<M::Conn, M::Error>>,
+    /// Unlocks, performs what was decided, and comes back for the rest of work that is done in pieces.
+    fn finish<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State<M::Conn, M::Error>>,
         now: Ns,
-        fx: Effects<M::Conn, M::Error>,
+        mut fx: Effects<M::Conn, M::Error>,
     ) {
-        #[cfg(debug_assertions)]
-        if let Err(broken) = state.check(now) {
+        loop {
+            #[cfg(debug_assertions)]
+            if let Err(broken) = state.check(now) {
+                drop(state);
+                panic!("BUG: {broken}");
+            }
+            self.outbox.post(&fx.events);
+            let homeless = fx.kick && state.driver.is_none();
+            if fx.kick {
+                state.kicked(now);
+            }
+            let (succeeded, busy) = (state.drivers > 1, state.is_busy());
             drop(state);
-            panic!("BUG: {broken}");
+            self.perform(fx, homeless, succeeded);
+            if !busy {
+                return;
+            }
+            state = self.lock();
+            fx = Effects::default();
+            state.go_on(now, &mut fx);
         }
-        self.outbox.post(&fx.events);
-        let homeless = fx.kick && state.driver.is_none();
-        if fx.kick {
-            state.kicked(now);
-        }
-        let succeeded = state.drivers > 1;
-        drop(state);
-        self.perform(fx, homeless, succeeded);
     }
 
     /// What is foreign may panic: then the rest is done all the same.

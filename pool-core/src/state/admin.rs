@@ -1,6 +1,6 @@
 //! Administration: invalidating, pausing, resizing, warming up, closing, and the end of a runtime.
 
-use super::{LOOK, NEVER, Ns, State, effects::Effects, live::Phase, queue::Outcome};
+use super::{LOOK, NEVER, Ns, State, effects::Effects, live::Phase, pieces::Away};
 #[cfg(any(test, feature = "testing"))]
 use crate::Verdict;
 use crate::{CloseReason, Pause, Settings};
@@ -27,12 +27,8 @@ impl<C, E> State<C, E> {
         if !self.closed {
             (self.closed, self.warm) = (true, 0);
             (fx.closed, fx.news) = (true, true);
-            self.turn_away(|| Outcome::Closed, fx);
-            while let Some(id) = self.idle.peek() {
-                self.idle.remove(id);
-                let conn = self.slots.take_conn(id);
-                self.retire(id, conn, CloseReason::Shutdown, now, fx);
-            }
+            self.turn_away(Away::Closed, fx);
+            self.purge(now, fx);
         }
         fx.kick = true;
         self.advance(now, fx);
@@ -43,7 +39,7 @@ impl<C, E> State<C, E> {
         if !self.closed {
             self.paused = Some(how);
             if how == Pause::Refuse {
-                self.turn_away(|| Outcome::Paused, fx);
+                self.turn_away(Away::Paused, fx);
             }
         }
     }
@@ -51,6 +47,7 @@ impl<C, E> State<C, E> {
     /// Lends again, first to those who waited.
     pub(crate) fn resume(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         self.paused = None;
+        self.stop_refusing();
         self.advance(now, fx);
     }
 
@@ -66,11 +63,7 @@ impl<C, E> State<C, E> {
         self.settings = settings;
         self.admitted = self.settings.cap().unwrap_or(u32::MAX).max(self.slots.used());
         self.slots.set_cap(self.settings.cap(), now);
-        let cap = self.settings.cap().unwrap_or(u32::MAX);
-        while self.idle.len() > self.settings.pool_size || (self.staying() > cap && self.idle.len() > 0) {
-            let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");
-            self.close_idle(id, CloseReason::Excess, now, fx);
-        }
+        self.trim(now, fx);
         if self.warm > 0 {
             self.warm = self.settings.pool_size; // more could not be kept
             self.check_warmth(fx);
@@ -145,17 +138,6 @@ impl<C, E> State<C, E> {
         self.totals.connect_errors
     }
 
-    pub(super) fn turn_away(&mut self, outcome: impl Fn() -> Outcome<E>, fx: &mut Effects<C, E>) {
-        while let Some((ticket, _)) = self.queue.first() {
-            match outcome() {
-                Outcome::Paused => self.totals.refused += 1,
-                _ => self.totals.rejected_closed += 1,
-            }
-            let waker = self.end(ticket, outcome());
-            fx.wake(waker);
-        }
-    }
-
     /// Slots that are not about to be freed.
     pub(super) fn staying(&self) -> u32 {
         self.slots.used() - self.slots.count(Phase::Closing(CloseReason::Excess))
@@ -187,7 +169,7 @@ impl<C, E> State<C, E> {
             let reason = if self.closed { CloseReason::Shutdown } else { CloseReason::Broken };
             self.vacate(id, reason, now, fx);
         }
-        fx.more.extend(self.queue.wakers()); // whoever comes first brings a runtime for the next driver
+        self.rouse(fx); // whoever comes first brings a runtime for the next driver
         (fx.news, fx.drained) = (true, true); // those who wait must look, and start another driver
     }
 

@@ -5,6 +5,7 @@ use super::{
     effects::Effects,
     live::Phase,
     nanos,
+    nesting::Evidence,
     queue::{Outcome, Ticket, Waiter},
     rules::Fitness,
     time,
@@ -153,7 +154,7 @@ impl<C, E> State<C, E> {
         if self.queue.is_waiting(ticket) {
             self.totals.found_full += u64::from(self.slots.is_full());
             if deadline <= now {
-                let waker = self.expire(ticket, &mut None, now);
+                let waker = self.expire(ticket, &mut Evidence::default(), now);
                 fx.spent.push(waker); // the caller is here
             } else {
                 self.alarm(deadline, fx);
@@ -224,7 +225,7 @@ impl<C, E> State<C, E> {
     /// Ends the wait of one caller whose own timer has rung.
     pub(crate) fn time_out(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C, E>) {
         if self.queue.is_waiting(ticket) {
-            let waker = self.expire(ticket, &mut None, now);
+            let waker = self.expire(ticket, &mut Evidence::default(), now);
             fx.spent.push(waker); // the caller is here
         }
     }

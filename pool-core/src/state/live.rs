@@ -255,6 +255,11 @@ impl<C> Slots<C> {
         self.used() - self.count(Phase::Opening)
     }
 
+    /// One more than the last slot.
+    pub(crate) fn end(&self) -> SlotId {
+        self.slots.len() as SlotId
+    }
+
     /// Those that are not vacant.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot<C>)> {
         self.all().filter(|(_, slot)| slot.phase != Phase::Vacant)

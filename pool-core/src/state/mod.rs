@@ -21,6 +21,7 @@ mod admin;
 mod lend;
 mod moves;
 mod nesting;
+mod pieces;
 mod report;
 mod rules;
 mod work;
@@ -40,6 +41,7 @@ pub(crate) use lend::{Collected, Refusal, Wait};
 pub(crate) use live::SlotId;
 use live::{Phase, Slots};
 use nesting::Nesting;
+use pieces::{PIECE, Pieces};
 use queue::Queue;
 use rules::Fitness;
 use sites::Sites;
@@ -99,6 +101,8 @@ pub(crate) struct State<C, E> {
     /// How long each site held what it borrowed.
     sites: Sites,
     nesting: Nesting,
+    /// What is left of work that is done in pieces.
+    pieces: Pieces<E>,
     /// Whether a `take` left something to do: see [`State::after_take`].
     pub(crate) unfinished: bool,
     /// Slots with a ping, a reset or a close that no job has taken up yet. Their phase says which.
@@ -141,6 +145,7 @@ impl<C, E> State<C, E> {
             timings: Timings::new(),
             sites: Sites::new(),
             nesting: Nesting::default(),
+            pieces: Pieces::default(),
             unfinished: false,
             todo: VecDeque::new(),
             epoch: 0,
@@ -168,7 +173,14 @@ impl<C, E> State<C, E> {
 impl<C, E> State<C, E> {
     /// Matches supply and demand: idle connections go to the callers that wait, and the driver hears of what is left to do.
     fn advance(&mut self, now: Ns, fx: &mut Effects<C, E>) {
+        self.pieces.unsettled = false;
+        let mut matched = 0;
         while let (None, Some((ticket, _)), Some(id)) = (self.paused, self.queue.first(), self.idle.peek()) {
+            if matched == PIECE {
+                self.pieces.unsettled = true;
+                break;
+            }
+            matched += 1;
             match self.fitness(id, now) {
                 Fitness::Lend => {
                     self.idle.remove(id);
@@ -190,12 +202,8 @@ impl<C, E> State<C, E> {
         }
         if self.wants_connection(now) {
             fx.kick = true;
-        } else if self.short_of_connections(now)
-            && self.pulse.not_before() > now
-            && self.pulse.not_before() < self.armed
-        {
-            self.armed = self.pulse.not_before();
-            fx.kick = true;
+        } else if let Some(at) = self.next_connect(now).filter(|at| *at > now) {
+            self.alarm(at, fx);
         }
         if self.is_drained() {
             (fx.drained, fx.kick) = (true, true); // the driver may go, too

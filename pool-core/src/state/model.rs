@@ -196,12 +196,16 @@ impl Real {
         decide: impl FnOnce(&mut State<u32, &'static str>, Ns, &mut Effects<u32, &'static str>) -> T,
     ) -> T {
         let mut fx = Effects::default();
-        decide(&mut self.state, self.now, &mut fx)
+        let answer = decide(&mut self.state, self.now, &mut fx);
+        while self.state.is_busy() {
+            self.state.go_on(self.now, &mut fx);
+        }
+        answer
     }
 
     fn settle(&mut self) {
         self.state.driver = Some(1);
-        self.turn(|s, now, fx| s.sweep(now, fx));
+        while self.turn(|s, now, fx| s.sweep(now, fx)) <= self.now {}
         while let Some(job) = self.turn(|s, now, fx| s.next_job(now, fx)) {
             match job {
                 Job::Connect { slot, .. } => {

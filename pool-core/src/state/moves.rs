@@ -4,6 +4,7 @@ use super::{
     Caller, Loan, Ns, SlotId, State,
     effects::Effects,
     live::Phase,
+    nesting::Evidence,
     queue::{Outcome, Ticket},
     time,
 };
@@ -25,13 +26,8 @@ impl<C, E> State<C, E> {
     /// Raises the epoch and closes what is idle. Connections in use are closed when they come home.
     pub(super) fn retire_all(&mut self, now: Ns, fx: &mut Effects<C, E>) -> u32 {
         self.epoch = self.epoch.wrapping_add(1);
-        let mut retired = 0;
-        while let Some(id) = self.idle.peek() {
-            self.idle.remove(id);
-            let conn = self.slots.take_conn(id);
-            self.retire(id, conn, CloseReason::Invalidated, now, fx);
-            retired += 1;
-        }
+        let retired = self.idle.len();
+        self.purge(now, fx);
         retired
     }
 
@@ -107,9 +103,9 @@ impl<C, E> State<C, E> {
     }
 
     /// Ends a caller's wait because its time has run out.
-    pub(super) fn expire(&mut self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns) -> Waker {
+    pub(super) fn expire(&mut self, ticket: Ticket, evidence: &mut Evidence, now: Ns) -> Waker {
         self.totals.timeouts += 1;
-        let verdict = self.verdict_for(ticket, stuck, now);
+        let verdict = self.verdict_for(ticket, evidence, now);
         self.end(ticket, Outcome::Expired(verdict))
     }
 
@@ -123,7 +119,7 @@ impl<C, E> State<C, E> {
         self.settle(id, conn, now, fx);
     }
 
-    /// Gives the first caller a connect error.
+    /// Gives the first caller a connect error that time may cure.
     pub(super) fn fail_first(&mut self, error: ConnectError<E>, fx: &mut Effects<C, E>) {
         if let Some((ticket, _)) = self.queue.first() {
             self.totals.connect_failures += 1;

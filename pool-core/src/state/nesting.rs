@@ -6,7 +6,7 @@
 
 use super::{Caller, Ns, SlotId, State, effects::Effects, lend::Refusal, queue::Ticket};
 use crate::{Event, Nested, Site, Verdict};
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, HashSet, btree_map::Entry};
 
 /// Slots that are compared with the task of a caller that has to wait: a warning costs no more in a larger pool.
 const COMPARED: usize = 256;
@@ -25,6 +25,14 @@ pub(super) struct Nesting {
     warned: Vec<(Site, Site)>,
     /// The warnings of a `take`, for `after_take` to send.
     pub(super) remarks: Vec<Event>,
+}
+
+/// What holds for all callers whose time runs out in one turn.
+#[derive(Default)]
+pub(super) struct Evidence {
+    verdict: Option<Verdict>,
+    /// If every loan belongs to a caller that waits: the tasks that have one.
+    stuck: Option<Option<HashSet<u64>>>,
 }
 
 impl<C, E> State<C, E> {
@@ -107,16 +115,20 @@ impl<C, E> State<C, E> {
 
     /// What kept this caller from being served until its time ran out.
     ///
-    /// `stuck`: whether every loan belongs to a caller that waits, found out once for all whose time runs out together.
-    pub(super) fn verdict_for(&self, ticket: Ticket, stuck: &mut Option<bool>, now: Ns) -> Verdict {
-        let verdict = self.verdict(now);
+    /// `evidence` is found once for all callers whose time runs out together.
+    pub(super) fn verdict_for(&self, ticket: Ticket, evidence: &mut Evidence, now: Ns) -> Verdict {
+        let verdict = *evidence.verdict.get_or_insert_with(|| self.verdict(now));
         let full = matches!(verdict, Verdict::Exhausted | Verdict::Leaking);
-        if self.settings.nested == Nested::Allow || !full || !*stuck.get_or_insert_with(|| self.is_held_by_waiters()) {
+        if self.settings.nested == Nested::Allow || !full {
             return verdict;
         }
+        let stuck = evidence.stuck.get_or_insert_with(|| {
+            self.is_held_by_waiters().then(|| self.slots.lent().filter_map(|(_, slot)| slot.task).collect())
+        });
+        let Some(holders) = stuck else { return verdict };
         let caller = &self.queue.waiter(ticket).caller;
-        let held = self.held_by(caller).or_else(|| self.slots.lent_to(caller.task?, usize::MAX));
-        if held.is_some() { Verdict::Nested } else { verdict }
+        let held = self.held_by(caller).is_some() || caller.task.is_some_and(|task| holders.contains(&task));
+        if held { Verdict::Nested } else { verdict }
     }
 
     /// Whether every loan belongs to a caller that waits, or to a task one of whose branches does.

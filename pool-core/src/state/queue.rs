@@ -7,7 +7,7 @@
 use super::{Arrival, Caller};
 use super::{Ns, live::SlotId};
 use crate::{Verdict, error::ConnectError};
-use std::{cmp::Reverse, collections::BinaryHeap, mem, task::Waker};
+use std::{mem, task::Waker};
 
 type Seat = u32;
 const NONE: Seat = Seat::MAX;
@@ -54,8 +54,11 @@ struct Entry<E> {
     turn: u32,
     prev: Seat,
     next: Seat,
-    /// Its deadline is earlier than that of somebody before it, so the heap watches it.
-    early: bool,
+    /// Its place in the heap, if its deadline is earlier than that of somebody before it; else `NONE`, and it is linked by deadline.
+    early: u32,
+    /// The neighbours by deadline, of those that the heap does not watch.
+    sooner: Seat,
+    later: Seat,
 }
 
 /// Waiters in order of arrival.
@@ -67,12 +70,11 @@ pub(crate) struct Queue<E> {
     len: u32,
     /// Callers that ever queued.
     pushed: u64,
-    /// The first waiter that the heap does not watch. Those have their deadlines in queue order.
-    ordered: Seat,
-    /// The latest deadline among the ordered.
-    latest: Ns,
-    /// Deadlines out of queue order; entries of waiters that are gone are skipped.
-    early: BinaryHeap<Reverse<(Ns, Ticket)>>,
+    /// The first and the last waiter that the heap does not watch. Those have their deadlines in queue order.
+    soonest: Seat,
+    latest: Seat,
+    /// A heap of the waiters whose deadlines are out of queue order, the earliest on top. Each knows its place, so that it leaves at once.
+    early: Vec<Seat>,
 }
 
 impl<E> Queue<E> {
@@ -84,9 +86,9 @@ impl<E> Queue<E> {
             tail: NONE,
             len: 0,
             pushed: 0,
-            ordered: NONE,
-            latest: 0,
-            early: BinaryHeap::new(),
+            soonest: NONE,
+            latest: NONE,
+            early: Vec::new(),
         }
     }
 
@@ -99,23 +101,30 @@ impl<E> Queue<E> {
         self.len == 0
     }
 
+    /// The number of the caller that queued last.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.pushed
+    }
+
     /// Adds a caller at the end.
     pub(crate) fn push(&mut self, waiter: Waiter, waker: Waker) -> Ticket {
         let seat = self.free_seat(&waiter);
-        let early = self.ordered != NONE && waiter.deadline < self.latest;
         self.pushed += 1;
         let number = self.pushed;
         let entry = self.entry_mut(seat);
         entry.outcome = Outcome::Waiting(waker);
-        (entry.waiter, entry.number, entry.early) = (waiter, number, early);
+        (entry.waiter, entry.number) = (waiter, number);
         let ticket = Ticket { seat, turn: entry.turn };
         self.link_last(seat);
-        if early {
-            self.early.push(Reverse((waiter.deadline, ticket)));
+        if self.latest != NONE && waiter.deadline < self.entry(self.latest).waiter.deadline {
+            self.watch_early(seat);
         } else {
-            self.latest = waiter.deadline;
-            if self.ordered == NONE {
-                self.ordered = seat;
+            let latest = mem::replace(&mut self.latest, seat);
+            let entry = self.entry_mut(seat);
+            (entry.early, entry.sooner, entry.later) = (NONE, latest, NONE);
+            match latest {
+                NONE => self.soonest = seat,
+                latest => self.entry_mut(latest).later = seat,
             }
         }
         ticket
@@ -127,6 +136,7 @@ impl<E> Queue<E> {
     }
 
     /// Everybody who waits, in order.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Ticket, &Waiter)> {
         let seat = |seat| (seat != NONE).then_some(seat);
         std::iter::successors(seat(self.head), move |&s| seat(self.entry(s).next))
@@ -158,11 +168,8 @@ impl<E> Queue<E> {
     /// Puts a caller whose grant was withdrawn back to the front. It was woken for the grant, so it will come and leave its waker.
     pub(crate) fn restore(&mut self, ticket: Ticket) {
         let seat = ticket.seat;
-        let deadline = self.entry(seat).waiter.deadline;
-        let entry = self.entry_mut(seat);
-        entry.outcome = Outcome::Waiting(Waker::noop().clone());
-        entry.early = true;
-        self.early.push(Reverse((deadline, ticket)));
+        self.entry_mut(seat).outcome = Outcome::Waiting(Waker::noop().clone());
+        self.watch_early(seat);
         let head = mem::replace(&mut self.head, seat);
         let entry = self.entry_mut(seat);
         (entry.prev, entry.next) = (NONE, head);
@@ -179,6 +186,7 @@ impl<E> Queue<E> {
     }
 
     /// What has become of the holder of a ticket.
+    #[cfg(test)]
     pub(crate) fn outcome(&self, ticket: Ticket) -> &Outcome<E> {
         let entry = self.entry(ticket.seat);
         debug_assert_eq!(entry.turn, ticket.turn, "BUG: the seat has another occupant");
@@ -215,42 +223,74 @@ impl<E> Queue<E> {
         mem::replace(&mut entry.outcome, Outcome::Free)
     }
 
-    /// Copies of all wakers, leaving them in place.
-    pub(crate) fn wakers(&self) -> Vec<Waker> {
-        self.iter()
-            .filter_map(|(ticket, _)| match self.outcome(ticket) {
-                Outcome::Waiting(waker) => Some(waker.clone()),
-                _ => None,
-            })
-            .collect()
+    /// Takes the wakers of those that wait in this part of the slab, to wake them: each leaves another when it comes. `None`: there is no
+    /// such part.
+    pub(crate) fn rouse(&mut self, part: usize) -> Option<impl Iterator<Item = Waker>> {
+        let chunk = self.chunks.get_mut(part)?;
+        Some(chunk.iter_mut().filter_map(|entry| match &mut entry.outcome {
+            Outcome::Waiting(waker) => Some(mem::replace(waker, Waker::noop().clone())),
+            _ => None,
+        }))
     }
 
     /// The next deadline to watch.
-    pub(crate) fn next_deadline(&mut self) -> Option<Ns> {
-        self.skip_stale();
-        let early = self.early.peek().map(|Reverse((deadline, _))| *deadline);
-        let ordered = (self.ordered != NONE).then(|| self.entry(self.ordered).waiter.deadline);
-        early.into_iter().chain(ordered).min()
+    pub(crate) fn next_deadline(&self) -> Option<Ns> {
+        self.most_urgent().map(|seat| self.entry(seat).waiter.deadline)
     }
 
     /// A caller whose time has run out, if there is one.
-    pub(crate) fn due(&mut self, now: Ns) -> Option<Ticket> {
-        self.skip_stale();
-        if let Some(Reverse((deadline, ticket))) = self.early.peek().copied()
-            && deadline <= now
-        {
-            return Some(ticket);
-        }
-        (self.ordered != NONE && self.entry(self.ordered).waiter.deadline <= now).then(|| self.ticket(self.ordered))
+    pub(crate) fn due(&self, now: Ns) -> Option<Ticket> {
+        let seat = self.most_urgent()?;
+        (self.entry(seat).waiter.deadline <= now).then(|| self.ticket(seat))
     }
 
-    fn skip_stale(&mut self) {
-        while let Some(Reverse((_, ticket))) = self.early.peek().copied() {
-            if self.is_waiting(ticket) {
-                return;
-            }
-            self.early.pop();
+    fn most_urgent(&self) -> Option<Seat> {
+        let soonest = (self.soonest != NONE).then_some(self.soonest);
+        self.early.first().copied().into_iter().chain(soonest).min_by_key(|&seat| self.entry(seat).waiter.deadline)
+    }
+
+    /// Puts a waiter into the heap.
+    fn watch_early(&mut self, seat: Seat) {
+        self.early.push(seat);
+        self.sift(self.early.len() - 1);
+    }
+
+    /// Takes a waiter out of the heap.
+    fn unwatch_early(&mut self, seat: Seat) {
+        let at = mem::replace(&mut self.entry_mut(seat).early, NONE) as usize;
+        self.early.swap_remove(at);
+        if at < self.early.len() {
+            self.sift(at);
         }
+    }
+
+    /// Moves one up or down to where its deadline belongs.
+    fn sift(&mut self, mut at: usize) {
+        let seat = self.early[at];
+        let deadline = self.entry(seat).waiter.deadline;
+        let is_later = |queue: &Self, at: usize| queue.entry(queue.early[at]).waiter.deadline > deadline;
+        while at > 0 && is_later(self, (at - 1) / 2) {
+            let parent = self.early[(at - 1) / 2];
+            self.put_early(at, parent);
+            at = (at - 1) / 2;
+        }
+        loop {
+            let children = (2 * at + 1..2 * at + 3).filter(|&child| child < self.early.len());
+            let child = children.min_by_key(|&child| self.entry(self.early[child]).waiter.deadline);
+            let Some(child) = child.filter(|&child| !is_later(self, child)) else { break };
+            if self.entry(self.early[child]).waiter.deadline == deadline {
+                break;
+            }
+            let sooner = self.early[child];
+            self.put_early(at, sooner);
+            at = child;
+        }
+        self.put_early(at, seat);
+    }
+
+    fn put_early(&mut self, at: usize, seat: Seat) {
+        self.early[at] = seat;
+        self.entry_mut(seat).early = at as u32;
     }
 
     fn ticket(&self, seat: Seat) -> Ticket {
@@ -275,7 +315,9 @@ impl<E> Queue<E> {
                 turn: 0,
                 prev: NONE,
                 next: if i + 1 < CHUNK as Seat { first + i + 1 } else { NONE },
-                early: false,
+                early: NONE,
+                sooner: NONE,
+                later: NONE,
             };
             self.chunks.push((0..CHUNK as Seat).map(entry).collect());
             self.free = first;
@@ -297,13 +339,18 @@ impl<E> Queue<E> {
     }
 
     fn unlink(&mut self, seat: Seat) {
-        if seat == self.ordered {
-            // Moves forward only, so a waiter is passed over once in its life.
-            let mut next = self.entry(seat).next;
-            while next != NONE && self.entry(next).early {
-                next = self.entry(next).next;
+        match *self.entry(seat) {
+            Entry { early: NONE, sooner, later, .. } => {
+                match sooner {
+                    NONE => self.soonest = later,
+                    sooner => self.entry_mut(sooner).later = later,
+                }
+                match later {
+                    NONE => self.latest = sooner,
+                    later => self.entry_mut(later).sooner = sooner,
+                }
             }
-            self.ordered = next;
+            _ => self.unwatch_early(seat),
         }
         let Entry { prev, next, .. } = *self.entry(seat);
         match prev {
@@ -315,12 +362,6 @@ impl<E> Queue<E> {
             next => self.entry_mut(next).prev = prev,
         }
         self.len -= 1;
-        // Stale entries are skipped when they reach the top; when they outnumber the living, they go at once.
-        if self.early.len() as u32 > 2 * self.len + CHUNK as u32 {
-            let mut early = mem::take(&mut self.early);
-            early.retain(|Reverse((_, ticket))| ticket.seat != seat && self.is_waiting(*ticket));
-            self.early = early;
-        }
     }
 }
 
@@ -328,6 +369,36 @@ impl<E> Queue<E> {
 mod tests {
     use super::*;
     use crate::{Site, state::live::SlotId};
+
+    #[test]
+    fn the_next_deadline_is_that_of_the_caller_whose_time_runs_out_first() {
+        let mut queue = Queue::<()>::new();
+        let caller = Caller { site: Site::here(), task: None, holds: None };
+        let mut waiting: Vec<(Ns, Ticket)> = vec![];
+        let (mut dice, mut crowd) = (1_u64, 0);
+        for step in 0..20_000 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let pick = (dice >> 33) as usize;
+            if waiting.is_empty() || pick % 8 < 5 - 2 * usize::from(step > 10_000) {
+                let deadline = if pick % 3 == 0 { 1_000_000 + step } else { (pick % 1_000) as Ns };
+                let waiter = Waiter { arrived: Arrival { at: 0, mark: 0 }, deadline, caller };
+                waiting.push((deadline, queue.push(waiter, Waker::noop().clone())));
+            } else {
+                let (_, ticket) = waiting.swap_remove(pick % waiting.len());
+                if pick % 5 == 0 {
+                    drop(queue.end(ticket, Outcome::Granted(0)));
+                    queue.restore(ticket);
+                }
+                queue.leave(ticket);
+            }
+            crowd = crowd.max(waiting.len());
+            let first = waiting.iter().map(|(deadline, _)| *deadline).min();
+            assert_eq!((queue.next_deadline(), queue.len()), (first, waiting.len() as u32), "step {step}");
+            let due = queue.due(first.unwrap_or(0)).map(|ticket| queue.waiter(ticket).deadline);
+            assert_eq!(due, first, "step {step}");
+        }
+        assert!(crowd > 1_000, "a crowd was tried, too: {crowd}");
+    }
 
     #[test]
     fn callers_that_came_at_one_moment_go_back_in_the_order_of_their_arrival() {

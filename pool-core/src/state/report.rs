@@ -145,13 +145,14 @@ impl<C, E> State<C, E> {
             return fail(format!("{} idle with pool_size {}", s.idle, s.pool_size));
         }
         let pinging_enough = s.pinging >= s.waiting;
-        if s.waiting > 0 && s.idle > 0 && !pinging_enough && !s.paused {
+        if s.waiting > 0 && s.idle > 0 && !pinging_enough && !s.paused && !self.is_busy() {
             return fail(format!("{} wait while {} are idle", s.waiting, s.idle));
         }
+        let todo: std::collections::HashSet<_> = self.todo.iter().copied().collect();
         for (id, slot) in self.slots.iter() {
             let here = match slot.phase() {
                 Phase::Idle | Phase::Granted => true,
-                Phase::Pinging | Phase::Resetting | Phase::Closing(_) => self.todo.contains(&id),
+                Phase::Pinging | Phase::Resetting | Phase::Closing(_) => todo.contains(&id),
                 Phase::Lent | Phase::Opening | Phase::Vacant => false,
             };
             if slot.conn.is_some() != here {
@@ -162,7 +163,7 @@ impl<C, E> State<C, E> {
                 ));
             }
         }
-        if self.closed && (s.idle > 0 || s.waiting > 0) {
+        if self.closed && (s.idle > 0 || s.waiting > 0) && !self.is_busy() {
             return fail(format!("closed with {} idle and {} waiting", s.idle, s.waiting));
         }
         Ok(())

@@ -47,8 +47,11 @@ impl<C, E> State<C, E> {
         if self.settings.pool_pre_ping && unproven >= fresh { Fitness::Ping } else { Fitness::Lend }
     }
 
-    /// Whether callers wait, or idle ones lack, beyond what is on its way.
-    pub(super) fn short_of_connections(&self, now: Ns) -> bool {
+    /// When the next connect may begin, if callers wait or idle ones lack beyond what is on its way, and there is room.
+    pub(super) fn next_connect(&self, now: Ns) -> Option<Ns> {
+        if self.closed || self.paused.is_some() || self.settings.cap().is_some_and(|cap| self.slots.used() >= cap) {
+            return None;
+        }
         let coming = self.slots.count(Phase::Opening);
         let pinging = self.slots.count(Phase::Pinging);
         let callers = match self.queue.len() {
@@ -60,10 +63,10 @@ impl<C, E> State<C, E> {
         let spare =
             self.idle.len() + coming + pinging < self.settings.min_idle && self.slots.used() < self.settings.pool_size;
         let warm_up = self.slots.used() < self.warm;
-        !self.closed
-            && self.paused.is_none()
-            && (callers || spare || warm_up)
-            && self.settings.cap().is_none_or(|cap| self.slots.used() < cap)
+        match callers {
+            true => Some(self.pulse.not_before()),
+            false => (spare || warm_up).then(|| self.pulse.not_before()),
+        }
     }
 
     /// Whether a connect may begin now. Asked again before each attempt.
@@ -75,7 +78,7 @@ impl<C, E> State<C, E> {
             true => 1,
             false => self.settings.connect_concurrency,
         };
-        self.short_of_connections(now) && opening < at_once && self.pulse.not_before() <= now
+        self.next_connect(now).is_some_and(|at| at <= now) && opening < at_once
     }
 
     /// Whether a connect has been under way for so long that another attempt may well be quicker.

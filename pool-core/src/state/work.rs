@@ -6,6 +6,7 @@ use super::{
     journal,
     live::Phase,
     nanos,
+    pieces::PIECE,
     queue::Ticket,
     rules::Fitness,
     time,
@@ -13,24 +14,27 @@ use super::{
 use crate::{CloseReason, ErrorClass, Event, error::ConnectError};
 
 impl<C, E> State<C, E> {
-    /// Does what is due, and says when to come again.
+    /// Does what is due, or a piece of it, and says when to come again.
     pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C, E>) -> Ns {
         self.unanswered = None;
-        let mut stuck = None;
-        while let Some(ticket) = self.queue.due(now) {
+        let mut evidence = self.pieces.evidence.take().unwrap_or_default();
+        let mut left = PIECE;
+        while let Some(ticket) = self.queue.due(now).filter(|_| left > 0) {
             #[cfg(test)]
             if self.planted == Some(super::walk::Planted::KeepsExpired) {
                 break;
             }
-            let waker = self.expire(ticket, &mut stuck, now);
+            let waker = self.expire(ticket, &mut evidence, now);
             fx.wake(waker);
+            left -= 1;
         }
-        self.sweep_grants(now, fx);
-        self.sweep_idle(now, fx);
-        self.sweep_leaks(now, fx);
-        self.sweep_keepalive(now, fx);
+        self.pieces.evidence = (left == 0).then_some(evidence);
+        self.sweep_grants(&mut left, now, fx);
+        self.sweep_idle(&mut left, now, fx);
+        self.sweep_leaks(&mut left, now, fx);
+        self.sweep_keepalive(&mut left, now, fx);
         self.advance(now, fx);
-        self.armed = self.next_alarm(now);
+        self.armed = if left == 0 { now } else { self.next_alarm(now) };
         self.armed
     }
 
@@ -221,7 +225,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Takes back what its caller has not collected in time.
-    fn sweep_grants(&mut self, now: Ns, fx: &mut Effects<C, E>) {
+    fn sweep_grants(&mut self, left: &mut usize, now: Ns, fx: &mut Effects<C, E>) {
         if self.slots.count(Phase::Granted) == 0 {
             return;
         }
@@ -230,26 +234,32 @@ impl<C, E> State<C, E> {
             return;
         }
         let overdue = |(_, ticket): &(_, Ticket)| self.queue.waiter(*ticket).deadline <= now;
-        let overdue: Vec<_> = self.slots.granted().filter(overdue).collect();
+        let overdue: Vec<_> = self.slots.granted().filter(overdue).take(*left).collect();
         for (id, ticket) in overdue {
             self.withdraw(id, ticket, now, fx);
+            *left -= 1;
         }
     }
 
-    pub(super) fn sweep_idle(&mut self, now: Ns, fx: &mut Effects<C, E>) {
+    fn sweep_idle(&mut self, left: &mut usize, now: Ns, fx: &mut Effects<C, E>) {
         let linger = nanos(self.settings.overflow_linger);
         // One by one, for each that goes may be the one that makes the next worth keeping (`min_idle`).
         for id in self.idle.iter().collect::<Vec<_>>() {
+            if *left == 0 {
+                return;
+            }
             if let Fitness::Retire(reason) = self.fitness(id, now) {
                 self.close_idle(id, reason, now, fx);
+                *left -= 1;
             }
         }
-        while self.idle.len() > self.settings.pool_size {
+        while self.idle.len() > self.settings.pool_size && *left > 0 {
             let id = self.idle.oldest().expect("BUG: counted more idle ones than there are");
             if now.saturating_sub(self.slots[id].since) < linger {
                 break;
             }
             self.close_idle(id, CloseReason::Overflow, now, fx);
+            *left -= 1;
         }
     }
 
@@ -259,7 +269,7 @@ impl<C, E> State<C, E> {
         self.retire(id, conn, reason, now, fx);
     }
 
-    pub(super) fn sweep_leaks(&mut self, now: Ns, fx: &mut Effects<C, E>) {
+    fn sweep_leaks(&mut self, left: &mut usize, now: Ns, fx: &mut Effects<C, E>) {
         let Some(limit) = self.settings.leak_after.map(nanos) else { return };
         let overdue: Vec<_> = self
             .slots
@@ -268,7 +278,9 @@ impl<C, E> State<C, E> {
                 slot.phase() == Phase::Lent && !slot.reported && now.saturating_sub(slot.since) >= limit
             })
             .map(|(id, slot)| (id, slot.site, time(now.saturating_sub(slot.since))))
+            .take(*left)
             .collect();
+        *left -= overdue.len();
         for (id, site, held) in overdue {
             self.slots[id].reported = true;
             fx.events.push(Event::Leak { site, held });
@@ -276,8 +288,13 @@ impl<C, E> State<C, E> {
     }
 
     /// Begins to ping what has been idle for `keepalive`.
-    pub(super) fn sweep_keepalive(&mut self, now: Ns, fx: &mut Effects<C, E>) {
-        let due: Vec<_> = self.idle.iter().filter(|&id| self.keepalive_at(id).is_some_and(|at| at <= now)).collect();
+    fn sweep_keepalive(&mut self, left: &mut usize, now: Ns, fx: &mut Effects<C, E>) {
+        if self.settings.keepalive.is_none() {
+            return;
+        }
+        let is_due = |id: &SlotId| self.keepalive_at(*id).is_some_and(|at| at <= now);
+        let due: Vec<_> = self.idle.iter().filter(is_due).take(*left).collect();
+        *left -= due.len();
         for id in due {
             self.idle.remove(id);
             let conn = self.slots.take_conn(id);
@@ -321,8 +338,8 @@ impl<C, E> State<C, E> {
 
     pub(super) fn next_alarm(&mut self, now: Ns) -> Ns {
         let mut alarm = self.queue.next_deadline().unwrap_or(NEVER);
-        if self.short_of_connections(now) && self.pulse.not_before() > now {
-            alarm = alarm.min(self.pulse.not_before());
+        if let Some(at) = self.next_connect(now).filter(|at| *at > now) {
+            alarm = alarm.min(at);
         }
         let (idle, leak) = (self.settings.idle_timeout.map(nanos), self.settings.leak_after.map(nanos));
         let surplus = self.idle.len() > self.settings.pool_size;
