@@ -189,14 +189,15 @@ impl<M: Manager> fmt::Debug for Acquire<'_, M> {
     }
 }
 
-impl<E> From<Refusal> for Cause<E> {
-    fn from(why: Refusal) -> Self {
+impl<E> From<Refusal<E>> for Cause<E> {
+    fn from(why: Refusal<E>) -> Self {
         match why {
             Refusal::Closed => Self::Closed,
             Refusal::Paused => Self::Paused,
             Refusal::QueueFull(limit) => Self::QueueFull(limit),
             Refusal::Nested(outer) => Self::Nested(outer),
             Refusal::Deadlocked => Self::Deadlocked,
+            Refusal::Hopeless(error) => Self::Connect(error),
             Refusal::Injected(verdict) => match verdict {
                 Verdict::Closed => Self::Closed,
                 Verdict::Connecting => Self::Connect(ConnectError {

@@ -79,6 +79,8 @@ pub(crate) struct Report<E> {
     pub(crate) connect_error: Option<ConnectError<E>>,
     /// How long the oldest connect under way has been without an answer.
     pub(crate) unanswered: Option<Duration>,
+    /// How long callers that need a connect will be refused, because waiting cannot cure what keeps it from succeeding.
+    pub(crate) refused_for: Option<Duration>,
     pub(crate) timeline: Vec<Moment>,
 }
 
@@ -126,6 +128,13 @@ impl<E> AcquireError<E> {
         match self.verdict() {
             Verdict::Closed | Verdict::Nested => None,
             Verdict::Connecting if permanent => None,
+            Verdict::Connecting => {
+                let left = self.report.refused_for.unwrap_or_default();
+                Some(
+                    Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0))
+                        .max(Duration::from_secs(1)),
+                )
+            }
             _ => Some(Duration::from_secs(1)),
         }
     }

@@ -76,11 +76,15 @@ pub enum Condition {
 pub enum ErrorClass {
     /// Waiting can help (refused, starting up, too many connections): retried with back-off inside the caller's budget.
     Transient,
-    /// Waiting cannot help (wrong password, unknown database): given to the first waiter at once.
+    /// Waiting cannot help (wrong password, unknown database): given at once to every caller that waits.
+    ///
+    /// The next caller gets an attempt of its own. If that fails too, the error is the answer to every caller that needs a connect for 1 s,
+    /// doubling to 30 s with each further failure.
     Permanent,
     /// The connection is gone. From `connect` it is retried like [`Transient`](Self::Transient); from `ping` or `reset` all older
     /// connections are retired.
     Lost,
-    /// None of these. From `connect` it is given to the first waiter at once; otherwise it concerns this connection alone.
+    /// None of these. From `connect` it is treated like [`Permanent`](Self::Permanent), but says when another try may help; otherwise it
+    /// concerns this connection alone.
     Other,
 }

@@ -5,7 +5,7 @@ use crate::{
     SettingsError, Site, SiteTimings, Startup, Status, Timings, TryAcquireError, driver,
     error::Cause,
     shared::{self, Shared},
-    state::{LOOK, State, Warmth, time},
+    state::{LOOK, Ns, Share, State, Warmth, time},
 };
 use std::{
     fmt,
@@ -42,17 +42,18 @@ impl<M: Manager> Pool<M> {
 
     /// Opens `pool_size` connections, a few at a time, and waits until they are there: `pool_timeout` at most.
     ///
-    /// Call it before the service reports ready, so that the first requests find warm connections. When the time is up and some are
-    /// open, a server that grants no more does not keep the service from starting: the rest is opened when there is room.
+    /// Call it before the service reports ready, so that the first requests find warm connections. A server that grants fewer does not keep
+    /// the service from starting: when some connections are open and further connects have failed for a second, the call succeeds. The
+    /// pool then asks for the rest once a minute, and at once for callers that wait.
     ///
     /// # Errors
     ///
-    /// The first connect that cannot succeed by waiting, or, when the time is up and none is open, the last error. The warm-up ends
-    /// with it; what was opened stays open.
+    /// The first connect that cannot succeed by waiting, or, when the time is up and none is open, the last error. What was opened stays
+    /// open.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the warm-up; what was opened stays open.
+    /// If the call fails or the future is dropped, the warm-up ends, unless another call wants it too. What was opened stays open.
     ///
     /// # Panics
     ///
@@ -84,23 +85,25 @@ impl<M: Manager> Pool<M> {
     }
 
     async fn warm_up(&self, startup: Startup, site: Site) -> Result<(), AcquireError<M::Error>> {
-        let (begun, failures) = self.shared.turn(|state, now, fx| {
-            state.warm_up(now, fx);
-            (state.arrival(now), state.connect_errors())
+        let alone = startup == Startup::Anyway;
+        let (share, begun, failures) = self.shared.turn(|state, now, fx| {
+            let share = state.warm_up(alone, now, fx);
+            (share, state.arrival(now), state.connect_errors())
         });
         let limit = match startup {
             Startup::Anyway => return Ok(()),
             Startup::FailFast => self.settings().connection_timeout,
             Startup::WaitUpTo(limit) => limit,
         };
-        let hopeless = |error: &ConnectError<M::Error>| {
+        // Failed or dropped, the caller leaves the warm-up; what has begun well goes on.
+        let mut part = WarmUp { shared: &self.shared, share, goes_on: false };
+        let is_final = |error: &ConnectError<M::Error>| {
             startup == Startup::FailFast || !matches!(error.class(), ErrorClass::Transient | ErrorClass::Lost)
         };
-        // Failed or dropped, the warm-up ends with this call; what has begun well goes on.
-        let stop = WarmUp(&self.shared);
-        let warm = self.until_warm(|state| {
-            let error = state.last_connect_error().filter(|_| state.connect_errors() > failures)?;
-            hopeless(error).then(|| error.clone())
+        let warm = self.until_warm(startup != Startup::FailFast, |state, now| {
+            let fresh = state.last_connect_error().filter(|_| state.connect_errors() > failures);
+            let error = fresh.or_else(|| state.refusal(now))?;
+            is_final(error).then(|| error.clone())
         });
         let cause = match timeout(limit, warm).await {
             Ok(Ok(())) => None,
@@ -108,11 +111,9 @@ impl<M: Manager> Pool<M> {
             Err(_) if startup != Startup::FailFast && self.shared.look(|state, _| state.has_some()) => None,
             Err(_) => Some(Cause::TimedOut(None)),
         };
+        part.goes_on = cause.is_none();
         match cause {
-            None => {
-                std::mem::forget(stop);
-                Ok(())
-            }
+            None => Ok(()),
             Some(cause) => Err(self.shared.explain(cause, site, begun)),
         }
     }
@@ -131,36 +132,39 @@ impl<M: Manager> Pool<M> {
         let site = Site::here();
         async move {
             let begun = self.shared.look(|state, now| state.arrival(now));
-            let warm = self.until_warm(|_| None).await;
+            let warm = self.until_warm(false, |_, _| None).await;
             warm.map_err(|cause| self.shared.explain(cause, site, begun))
         }
     }
 
-    /// Waits for the end of the warm-up; `Err` with what `give_up` finds, or with why there is nothing to wait for.
+    /// Waits for the end of the warm-up, or (`some_will_do`) until the server grants no more; `Err` with what `give_up` finds, or with why
+    /// there is nothing to wait for.
     async fn until_warm(
         &self,
-        give_up: impl Fn(&State<M::Conn, M::Error>) -> Option<ConnectError<M::Error>>,
+        some_will_do: bool,
+        give_up: impl Fn(&State<M::Conn, M::Error>, Ns) -> Option<ConnectError<M::Error>>,
     ) -> Result<(), Cause<M::Error>> {
-        let found = self.until(&self.shared.news, |state| match (give_up(state), state.warmth()) {
+        let found = self.until(&self.shared.news, |state, now| match (give_up(state, now), state.warmth(now)) {
             _ if state.is_closed() => Some(Err(Cause::Closed)),
             (Some(error), _) => Some(Err(Cause::Connect(error))),
             (None, Warmth::Warm) => Some(Ok(())),
             (None, Warmth::GivenUp) => Some(Err(Cause::TimedOut(None))),
-            (None, Warmth::Warming) => None,
+            (None, Warmth::Resting) if some_will_do => Some(Ok(())),
+            (None, Warmth::Warming | Warmth::Resting) => None,
         });
         found.await
     }
 
     /// Waits until the state has an answer. It is asked at each piece of news, and now and then without, for the driver may have ended
     /// with its runtime.
-    async fn until<T>(&self, news: &Notify, answer: impl Fn(&State<M::Conn, M::Error>) -> Option<T>) -> T {
+    async fn until<T>(&self, news: &Notify, answer: impl Fn(&State<M::Conn, M::Error>, Ns) -> Option<T>) -> T {
         let here = shared::here();
         loop {
             let mut news = pin!(news.notified());
             news.as_mut().enable();
             let found = self.shared.turn(|state, now, fx| {
                 state.want_driver(here, now, fx);
-                answer(state)
+                answer(state, now)
             });
             match found {
                 Some(found) => return found,
@@ -389,7 +393,7 @@ impl<M: Manager> Pool<M> {
             state.close(now, fx);
             (before, state.settings().shutdown_grace)
         });
-        let drained = self.until(&self.shared.drained, |state| state.is_drained().then_some(()));
+        let drained = self.until(&self.shared.drained, |state, _| state.is_drained().then_some(()));
         // Timeout or not, the report tells.
         let _ = tokio::time::timeout(grace, drained).await;
         let (after, held) = self.shared.look(|state, now| (state.status(now), state.held(now)));
@@ -426,12 +430,17 @@ impl<M: Manager> fmt::Debug for WeakPool<M> {
     }
 }
 
-/// A warm-up that ends if this is dropped.
-struct WarmUp<'a, M: Manager>(&'a Arc<Shared<M>>);
+/// A caller's part in the warm-up, which ends when this is dropped.
+struct WarmUp<'a, M: Manager> {
+    shared: &'a Arc<Shared<M>>,
+    share: Share,
+    /// Whether the warm-up goes on without the caller.
+    goes_on: bool,
+}
 
 impl<M: Manager> Drop for WarmUp<'_, M> {
     fn drop(&mut self) {
-        self.0.turn(|state, _, fx| state.stop_warm_up(fx));
+        self.shared.turn(|state, _, fx| state.leave_warm_up(self.share, self.goes_on, fx));
     }
 }
 

@@ -316,7 +316,8 @@ pub enum Startup {
     /// Connects are repeated for this long; then the start fails with what the last one said. What cannot get better, a wrong password
     /// for one, ends it at once.
     WaitUpTo(Duration),
-    /// The pool warms up in the background, retrying whatever fails; the service starts at once.
+    /// The pool warms up in the background, retrying whatever fails; the service starts at once. What waiting cannot cure is retried with
+    /// pauses of up to 30 s.
     Anyway,
 }
 

@@ -208,6 +208,7 @@ impl<M: Manager> Shared<M> {
                 holders: Vec::new(),
                 connect_error: state.last_connect_error().cloned(),
                 unanswered: state.unanswered_connect(now),
+                refused_for: state.refused_for(now),
                 timeline: state.story(arrived, now, Step::GaveUp),
             };
             (report, state.held(now))

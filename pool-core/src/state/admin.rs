@@ -5,19 +5,12 @@ use super::{LOOK, NEVER, Ns, State, effects::Effects, live::Phase, pieces::Away}
 use crate::Verdict;
 use crate::{CloseReason, Pause, Settings};
 
-/// How far the warm-up is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Warmth {
-    Warm,
-    Warming,
-    GivenUp,
-}
-
 impl<C, E> State<C, E> {
     /// Retires every connection that exists or is being opened.
     pub(crate) fn invalidate(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         if !self.closed {
             self.retire_all(now, fx);
+            self.pulse.try_again();
             self.advance(now, fx);
         }
     }
@@ -25,7 +18,8 @@ impl<C, E> State<C, E> {
     /// Ends the pool: turns the callers away, closes what is idle, and what is in use when it comes home.
     pub(crate) fn close(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         if !self.closed {
-            (self.closed, self.warm) = (true, 0);
+            self.closed = true;
+            self.start.end(false);
             (fx.closed, fx.news) = (true, true);
             self.turn_away(Away::Closed, fx);
             self.purge(now, fx);
@@ -64,43 +58,10 @@ impl<C, E> State<C, E> {
         self.admitted = self.settings.cap().unwrap_or(u32::MAX).max(self.slots.used());
         self.slots.set_cap(self.settings.cap(), now);
         self.trim(now, fx);
-        if self.warm > 0 {
-            self.warm = self.settings.pool_size; // more could not be kept
-            self.check_warmth(fx);
-        }
+        self.resize_start(fx);
+        self.pulse.try_again();
         self.advance(now, fx);
         fx.kick = true; // every alarm may be another now
-    }
-
-    /// Opens connections ahead of need until `pool_size` are open.
-    pub(crate) fn warm_up(&mut self, now: Ns, fx: &mut Effects<C, E>) {
-        self.warm = if self.closed { 0 } else { self.settings.pool_size };
-        self.gave_up = false;
-        self.check_warmth(fx);
-        self.advance(now, fx);
-    }
-
-    /// Gives a warm-up up: connections are opened when they are needed.
-    pub(crate) fn stop_warm_up(&mut self, fx: &mut Effects<C, E>) {
-        if self.warm > 0 {
-            (self.warm, self.gave_up, fx.news) = (0, true, true);
-        }
-    }
-
-    /// Ends the warm-up when what it aims at is there.
-    pub(super) fn check_warmth(&mut self, fx: &mut Effects<C, E>) {
-        if self.slots.established() >= self.warm {
-            (self.warm, fx.news) = (0, fx.news || self.warm > 0);
-        }
-    }
-
-    /// Whether a warm-up is under way, has ended well (or never began), or was given up.
-    pub(crate) fn warmth(&self) -> Warmth {
-        match (self.warm, self.gave_up) {
-            (0, false) => Warmth::Warm,
-            (0, true) => Warmth::GivenUp,
-            _ => Warmth::Warming,
-        }
     }
 
     /// Notes that the driver was called.

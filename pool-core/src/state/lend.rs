@@ -138,11 +138,19 @@ impl<C, E> State<C, E> {
     }
 
     /// Puts a caller into the queue. The answer is in its seat as soon as there is one, which may be at once.
-    pub(crate) fn wait(&mut self, caller: Caller, deadline: Ns, waker: Waker, now: Ns, fx: &mut Effects<C, E>) -> Wait {
-        if let Some(refusal) = self.refuse(&caller, fx) {
+    pub(crate) fn wait(
+        &mut self,
+        caller: Caller,
+        deadline: Ns,
+        waker: Waker,
+        now: Ns,
+        fx: &mut Effects<C, E>,
+    ) -> Wait<E> {
+        if let Some(refusal) = self.refuse(&caller, now, fx) {
             match refusal {
                 Refusal::Closed => self.totals.rejected_closed += 1,
                 Refusal::Injected(_) => {}
+                Refusal::Hopeless(_) => self.totals.connect_failures += 1,
                 _ => self.totals.refused += 1,
             }
             fx.spent.push(waker);
@@ -164,7 +172,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Why a caller may not even wait, if there is a reason.
-    fn refuse(&mut self, caller: &Caller, fx: &mut Effects<C, E>) -> Option<Refusal> {
+    fn refuse(&mut self, caller: &Caller, now: Ns, fx: &mut Effects<C, E>) -> Option<Refusal<E>> {
         if self.closed {
             return Some(Refusal::Closed);
         }
@@ -179,7 +187,10 @@ impl<C, E> State<C, E> {
         {
             return Some(Refusal::QueueFull(limit));
         }
-        self.refuse_nested(caller, fx)
+        if let Some(refusal) = self.refuse_nested(caller, fx) {
+            return Some(refusal);
+        }
+        self.hopeless(now).cloned().map(Refusal::Hopeless)
     }
 
     /// Collects what a caller was given. `None`: it still waits, and should see to it that its waker [is known](Self::would_wake).
@@ -257,13 +268,13 @@ impl<C, E> State<C, E> {
 }
 
 /// What [`State::wait`] answers.
-pub(crate) enum Wait {
+pub(crate) enum Wait<E> {
     Queued(Ticket),
-    Refused(Refusal),
+    Refused(Refusal<E>),
 }
 
 /// Why a caller may not even wait.
-pub(crate) enum Refusal {
+pub(crate) enum Refusal<E> {
     Closed,
     Paused,
     QueueFull(u32),
@@ -271,6 +282,8 @@ pub(crate) enum Refusal {
     Nested(Site),
     /// All connections are held by callers that wait for another.
     Deadlocked,
+    /// It would need a connect, and waiting does not cure what keeps that from succeeding.
+    Hopeless(ConnectError<E>),
     /// By a test.
     Injected(Verdict),
 }

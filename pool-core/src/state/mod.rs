@@ -16,6 +16,7 @@ mod journal;
 mod live;
 pub(crate) mod queue;
 mod sites;
+mod start;
 // What it does: more methods of `State`, by who calls them.
 mod admin;
 mod lend;
@@ -32,7 +33,6 @@ mod model;
 mod walk;
 
 use crate::{CloseReason, Pause, Settings, Site, Timings, Totals, Verdict};
-pub(crate) use admin::Warmth;
 use effects::Effects;
 use health::Pulse;
 use idle::Idle;
@@ -45,6 +45,8 @@ use pieces::{PIECE, Pieces};
 use queue::Queue;
 use rules::Fitness;
 use sites::Sites;
+use start::Start;
+pub(crate) use start::{Share, Warmth};
 use std::{collections::VecDeque, time::Duration};
 
 /// Nanoseconds since the pool was made.
@@ -113,10 +115,7 @@ pub(crate) struct State<C, E> {
     paused: Option<Pause>,
     /// What a test wants every acquire to end with.
     injected: Option<Verdict>,
-    /// Connections to open ahead of need; 0 when the warm-up is over.
-    warm: u32,
-    /// Whether the last warm-up ended short of its aim.
-    gave_up: bool,
+    start: Start,
     /// The cap, or after it was lowered what was admitted before.
     admitted: u32,
     /// What the driver sleeps to.
@@ -152,8 +151,7 @@ impl<C, E> State<C, E> {
             closed: false,
             paused: None,
             injected: None,
-            warm: 0,
-            gave_up: false,
+            start: Start::default(),
             admitted: settings.cap().unwrap_or(u32::MAX),
             armed: NEVER,
             driver: None,
@@ -200,6 +198,7 @@ impl<C, E> State<C, E> {
                 Fitness::Ping => break,
             }
         }
+        self.tell_the_hopeless(now, fx);
         if self.wants_connection(now) {
             fx.kick = true;
         } else if let Some(at) = self.next_connect(now).filter(|at| *at > now) {

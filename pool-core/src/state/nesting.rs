@@ -42,7 +42,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Judges a caller that is about to queue: it is refused, or a warning is sent, or neither.
-    pub(super) fn refuse_nested(&mut self, caller: &Caller, fx: &mut Effects<C, E>) -> Option<Refusal> {
+    pub(super) fn refuse_nested(&mut self, caller: &Caller, fx: &mut Effects<C, E>) -> Option<Refusal<E>> {
         let held = self.held_by(caller);
         #[cfg(test)]
         let held = match self.planted {

@@ -66,6 +66,17 @@ impl<C, E> State<C, E> {
         self.turn_some_away(fx);
     }
 
+    /// Turns away those that wait for a connect which is not worth an attempt, because what they counted on instead has come to nothing.
+    pub(super) fn tell_the_hopeless(&mut self, now: Ns, fx: &mut Effects<C, E>) {
+        if self.pieces.away.is_none()
+            && !self.queue.is_empty()
+            && self.coming() == 0
+            && let Some(error) = self.hopeless(now).cloned()
+        {
+            self.turn_away(Away::Failed(error), fx);
+        }
+    }
+
     /// Lets those stay who were to be refused because of a pause.
     pub(super) fn stop_refusing(&mut self) {
         if matches!(self.pieces.away, Some((_, Away::Paused))) {

@@ -54,6 +54,16 @@ impl<C, E> State<C, E> {
         self.pulse.last_error()
     }
 
+    /// The error that every caller who needs a connect is given now, if there is one.
+    pub(crate) fn refusal(&self, now: Ns) -> Option<&ConnectError<E>> {
+        self.pulse.refusal(now)
+    }
+
+    /// When the next connect is worth an attempt, if that is known.
+    pub(crate) fn refused_for(&self, now: Ns) -> Option<Duration> {
+        Some(time(self.pulse.refused_for(now))).filter(|left| !left.is_zero())
+    }
+
     /// How long the oldest connect under way has been so.
     pub(crate) fn unanswered_connect(&self, now: Ns) -> Option<Duration> {
         let under_way = self.slots.iter().filter(|(_, slot)| slot.phase() == Phase::Opening);

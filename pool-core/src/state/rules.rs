@@ -1,7 +1,7 @@
 //! The rules, one function each: what asks, and changes nothing.
 
 use super::{Ns, SlotId, State, live::Phase, nanos};
-use crate::{CloseReason, Health};
+use crate::{CloseReason, Health, error::ConnectError};
 
 /// No connect that takes less is late; in the random walk, which counts in microseconds, hardly any.
 const LATE: Ns = if cfg!(test) { 5_000 } else { 1_000_000_000 };
@@ -62,11 +62,26 @@ impl<C, E> State<C, E> {
         };
         let spare =
             self.idle.len() + coming + pinging < self.settings.min_idle && self.slots.used() < self.settings.pool_size;
-        let warm_up = self.slots.used() < self.warm;
+        let warm_up = self.slots.used() < self.start.aim();
         match callers {
             true => Some(self.pulse.not_before()),
-            false => (spare || warm_up).then(|| self.pulse.not_before()),
+            false => (spare || warm_up).then(|| self.pulse.not_before().max(self.rest_until())),
         }
+    }
+
+    /// Until when a server that grants fewer connections than `pool_size` is not asked for more, if nobody waits.
+    pub(super) fn rest_until(&self) -> Ns {
+        if self.slots.established() > 0 { self.pulse.rest_until() } else { 0 }
+    }
+
+    /// The error that is the answer to callers who wait: no connect is worth an attempt now, and nothing of the pool's own is on its way.
+    pub(super) fn hopeless(&self, now: Ns) -> Option<&ConnectError<E>> {
+        self.pulse.refusal(now).filter(|_| self.coming() <= self.queue.len() && self.paused.is_none())
+    }
+
+    /// Connections that callers in the queue may get with neither a connect nor a return.
+    pub(super) fn coming(&self) -> u32 {
+        self.idle.len() + self.slots.count(Phase::Pinging) + self.slots.count(Phase::Resetting)
     }
 
     /// Whether a connect may begin now. Asked again before each attempt.

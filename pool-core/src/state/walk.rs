@@ -1,7 +1,7 @@
 //! A random walk through the state, against its invariants; and the same walk with faults planted, to see each one caught.
 
 use super::{
-    Caller, Collected, Loan, Ns, Refusal, State, Wait,
+    Caller, Collected, Loan, Ns, Refusal, Share, State, Wait,
     effects::{Effects, Job},
     queue::{Outcome, Ticket},
 };
@@ -67,6 +67,8 @@ struct Walk {
     waiting: Vec<Waiting>,
     lent: Vec<(Loan, u32)>,
     jobs: Vec<Job<u32>>,
+    /// Callers that wait for a warm-up.
+    shares: Vec<Share>,
     next_conn: u32,
     next_order: u64,
     /// Connections that exist anywhere.
@@ -86,6 +88,7 @@ impl Walk {
             waiting: vec![],
             lent: vec![],
             jobs: vec![],
+            shares: vec![],
             next_conn: 0,
             next_order: 0,
             alive: BTreeSet::new(),
@@ -318,13 +321,22 @@ impl Walk {
     }
 
     fn administer(&mut self) {
-        let what = self.roll(6);
+        let what = self.roll(7);
         self.log.push(format!("administer {what}"));
         match what {
             0 => self.turn(|s, _, fx| s.pause(Pause::Wait, fx)),
             1 => self.turn(|s, _, fx| s.pause(Pause::Refuse, fx)),
             2 | 3 => self.turn(|s, now, fx| s.resume(now, fx)),
-            4 => self.turn(|s, now, fx| s.warm_up(now, fx)),
+            4 => {
+                let alone = self.roll(2) == 0;
+                let share = self.turn(|s, now, fx| s.warm_up(alone, now, fx));
+                self.shares.extend((!alone).then_some(share));
+            }
+            5 if !self.shares.is_empty() => {
+                let share = self.roll(self.shares.len());
+                let (share, goes_on) = (self.shares.swap_remove(share), self.roll(3) == 0);
+                self.turn(|s, _, fx| s.leave_warm_up(share, goes_on, fx));
+            }
             _ => {
                 let (size, overflow) = (1 + self.roll(4) as u32, self.roll(3) as u32);
                 let settings = self.state.settings().clone().with_pool_size(size).with_max_overflow(overflow);

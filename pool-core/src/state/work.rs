@@ -3,15 +3,16 @@
 use super::{
     NEVER, Ns, SlotId, State,
     effects::{Effects, Job},
+    health::is_hopeless,
     journal,
     live::Phase,
     nanos,
-    pieces::PIECE,
+    pieces::{Away, PIECE},
     queue::Ticket,
     rules::Fitness,
     time,
 };
-use crate::{CloseReason, ErrorClass, Event, error::ConnectError};
+use crate::{CloseReason, Event, error::ConnectError};
 
 impl<C, E> State<C, E> {
     /// Does what is due, or a piece of it, and says when to come again.
@@ -102,11 +103,11 @@ impl<C, E> State<C, E> {
         let look = now.saturating_add(self.period());
         self.alarm(expires.min(look), fx);
         self.settle(id, conn, now, fx);
-        self.check_warmth(fx);
+        self.check_start(fx);
         self.advance(now, fx);
     }
 
-    /// A connect has failed: retried later if waiting can help, else given to the first caller.
+    /// A connect has failed: retried later if waiting can help, else given to every caller that waits.
     pub(crate) fn connect_failed(
         &mut self,
         id: SlotId,
@@ -116,21 +117,20 @@ impl<C, E> State<C, E> {
         fx: &mut Effects<C, E>,
     ) {
         self.totals.connect_errors += 1;
-        fx.news |= self.warm > 0;
+        fx.news |= self.start.is_under_way();
         let began = self.slots[id].since;
         self.slots.enter(id, Phase::Vacant, now);
         self.journal.note(now, journal::Entry::ConnectFailed(said.as_str().into()));
         let dice = self.draw();
         let (pause, earlier) = self.pulse.connect_failed(error.clone(), began, now, dice);
         fx.errors.extend(earlier);
-        let hopeless = !matches!(error.class, ErrorClass::Transient | ErrorClass::Lost);
+        let hopeless = is_hopeless(error.class);
         if !self.closed {
             fx.events.push(Event::ConnectFailed { error: said, retry_in: (!hopeless).then(|| time(pause)) });
         }
         if hopeless && !self.queue.is_empty() {
-            // Each caller gets the answer to an attempt of its own, so the next one need not pause.
-            self.pulse.forget_pause();
-            self.fail_first(error.clone(), fx);
+            self.pulse.all_told();
+            self.turn_away(Away::Failed(error.clone()), fx);
         } else if self.slots.in_use() + self.slots.count(Phase::Resetting) == 0 {
             // Nothing can come home, so whoever has seen a whole connection_timeout of failures need not wait on.
             let limit = nanos(self.settings.connection_timeout);

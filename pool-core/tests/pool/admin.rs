@@ -311,3 +311,149 @@ fn the_closure_of_a_change_may_use_the_pool_and_may_panic() {
     pool.reconfigure(|settings| settings.with_name("another").with_pool_size(4)).unwrap();
     assert_eq!((pool.settings().pool_size, pool.settings().name.as_str()), (4, "pool"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_in_the_background_does_not_hammer_a_server_that_refuses_for_good() {
+    let (script, pool) = pool(settings(10, 5));
+    script.always_connect(Reply::fail(ErrorClass::Permanent, "password authentication failed").after(ms(100)));
+    pool.connect_with(Startup::Anyway).await.unwrap();
+    sleep(secs(600)).await;
+    let logins = script.calls().len();
+    assert!((20..=30).contains(&logins), "{logins} logins in ten minutes");
+    script.always_connect(Reply::ok());
+    let start = Instant::now();
+    pool.ready().await.unwrap();
+    assert!(start.elapsed() <= secs(30), "{:?}", start.elapsed());
+    assert_eq!(pool.status().idle, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_repeated_after_a_wrong_password_is_told_at_once() {
+    let (script, pool) = pool(settings(2, 0));
+    script.always_connect(Reply::fail(ErrorClass::Permanent, "password authentication failed"));
+    for startup in [Startup::FailFast, Startup::WaitUpTo(secs(5)), Startup::FailFast] {
+        for _ in 0..10 {
+            let start = Instant::now();
+            let error = pool.connect_with(startup).await.unwrap_err();
+            assert!(error.to_string().contains("password"), "{error}");
+            assert!(start.elapsed() < ms(100), "{:?}", start.elapsed());
+        }
+    }
+    assert!(script.calls().len() <= 4, "{} logins", script.calls().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_or_is_given_up_does_not_end_that_of_another_caller() {
+    for background in [true, false] {
+        for given_up in [true, false] {
+            let (script, pool) = pool(settings(3, 0));
+            script.on_connect((0..20).map(|_| Reply::fail(ErrorClass::Transient, "starting up")));
+            let other = match background {
+                true => {
+                    pool.connect_with(Startup::Anyway).await.unwrap();
+                    None
+                }
+                false => {
+                    let there = pool.clone();
+                    Some(tokio::spawn(async move { there.connect_with(Startup::WaitUpTo(secs(60))).await.map(drop) }))
+                }
+            };
+            tokio::task::yield_now().await;
+            if given_up {
+                assert!(tokio::time::timeout(secs(1), pool.connect()).await.is_err());
+            } else {
+                assert!(pool.connect_with(Startup::FailFast).await.is_err());
+            }
+            pool.ready().await.unwrap();
+            assert_eq!(pool.status().idle, 3);
+            if let Some(other) = other {
+                assert!(other.await.unwrap().is_ok());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_caller_that_gives_a_start_up_ends_it() {
+    let (script, pool) = pool(settings(3, 0));
+    script.always_connect(Reply::fail(ErrorClass::Transient, "starting up"));
+    let (mut a, mut b) = (Box::pin(pool.connect()), Box::pin(pool.connect()));
+    assert!(once(&mut a).await.is_pending() && once(&mut b).await.is_pending());
+    drop(a);
+    sleep(secs(2)).await;
+    let dialled = script.calls().len();
+    assert!(dialled > 3, "it goes on for the other");
+    drop(b);
+    sleep(secs(60)).await;
+    assert!(script.calls().len() <= dialled + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_in_a_start_that_has_ended_counts_for_none_that_came_later() {
+    let (script, pool) = pool(settings(2, 0));
+    let mut early = Box::pin(pool.connect());
+    assert!(once(&mut early).await.is_pending());
+    until("the first start has ended", || pool.status().idle == 2).await;
+    pool.invalidate();
+    settled(&pool).await;
+    script.on_connect([Reply::ok().after(secs(1)), Reply::ok().after(secs(1))]);
+    let mut late = Box::pin(pool.connect());
+    assert!(once(&mut late).await.is_pending());
+    drop(early);
+    assert!(late.await.is_ok());
+    assert_eq!(pool.status().idle, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_grants_fewer_than_pool_size_is_asked_for_more_once_a_minute() {
+    let (script, pool) = pool(settings(10, 0).with_pool_timeout(secs(10)));
+    script.on_connect((0..4).map(|_| Reply::ok()));
+    script.always_connect(Reply::fail(ErrorClass::Transient, "too many connections"));
+    let start = Instant::now();
+    pool.connect().await.unwrap();
+    assert!(start.elapsed() < secs(3), "{:?}", start.elapsed());
+    assert_eq!(pool.status().open, 4);
+    let dialled = script.calls().len();
+    sleep(secs(600)).await;
+    let asked = script.calls().len() - dialled;
+    assert!((8..=12).contains(&asked), "{asked} attempts in ten minutes");
+    // A caller that waits is worth an attempt at once.
+    let held = [
+        pool.acquire().await.unwrap(),
+        pool.acquire().await.unwrap(),
+        pool.acquire().await.unwrap(),
+        pool.acquire().await.unwrap(),
+    ];
+    script.always_connect(Reply::ok());
+    let start = Instant::now();
+    drop(pool.acquire().await.unwrap());
+    assert!(start.elapsed() <= ms(501), "{:?}", start.elapsed());
+    drop(held);
+    settled(&pool).await;
+    assert_eq!(pool.status().open, 10, "there is room again, so the rest comes at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn spare_connections_are_not_asked_for_more_than_once_a_minute_either() {
+    let (script, pool) = pool(settings(10, 0).with_min_idle(2));
+    script.on_connect([Reply::ok()]);
+    script.always_connect(Reply::fail(ErrorClass::Transient, "too many connections"));
+    let _held = pool.acquire().await.unwrap();
+    sleep(secs(5)).await;
+    let dialled = script.calls().len();
+    sleep(secs(600)).await;
+    let asked = script.calls().len() - dialled;
+    assert!((8..=12).contains(&asked), "{asked} attempts in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_down_is_waited_for_at_full_pace() {
+    let (script, pool) = pool(settings(2, 0));
+    script.always_connect(Reply::fail(ErrorClass::Transient, "connection refused"));
+    pool.connect_with(Startup::Anyway).await.unwrap();
+    sleep(secs(300)).await;
+    script.always_connect(Reply::ok());
+    let start = Instant::now();
+    pool.ready().await.unwrap();
+    assert!(start.elapsed() <= ms(501), "{:?}", start.elapsed());
+}

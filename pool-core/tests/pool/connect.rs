@@ -5,7 +5,7 @@ use pool_core::{
     ErrorClass, Health, Verdict,
     testing::{Call, Reply},
 };
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(start_paused = true)]
@@ -445,4 +445,146 @@ async fn connects_that_fail_in_a_row_are_counted_until_one_succeeds() {
     assert_eq!(pool.status().connect_failures, 3);
     drop(waiter.await.unwrap());
     assert_eq!(pool.status().connect_failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_told_to_every_caller_by_one_attempt() {
+    for (callers, answer) in [(30, ms(500)), (100, ms(200)), (10_000, ms(200))] {
+        let (script, pool) = pool(settings(10, 5));
+        script.always_connect(Reply::fail(ErrorClass::Permanent, "password authentication failed").after(answer));
+        let start = Instant::now();
+        for told in burst(&pool, callers).await {
+            let error = told.unwrap_err();
+            assert_eq!((error.verdict(), error.is_timeout()), (Verdict::Connecting, false), "{error}");
+        }
+        assert_eq!(start.elapsed(), answer);
+        assert!(script.calls().len() <= 4, "{callers} callers: {} logins", script.calls().len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_not_tried_more_than_once_in_thirty_seconds_in_the_long_run() {
+    let (script, pool) = pool(settings(10, 5));
+    script.always_connect(Reply::fail(ErrorClass::Permanent, "password authentication failed").after(ms(200)));
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 * 60 * 5 {
+        let start = Instant::now();
+        let error = pool.acquire().await.unwrap_err();
+        assert!(error.to_string().contains("password authentication failed"), "{error}");
+        assert_eq!(error.retry_after(), None);
+        longest = longest.max(start.elapsed());
+        sleep(ms(200)).await;
+    }
+    assert_eq!(longest, ms(200), "a caller waits for one attempt at most");
+    let logins = script.calls().len();
+    assert!((20..=30).contains(&logins), "{logins} logins in more than ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waiting_cannot_cure_is_found_cured_within_its_pause() {
+    let (script, pool) = pool(settings(1, 0));
+    script.on_connect((0..4).map(|_| Reply::fail(ErrorClass::Permanent, "no such database")));
+    let start = Instant::now();
+    let mut refused = 0;
+    while pool.acquire().await.is_err() {
+        refused += 1;
+        sleep(ms(100)).await;
+    }
+    // 0 s, 0.1 s, a second later, two seconds later, and four seconds later it is there.
+    assert!((secs(7)..ms(7_500)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(refused > 60, "{refused} were told at once");
+    assert_eq!((script.calls().len(), pool.status().connect_failures), (5, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_by_hand_ends_the_pause_after_a_wrong_password() {
+    for change in 0..2 {
+        let (script, pool) = pool(settings(1, 0));
+        script.on_connect((0..3).map(|_| Reply::fail(ErrorClass::Permanent, "password authentication failed")));
+        for _ in 0..2 {
+            assert!(pool.acquire().await.is_err());
+        }
+        assert!(pool.acquire().await.is_err());
+        assert_eq!(script.calls().len(), 2, "the third caller was told at once");
+        match change {
+            0 => pool.invalidate(),
+            _ => pool.reconfigure(|settings| settings).unwrap(),
+        }
+        assert!(pool.acquire().await.is_err());
+        assert_eq!(script.calls().len(), 3);
+        assert!(pool.acquire().await.is_ok(), "which was the first failure again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_restarts_after_a_wrong_password_is_waited_for() {
+    let (script, pool) = pool(settings(1, 0));
+    script.on_connect((0..2).map(|_| Reply::fail(ErrorClass::Permanent, "password authentication failed")));
+    script.on_connect((0..3).map(|_| Reply::fail(ErrorClass::Transient, "starting up")));
+    for _ in 0..2 {
+        assert!(pool.acquire().await.is_err());
+    }
+    sleep(ms(1_001)).await;
+    let mut waiter = pool.acquire();
+    assert!(once(&mut waiter).await.is_pending());
+    sleep(ms(10)).await;
+    assert!(pool.acquire().await.is_ok(), "the server says something else now");
+    drop(waiter);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_are_tested_and_lent_while_new_ones_are_refused_for_good() {
+    let (script, pool) = pool(settings(2, 0));
+    let first = pool.acquire().await.unwrap();
+    script.always_connect(Reply::fail(ErrorClass::Permanent, "password authentication failed"));
+    for _ in 0..2 {
+        assert!(pool.acquire().await.is_err(), "it needs a connect");
+    }
+    drop(first);
+    for _ in 0..5 {
+        sleep(secs(1)).await; // no longer fresh
+        assert_eq!(pool.acquire().await.unwrap().id(), 1);
+    }
+    // The one that a caller counts on turns out to be dead: it is told at once.
+    sleep(ms(600)).await;
+    for _ in 0..2 {
+        let held = pool.acquire().await.unwrap();
+        assert!(pool.acquire().await.is_err());
+        drop(held);
+    }
+    sleep(ms(600)).await;
+    script.on_ping([Reply::fail(ErrorClass::Other, "dead").after(ms(100))]);
+    let start = Instant::now();
+    let error = pool.acquire().await.unwrap_err();
+    assert!(start.elapsed() <= ms(100) && !error.is_timeout(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_no_known_meaning_says_when_the_next_attempt_is_worth_it() {
+    let (script, pool) = pool(settings(1, 0));
+    script.always_connect(Reply::fail(ErrorClass::Other, "what?"));
+    for pause in [1, 1, 2, 4, 8, 16, 30, 30] {
+        let error = pool.acquire().await.unwrap_err();
+        assert_eq!(error.retry_after(), Some(secs(pause)));
+        if script.calls().len() > 1 {
+            let told = pool.acquire().await.unwrap_err();
+            assert_eq!(told.retry_after(), Some(secs(pause)));
+            sleep(secs(pause)).await;
+        }
+    }
+    assert_eq!(script.calls().len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_thousand_callers_in_the_queue_are_all_told() {
+    let (script, pool) = pool(settings(1, 0));
+    script.always_connect(Reply::fail(ErrorClass::Permanent, "no such database").after(secs(1)));
+    let mut queue: Vec<_> = (0..20_000).map(|_| pool.acquire()).collect();
+    for waiter in &mut queue {
+        assert!(once(waiter).await.is_pending());
+    }
+    sleep(ms(1_001)).await;
+    assert_eq!((pool.status().waiting, pool.status().totals.connect_failures), (0, 20_000));
+    let Poll::Ready(Err(last)) = once(queue.last_mut().unwrap()).await else { panic!("it was not told") };
+    assert!(last.to_string().contains("no such database"), "{last}");
 }
