@@ -1,6 +1,6 @@
 //! What a decision leaves to be done once the lock is released.
 
-use super::{Ns, live::SlotId};
+use super::{Ns, SlotId};
 use crate::{CloseReason, Event, error::ConnectError};
 use std::task::Waker;
 

@@ -1,6 +1,6 @@
 //! The idle connections, in the order in which they came home.
 
-use super::live::SlotId;
+use super::SlotId;
 
 const NONE: SlotId = SlotId::MAX;
 

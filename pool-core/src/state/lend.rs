@@ -1,7 +1,7 @@
 //! Asking, getting, giving back.
 
 use super::{
-    Caller, Loan, Ns, SlotId, State,
+    Caller, Loan, Ns, Refusal, SlotId, State,
     effects::Effects,
     live::Phase,
     nanos,
@@ -10,7 +10,7 @@ use super::{
     rules::Fitness,
     time,
 };
-use crate::{CloseReason, Event, Nested, Pause, Site, Step, TryAcquireError, Verdict, error::ConnectError};
+use crate::{CloseReason, Event, Nested, Pause, Step, TryAcquireError, Verdict, error::ConnectError};
 use std::task::Waker;
 
 impl<C, E> State<C, E> {
@@ -271,21 +271,6 @@ impl<C, E> State<C, E> {
 pub(crate) enum Wait<E> {
     Queued(Ticket),
     Refused(Refusal<E>),
-}
-
-/// Why a caller may not even wait.
-pub(crate) enum Refusal<E> {
-    Closed,
-    Paused,
-    QueueFull(u32),
-    /// By the site that holds one already.
-    Nested(Site),
-    /// All connections are held by callers that wait for another.
-    Deadlocked,
-    /// It would need a connect, and waiting does not cure what keeps that from succeeding.
-    Hopeless(ConnectError<E>),
-    /// By a test.
-    Injected(Verdict),
 }
 
 /// What [`State::collect`] finds.

@@ -1,9 +1,7 @@
 //! The slots: one for each connection that exists or is being made, and the phase it is in.
 
-use super::{Loan, Ns, queue::Ticket};
+use super::{Loan, Ns, SlotId, queue::Ticket};
 use crate::{CloseReason, Site};
-
-pub(crate) type SlotId = u32;
 
 /// Where a connection is in its life. The count of each is kept by [`Slots::enter`] and nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

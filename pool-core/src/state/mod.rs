@@ -32,13 +32,12 @@ mod model;
 #[cfg(test)]
 mod walk;
 
-use crate::{CloseReason, Pause, Settings, Site, Timings, Totals, Verdict};
+use crate::{CloseReason, Pause, Settings, Site, Timings, Totals, Verdict, error::ConnectError};
 use effects::Effects;
 use health::Pulse;
 use idle::Idle;
 use journal::Journal;
-pub(crate) use lend::{Collected, Refusal, Wait};
-pub(crate) use live::SlotId;
+pub(crate) use lend::{Collected, Wait};
 use live::{Phase, Slots};
 use nesting::Nesting;
 use pieces::{PIECE, Pieces};
@@ -51,6 +50,23 @@ use std::{collections::VecDeque, time::Duration};
 
 /// Nanoseconds since the pool was made.
 pub(crate) type Ns = u64;
+pub(crate) type SlotId = u32;
+
+/// Why a caller may not even wait.
+pub(crate) enum Refusal<E> {
+    Closed,
+    Paused,
+    QueueFull(u32),
+    /// By the site that holds one already.
+    Nested(Site),
+    /// All connections are held by callers that wait for another.
+    Deadlocked,
+    /// It would need a connect, and waiting does not cure what keeps that from succeeding.
+    Hopeless(ConnectError<E>),
+    /// By a test.
+    Injected(Verdict),
+}
+
 /// Later than any time.
 pub(crate) const NEVER: Ns = Ns::MAX;
 

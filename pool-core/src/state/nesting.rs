@@ -4,7 +4,7 @@
 //! refuse. A task id is not: the task may be a `join!` whose other branches are at work, or it may have handed its connection to another
 //! task. So a task id warns, and names the verdict once the caller's time is up. It never refuses.
 
-use super::{Caller, Ns, SlotId, State, effects::Effects, lend::Refusal, queue::Ticket};
+use super::{Caller, Ns, Refusal, SlotId, State, effects::Effects, queue::Ticket};
 use crate::{Event, Nested, Site, Verdict};
 use std::collections::{BTreeMap, HashSet, btree_map::Entry};
 

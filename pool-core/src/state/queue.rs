@@ -5,7 +5,7 @@
 //! so that no step copies what is there.
 
 use super::{Arrival, Caller};
-use super::{Ns, live::SlotId};
+use super::{Ns, SlotId};
 use crate::{Verdict, error::ConnectError};
 use std::{mem, task::Waker};
 
@@ -368,7 +368,7 @@ impl<E> Queue<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Site, state::live::SlotId};
+    use crate::{Site, state::SlotId};
 
     #[test]
     fn the_next_deadline_is_that_of_the_caller_whose_time_runs_out_first() {

@@ -2,11 +2,9 @@
 
 use super::manager::Sqlx;
 use crate::{
-    Backend, Error, TxOptions,
-    pool::Tx,
+    Backend,
     session::{Session, allow_raw},
 };
-use futures_core::future::BoxFuture;
 use pool_core::Pooled;
 use std::{
     borrow::{Borrow, BorrowMut},
@@ -50,20 +48,6 @@ pub struct Conn<DB: Backend> {
 impl<DB: Backend> Conn<DB> {
     pub(crate) fn new(pooled: Pooled<Sqlx<DB>>) -> Self {
         Self { pooled }
-    }
-
-    /// Begins a transaction that borrows the connection. As [`Session::begin`].
-    // Beside the one of `Session`, for `sqlx::Acquire` has another, which is not tracked.
-    pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Session<DB>>, Error>> + Send {
-        Session::begin(self)
-    }
-
-    /// Begins a transaction with options. As [`Session::begin_with`].
-    pub fn begin_with(
-        &mut self,
-        options: TxOptions,
-    ) -> impl Future<Output = Result<Tx<DB, &mut Session<DB>>, Error>> + Send {
-        Session::begin_with(self, options)
     }
 
     /// A mark of this loan, for code that keeps the connection while it does something else; see [`pool_core::Hold`].
@@ -135,30 +119,3 @@ impl<DB: Backend> fmt::Debug for Conn<DB> {
         write!(f, "Conn({:?})", **self)
     }
 }
-
-/// For functions that take `impl sqlx::Acquire`. They run their statements on sqlx's own connection: as [`Session::raw`].
-macro_rules! acquire_of_sqlx {
-    ([$($generics:tt)*], $guard:ty) => {
-        impl<'c, DB: Backend, $($generics)*> sqlx::Acquire<'c> for &'c mut $guard {
-            type Database = DB;
-            type Connection = &'c mut DB::Connection;
-
-            #[track_caller]
-            fn acquire(self) -> BoxFuture<'c, Result<Self::Connection, sqlx::Error>> {
-                Box::pin(std::future::ready(self.try_raw().map_err(sqlx::Error::from)))
-            }
-
-            #[track_caller]
-            fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, DB>, sqlx::Error>> {
-                match self.try_raw() {
-                    Ok(raw) => Box::pin(sqlx::Connection::begin(raw)),
-                    Err(error) => Box::pin(std::future::ready(Err(error.into()))),
-                }
-            }
-        }
-    };
-}
-
-acquire_of_sqlx!([], Session<DB>);
-acquire_of_sqlx!([], Conn<DB>);
-acquire_of_sqlx!([C: BorrowMut<Session<DB>> + Send], Tx<DB, C>);

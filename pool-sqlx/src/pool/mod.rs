@@ -1,6 +1,7 @@
 //! The pool: what a service keeps, clones and passes around.
 
 #[cfg(any(feature = "migrate", feature = "postgres"))]
+mod acquire;
 mod aside;
 mod conn;
 mod door;

@@ -86,6 +86,22 @@ impl<DB: Backend> Session<DB> {
     }
 }
 
+impl<DB: Backend> Conn<DB> {
+    /// Begins a transaction that borrows the connection. As [`Session::begin`].
+    // Beside the one of `Session`, for `sqlx::Acquire` has another, which is not tracked.
+    pub fn begin(&mut self) -> impl Future<Output = Result<Tx<DB, &mut Session<DB>>, Error>> + Send {
+        Session::begin(self)
+    }
+
+    /// Begins a transaction with options. As [`Session::begin_with`].
+    pub fn begin_with(
+        &mut self,
+        options: TxOptions,
+    ) -> impl Future<Output = Result<Tx<DB, &mut Session<DB>>, Error>> + Send {
+        Session::begin_with(self, options)
+    }
+}
+
 impl<DB: Backend, C: BorrowMut<Session<DB>> + Send> Tx<DB, C> {
     pub(crate) async fn on(mut conn: C, mut options: TxOptions) -> Result<Self, Error> {
         let limits = conn.borrow_mut().limits;

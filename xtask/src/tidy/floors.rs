@@ -14,7 +14,7 @@ pub(super) const HOUSE: &[(&str, &[Floor])] = &[
     (
         "pool-core",
         &[
-            (&["backoff", "bits", "short", "sync"], "small things that use no other room"),
+            (&["backoff", "bits", "shield", "short", "sync"], "small things that use no other room"),
             (
                 &["settings", "status", "manager", "timeline", "error", "event", "histogram"],
                 "vocabulary: plain data, and the contract with the adapter",
