@@ -324,7 +324,6 @@ impl fmt::Display for Holder {
 /// What [`Pool::close`](crate::Pool::close) found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "says who still holds a connection"]
 pub struct CloseReport {
     /// Connections closed since the call.
     pub closed: u64,

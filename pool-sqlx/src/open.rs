@@ -37,7 +37,25 @@ impl<DB: Backend> Pool<DB> {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub async fn connect(settings: DatabaseSettings) -> Result<Self, Error> {
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pool_sqlx::Error> {
+    /// use pool_sqlx::{DatabaseSettings, SqlitePool};
+    ///
+    /// let pool = SqlitePool::connect("sqlite::memory:").await?; // a url, with the defaults for everything else
+    /// let larger: DatabaseSettings = "sqlite::memory:".parse()?;
+    /// let larger = SqlitePool::connect(larger.with_pool_size(20)).await?;
+    /// # assert_eq!((pool.size(), larger.size()), (1, 1));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    pub async fn connect(settings: impl TryInto<DatabaseSettings, Error: Into<Error>>) -> Result<Self, Error> {
         let pool = Self::connect_lazy(settings)?;
         pool.open().await?;
         Ok(pool)
@@ -70,7 +88,10 @@ impl<DB: Backend> Pool<DB> {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub async fn connect_with(settings: DatabaseSettings, startup: Startup) -> Result<Self, Error> {
+    pub async fn connect_with(
+        settings: impl TryInto<DatabaseSettings, Error: Into<Error>>,
+        startup: Startup,
+    ) -> Result<Self, Error> {
         let pool = Self::connect_lazy(settings)?;
         pool.core().connect_with(startup).await?;
         Ok(pool)
@@ -81,7 +102,7 @@ impl<DB: Backend> Pool<DB> {
     /// # Errors
     ///
     /// Settings that contradict each other, that the database cannot honour, or a URL that is not one of this database.
-    pub fn connect_lazy(settings: DatabaseSettings) -> Result<Self, Error> {
-        open(settings)
+    pub fn connect_lazy(settings: impl TryInto<DatabaseSettings, Error: Into<Error>>) -> Result<Self, Error> {
+        open(settings.try_into().map_err(Into::into)?)
     }
 }

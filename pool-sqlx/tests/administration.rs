@@ -4,7 +4,7 @@
 mod common;
 
 use common::File;
-use pool_sqlx::{DatabaseSettings, ErrorKind, Event, Pause, PgPool, Startup, Verdict};
+use pool_sqlx::{DatabaseSettings, ErrorKind, Event, Pause, PgPool, SqlitePool, Startup, Verdict};
 use std::{sync::mpsc, time::Duration};
 
 #[tokio::test]
@@ -44,4 +44,39 @@ async fn a_service_chooses_what_to_do_when_the_database_is_not_there() {
         let error = PgPool::connect_with(nobody(), startup).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Connect && error.to_string().contains("refused"), "{startup:?}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_pool_answers_to_the_names_that_sqlx_has() {
+    let file = File::new();
+    let url = file.settings().url.expose().to_owned();
+    let pool = SqlitePool::connect(url.as_str()).await.unwrap();
+    assert_eq!((pool.name(), pool.is_closed()), ("pool", false));
+    assert_eq!(pool.size(), pool.num_idle());
+    let tx = pool.try_begin().await.unwrap().expect("one is idle");
+    assert_eq!(pool.num_idle() + 1, pool.size());
+    tx.rollback().await.unwrap();
+    let conn = pool.acquire().await.unwrap();
+    conn.close().await;
+    pool.acquire().await.unwrap().discard();
+    while pool.status().closing > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(u64::from(pool.size()) + 2, pool.status().totals.opened, "neither was given back");
+    pool.close().await;
+    assert!(pool.is_closed());
+    assert!(SqlitePool::connect_lazy(url).is_ok(), "a String will do");
+    let error = SqlitePool::connect("nonsense").await.unwrap_err();
+    assert_eq!(error.kind(), pool_sqlx::ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn a_transaction_that_would_have_to_wait_is_none() {
+    let file = File::new();
+    let pool = file.one();
+    let held = pool.acquire().await.unwrap();
+    assert!(pool.try_begin().await.unwrap().is_none());
+    drop(held);
+    pool.close().await;
+    assert!(pool.try_begin().await.is_err(), "it will never do");
 }

@@ -51,6 +51,42 @@ pub struct Explained {
     pub source: String,
 }
 
+/// As [`DatabaseSettings::new`].
+impl std::str::FromStr for DatabaseSettings {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        Self::new(url)
+    }
+}
+
+/// As [`DatabaseSettings::new`].
+impl TryFrom<&str> for DatabaseSettings {
+    type Error = ConfigError;
+
+    fn try_from(url: &str) -> Result<Self, ConfigError> {
+        Self::new(url)
+    }
+}
+
+/// As [`DatabaseSettings::new`].
+impl TryFrom<String> for DatabaseSettings {
+    type Error = ConfigError;
+
+    fn try_from(url: String) -> Result<Self, ConfigError> {
+        Self::new(url)
+    }
+}
+
+/// As [`DatabaseSettings::new`].
+impl TryFrom<&String> for DatabaseSettings {
+    type Error = ConfigError;
+
+    fn try_from(url: &String) -> Result<Self, ConfigError> {
+        Self::new(url)
+    }
+}
+
 impl DatabaseSettings {
     /// Settings for a url, with the defaults for everything else. Reads neither file nor environment.
     ///

@@ -186,6 +186,13 @@ impl From<Error> for sqlx::Error {
     }
 }
 
+/// For conversions that cannot fail.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
         Self::new(Cause::Config(error))

@@ -165,6 +165,51 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         async move { Tx::on(self.acquire_at(site, None).await?, options).await }
     }
 
+    /// Begins a transaction if a connection is free at this moment; `None` if none is.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`begin`](Self::begin).
+    ///
+    /// # Errors
+    ///
+    /// What the database says, or why no connection can be lent at all: the pool is paused or closed, or the caller may have no second
+    /// one (`nested = "deny"`).
+    #[track_caller]
+    pub fn try_begin(&self) -> impl Future<Output = Result<Option<Tx<DB>>, Error>> + Send + '_ {
+        let acquired = match self.core.try_acquire() {
+            Ok(pooled) => Ok(Some(Conn::new(pooled))),
+            Err(pool_core::TryAcquireError::Busy) => Ok(None),
+            Err(error) => Err(Error::try_acquire(self.core.status().name, error)),
+        };
+        async move {
+            match acquired? {
+                Some(conn) => Tx::on(conn, TxOptions::new()).await.map(Some),
+                None => Ok(None),
+            }
+        }
+    }
+
+    /// Name of the pool: the section of the configuration, or `pool`.
+    pub fn name(&self) -> &str {
+        self.core.manager().tally().name()
+    }
+
+    /// How many connections are open, idle and in use. [`settings`](Self::settings) has the most that may be.
+    pub fn size(&self) -> u32 {
+        self.core.status().open
+    }
+
+    /// How many connections are idle.
+    pub fn num_idle(&self) -> u32 {
+        self.core.status().idle
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
     /// All numbers of the pool at this moment.
     pub fn status(&self) -> Status {
         self.core.manager().tally().complete(self.core.status())

@@ -4,10 +4,11 @@
 
 mod server;
 mod settings;
+mod tracking;
 mod waits;
 
 use crate::{
-    Backend, DatabaseSettings, Pool, Settings, SiteTimings, Status, Timings, Watchable,
+    Backend, DatabaseSettings, Pool, Settings, Site, SiteTimings, Status, Timings, Watchable,
     backend::Server,
     observe::{
         siblings::{self, Sibling},
@@ -94,7 +95,7 @@ impl Watched {
     /// As [`Pool::advice`].
     pub fn advice(&self) -> Vec<Advice> {
         let (settings, status, timings, sites) = (self.settings(), self.status(), self.timings(), self.sites());
-        let (server, past) = (self.tally().server(), self.tally().past());
+        let (server, past, untracked) = (self.tally().server(), self.tally().past(), self.untracked());
         let siblings = server.as_ref().map_or_else(Vec::new, |server| siblings::of(self, &server.login));
         advice(&Facts {
             database: self.database(),
@@ -106,6 +107,7 @@ impl Watched {
             status: &status,
             timings: &timings,
             sites: &sites,
+            untracked: &untracked,
         })
     }
 
@@ -138,11 +140,13 @@ pub(crate) struct Facts<'a> {
     pub(crate) status: &'a Status,
     pub(crate) timings: &'a Timings,
     pub(crate) sites: &'a [SiteTimings],
+    /// Uses of sqlx's own connection, the most frequent line first.
+    pub(crate) untracked: &'a [(Site, u64)],
 }
 
 /// All advice that these facts give, the weightiest first.
 pub(crate) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
-    const RULES: [fn(&Facts<'_>) -> Option<Advice>; 13] = [
+    const RULES: [fn(&Facts<'_>) -> Option<Advice>; 14] = [
         settings::no_statement_timeout,
         server::swallowed,
         settings::longer_than_proxies_wait,
@@ -156,6 +160,7 @@ pub(crate) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
         server::closed_by_the_server,
         waits::waits,
         waits::churn,
+        tracking::untracked,
     ];
     let mut found: Vec<_> = RULES.iter().filter_map(|rule| rule(facts)).collect();
     found.sort_by_key(|advice| advice.weight);
@@ -203,6 +208,7 @@ mod tests {
             status,
             timings,
             sites: &[],
+            untracked: &[],
         }
     }
 
