@@ -117,8 +117,9 @@ impl<'a, M: Manager> Acquire<'a, M> {
                         return Poll::Pending;
                     }
                     let deadline = waiting.deadline;
+                    let here = here();
                     shared.turn(|state, now, fx| match now < deadline {
-                        true => state.take_over(now, fx),
+                        true => state.want_driver(here, now, fx),
                         false => state.time_out(ticket, now, fx),
                     });
                     continue;

@@ -4,7 +4,11 @@ use crate::{
     CloseReason, ConnectError, ErrorClass, Manager,
     error::Failure,
     shared::Shared,
-    state::{Ns, SlotId, effects::Job, time},
+    state::{
+        Claim, Ns, State,
+        effects::{Effects, Job},
+        time,
+    },
     sync::spawn,
 };
 use std::{
@@ -41,7 +45,7 @@ async fn connect<M: Manager>(held: Held<M>, limit: Ns) {
     let error = match attempt.await {
         None => ConnectError { class: ErrorClass::Transient, failure: Failure::Aborted("the pool was closed") },
         Some(Ok(Ok(conn))) => {
-            return held.report(|shared, slot| shared.turn(|state, now, fx| state.connected(slot, conn, now, fx)));
+            return held.report(|state, slot, now, fx| state.connected(slot, conn, now, fx)).await;
         }
         Some(Ok(Err(error))) => {
             ConnectError { class: manager.classify(&error), failure: Failure::Manager(Arc::new(error)) }
@@ -49,38 +53,42 @@ async fn connect<M: Manager>(held: Held<M>, limit: Ns) {
         Some(Err(_)) => ConnectError { class: ErrorClass::Transient, failure: Failure::TimedOut(time(limit)) },
     };
     let said = error.to_string();
-    held.report(|shared, slot| shared.turn(|state, now, fx| state.connect_failed(slot, error, said, now, fx)));
+    let failed = held.report(|state, slot, now, fx| {
+        state.connect_failed(slot, error, said, now, fx);
+        None
+    });
+    failed.await;
 }
 
 async fn ping<M: Manager>(held: Held<M>, mut conn: M::Conn, limit: Ns) {
     let manager = &held.shared.manager;
     // A ping that hangs is a dead connection, and says as much about the others.
     let lost = match timeout(time(limit), manager.ping(&mut conn)).await {
-        Ok(Ok(())) => {
-            return held.report(|shared, slot| shared.turn(|state, now, fx| state.pinged(slot, conn, now, fx)));
-        }
+        Ok(Ok(())) => return held.report(|state, slot, now, fx| state.pinged(slot, conn, now, fx)).await,
         Ok(Err(error)) => manager.classify(&error) == ErrorClass::Lost,
         Err(_) => true,
     };
-    held.report(|shared, slot| shared.turn(|state, now, fx| state.ping_failed(slot, Some(conn), lost, now, fx)));
+    held.report(|state, slot, now, fx| state.ping_failed(slot, Some(conn), lost, now, fx)).await;
 }
 
 async fn reset<M: Manager>(held: Held<M>, mut conn: M::Conn, limit: Ns) {
     let manager = &held.shared.manager;
     let lost = match timeout(time(limit), manager.reset(&mut conn)).await {
-        Ok(Ok(())) => {
-            return held.report(|shared, slot| shared.turn(|state, now, fx| state.was_reset(slot, conn, now, fx)));
-        }
+        Ok(Ok(())) => return held.report(|state, slot, now, fx| state.was_reset(slot, conn, now, fx)).await,
         Ok(Err(error)) => manager.classify(&error) == ErrorClass::Lost,
         // It may be this connection's statement alone that does not end.
         Err(_) => false,
     };
-    held.report(|shared, slot| shared.turn(|state, now, fx| state.reset_failed(slot, Some(conn), lost, now, fx)));
+    held.report(|state, slot, now, fx| state.reset_failed(slot, Some(conn), lost, now, fx)).await;
 }
 
 async fn close<M: Manager>(held: Held<M>, conn: M::Conn, limit: Ns, reason: CloseReason) {
     let confirmed = timeout(time(limit), held.shared.manager.close(conn)).await.is_ok();
-    held.report(|shared, slot| shared.turn(|state, now, fx| state.was_closed(slot, reason, confirmed, now, fx)));
+    let closed = held.report(|state, slot, now, fx| {
+        state.was_closed(slot, reason, confirmed, now, fx);
+        None
+    });
+    closed.await;
 }
 
 /// What the work gives, or `None` if it is stopped first.
@@ -104,15 +112,25 @@ enum Kind {
 /// The claim of a job to its slot. Dropped without a report, by a panic or the end of the runtime, it gives the slot back.
 struct Held<M: Manager> {
     shared: Arc<Shared<M>>,
-    slot: SlotId,
+    slot: Claim,
     /// `None` once it is reported.
     kind: Option<Kind>,
 }
 
 impl<M: Manager> Held<M> {
-    fn report(mut self, tell: impl FnOnce(&Arc<Shared<M>>, SlotId)) {
+    /// Reports the end of the job. A connection that comes back has no slot any more, because this runtime did not run for too long:
+    /// it is closed.
+    async fn report(
+        mut self,
+        tell: impl FnOnce(&mut State<M::Conn, M::Error>, Claim, Ns, &mut Effects<M::Conn, M::Error>) -> Option<M::Conn>,
+    ) {
         self.kind = None;
-        tell(&self.shared, self.slot);
+        let (shared, slot) = (Arc::clone(&self.shared), self.slot);
+        drop(self);
+        let Some(conn) = shared.turn(|state, now, fx| tell(state, slot, now, fx)) else { return };
+        let limit = shared.look(|state, _| state.settings().reset_timeout);
+        // Nobody waits for it, and no slot does.
+        let _ = timeout(limit, shared.manager.close(conn)).await;
     }
 }
 
@@ -129,8 +147,9 @@ impl<M: Manager> Drop for Held<M> {
                 let error = ConnectError { class, failure: Failure::Aborted(why) };
                 shared.turn(|state, now, fx| state.connect_failed(slot, error, why.to_owned(), now, fx));
             }
-            Some(Kind::Ping) => shared.turn(|state, now, fx| state.ping_failed(slot, None, false, now, fx)),
-            Some(Kind::Reset) => shared.turn(|state, now, fx| state.reset_failed(slot, None, false, now, fx)),
+            // The connection has gone with the job.
+            Some(Kind::Ping) => drop(shared.turn(|state, now, fx| state.ping_failed(slot, None, false, now, fx))),
+            Some(Kind::Reset) => drop(shared.turn(|state, now, fx| state.reset_failed(slot, None, false, now, fx))),
             Some(Kind::Close(reason)) => shared.turn(|state, now, fx| state.was_closed(slot, reason, false, now, fx)),
         }
     }

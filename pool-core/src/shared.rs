@@ -1,10 +1,10 @@
 //! The one place that locks: lock, decide, unlock, perform.
 
 use crate::{
-    CloseReason, Condition, Holder, Manager, Settings, Site, Step, TryAcquireError, Verdict,
+    CloseReason, Condition, ErrorClass, Holder, Manager, Settings, Site, Step, TryAcquireError, Verdict,
     backoff::dice,
     bits::bits,
-    error::{AcquireError, Cause, Report},
+    error::{AcquireError, Cause, ConnectError, Failure, Report},
     nested,
     outbox::Outbox,
     shield::shield,
@@ -312,6 +312,11 @@ impl<M: Manager> Shared<M> {
     /// Starts a driver on this runtime, unless there is one or no runtime. Without one the work waits for the next turn that has one.
     fn start_driver(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
+        if !has_timer() {
+            return self.turn(|state, _, fx| {
+                state.turn_all_away(ConnectError { class: ErrorClass::Other, failure: Failure::Aborted(NO_TIMER) }, fx);
+            });
+        }
         let number = {
             let mut state = self.lock();
             if state.driver.is_some() || state.is_drained() {
@@ -322,6 +327,7 @@ impl<M: Manager> Shared<M> {
             state.drivers
         };
         (self.drive)(&runtime, Arc::clone(self), number);
+        self.drained.notify_waiters(); // a driver that was here before need not watch this runtime any more
     }
 }
 
@@ -343,6 +349,14 @@ impl<M: Manager> Drop for Shared<M> {
     fn drop(&mut self) {
         self.outbox.end();
     }
+}
+
+const NO_TIMER: &str = "the tokio runtime has no timer: build it with `enable_time` or `enable_all`";
+
+/// Whether the runtime that this runs on has a timer. Only a panic tells.
+fn has_timer() -> bool {
+    let sleep = std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO)));
+    sleep.is_ok()
 }
 
 /// The runtime that this runs on, if there is one.

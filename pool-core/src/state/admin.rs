@@ -1,6 +1,6 @@
-//! Administration: invalidating, pausing, resizing, warming up, closing, and the end of a runtime.
+//! Administration: invalidating, pausing, resizing, closing.
 
-use super::{LOOK, NEVER, Ns, State, effects::Effects, live::Phase, pieces::Away};
+use super::{Ns, State, effects::Effects, live::Phase, pieces::Away};
 #[cfg(any(test, feature = "testing"))]
 use crate::Verdict;
 use crate::{CloseReason, Pause, Settings};
@@ -64,31 +64,6 @@ impl<C, E> State<C, E> {
         fx.kick = true; // every alarm may be another now
     }
 
-    /// Notes that the driver was called.
-    pub(crate) fn kicked(&mut self, now: Ns) {
-        self.unanswered.get_or_insert(now);
-    }
-
-    /// Has another driver started, here, if the one there is has not answered for so long. Its runtime is alive, or we would know of its
-    /// end, but nobody runs it; the connections that live there are as good as dead.
-    pub(crate) fn take_over(&mut self, now: Ns, fx: &mut Effects<C, E>) {
-        if self.unanswered.is_some_and(|since| now.saturating_sub(since) >= LOOK / 2) {
-            self.unanswered = None;
-            self.driver = None;
-            self.retire_all(now, fx);
-            fx.kick = true;
-        }
-    }
-
-    /// Has a driver started if there is none that works: called by those who wait, on the runtime `here`, for something only a driver
-    /// does.
-    pub(crate) fn want_driver(&mut self, here: Option<u64>, now: Ns, fx: &mut Effects<C, E>) {
-        if self.driver != here {
-            self.take_over(now, fx);
-        }
-        fx.kick |= self.driver.is_none();
-    }
-
     /// Whether any connection is established.
     pub(crate) fn has_some(&self) -> bool {
         self.slots.established() > 0
@@ -102,36 +77,6 @@ impl<C, E> State<C, E> {
     /// Slots that are not about to be freed.
     pub(super) fn staying(&self) -> u32 {
         self.slots.used() - self.slots.count(Phase::Closing(CloseReason::Excess))
-    }
-
-    /// The driver's runtime has ended: its connections are dead, and there is nobody to say goodbye.
-    pub(crate) fn driver_ended(&mut self, number: u32, now: Ns, fx: &mut Effects<C, E>) {
-        if number != self.drivers {
-            return; // another has taken over
-        }
-        self.driver = None;
-        self.armed = NEVER;
-        self.epoch = self.epoch.wrapping_add(1);
-        self.todo.clear();
-        while let Some(id) = self.idle.peek() {
-            self.idle.remove(id);
-        }
-        let mut granted: Vec<_> = self.slots.granted().map(|(_, ticket)| ticket).collect();
-        granted.sort_by_key(|ticket| std::cmp::Reverse(self.queue.number(*ticket)));
-        for ticket in granted {
-            self.queue.restore(ticket);
-            let caller = self.queue.waiter(ticket).caller;
-            self.entangle(&caller);
-        }
-        let here: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.conn.is_some()).map(|(id, _)| id).collect();
-        for id in here {
-            fx.dispose.extend(self.slots[id].conn.take());
-            self.abandoned += 1;
-            let reason = if self.closed { CloseReason::Shutdown } else { CloseReason::Broken };
-            self.vacate(id, reason, now, fx);
-        }
-        self.rouse(fx); // whoever comes first brings a runtime for the next driver
-        (fx.news, fx.drained) = (true, true); // those who wait must look, and start another driver
     }
 
     /// Whether nothing is left: no slot, no caller, and none to come.

@@ -1,6 +1,6 @@
 //! What a decision leaves to be done once the lock is released.
 
-use super::{Ns, SlotId};
+use super::{Claim, Ns};
 use crate::{CloseReason, Event, error::ConnectError};
 use std::task::Waker;
 
@@ -58,11 +58,11 @@ impl<C, E> Default for Effects<C, E> {
 #[derive(Debug)]
 pub(crate) enum Job<C> {
     /// Open a connection within the limit.
-    Connect { slot: SlotId, limit: Ns },
+    Connect { slot: Claim, limit: Ns },
     /// Test one within the limit.
-    Ping { slot: SlotId, conn: C, limit: Ns },
+    Ping { slot: Claim, conn: C, limit: Ns },
     /// Clean one within the limit.
-    Reset { slot: SlotId, conn: C, limit: Ns },
+    Reset { slot: Claim, conn: C, limit: Ns },
     /// Close one within the limit.
-    Close { slot: SlotId, conn: C, limit: Ns, reason: CloseReason },
+    Close { slot: Claim, conn: C, limit: Ns, reason: CloseReason },
 }

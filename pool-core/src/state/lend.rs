@@ -118,7 +118,7 @@ impl<C, E> State<C, E> {
     /// Takes back a connection that was found dead in use.
     pub(crate) fn come_home_broken(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
         self.released(id, now, fx);
-        self.disconnected(id, now, fx);
+        self.found_dead(id, now, fx);
         self.retire(id, conn, CloseReason::Broken, now, fx);
         self.advance(now, fx);
     }

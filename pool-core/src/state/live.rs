@@ -69,6 +69,13 @@ pub(crate) struct Slot<C> {
     pub(crate) task: Option<u64>,
     /// Number of the loan, unique in the pool.
     pub(crate) loan: u64,
+    /// The runtime that its connection lives on; `None` once that has ended.
+    pub(crate) home: Option<u64>,
+    /// Whether that runtime did not run when it was needed: what lives there is tested before it is lent.
+    pub(crate) doubted: bool,
+    /// The number of the job that works on it, 0 for none, and the runtime of that job.
+    pub(crate) claim: u64,
+    pub(crate) worker: Option<u64>,
     /// The caller that it was granted to.
     pub(crate) promised: Option<Ticket>,
     /// Callers in the queue that hold this one and will not let go before they are served.
@@ -83,12 +90,34 @@ impl<C> Slot<C> {
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
+
+    /// Takes the slot from its job.
+    pub(crate) fn forsake(&mut self) {
+        self.claim = FORSAKEN;
+    }
+
+    /// Whether the job that worked on it has lost its claim, and the slot waits to be freed.
+    pub(crate) fn is_forsaken(&self) -> bool {
+        self.claim == FORSAKEN
+    }
+}
+
+/// The claim of no job.
+const FORSAKEN: u64 = u64::MAX;
+
+/// The right of one job to report on a slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) slot: SlotId,
+    number: u64,
 }
 
 /// The table of slots.
 pub(crate) struct Slots<C> {
     slots: Vec<Slot<C>>,
     vacant: Vec<SlotId>,
+    /// Claims there have been.
+    claims: u64,
     counts: [u32; PHASES],
     usage: Usage,
     /// Slots that were looked at one by one, in all.
@@ -129,6 +158,7 @@ impl<C> Slots<C> {
         Self {
             slots: Vec::new(),
             vacant: Vec::new(),
+            claims: 0,
             counts: [0; PHASES],
             usage,
             #[cfg(test)]
@@ -186,6 +216,10 @@ impl<C> Slots<C> {
             site: Site::here(),
             task: None,
             loan: 0,
+            home: None,
+            doubted: false,
+            claim: 0,
+            worker: None,
             promised: None,
             entangled: 0,
             keepalive: false,
@@ -203,6 +237,27 @@ impl<C> Slots<C> {
                 SlotId::try_from(self.slots.len() - 1).expect("BUG: more than 2^32 connections")
             }
         }
+    }
+
+    /// Gives a slot to a job that runs on this runtime.
+    pub(crate) fn claim(&mut self, slot: SlotId, worker: Option<u64>) -> Claim {
+        self.claims += 1;
+        let number = self.claims;
+        (self[slot].claim, self[slot].worker) = (number, worker);
+        Claim { slot, number }
+    }
+
+    /// Ends the claim of a job. `None`: it has lost it.
+    pub(crate) fn unclaim(&mut self, Claim { slot, number }: Claim) -> Option<SlotId> {
+        (self[slot].claim == number).then(|| {
+            self[slot].claim = 0;
+            slot
+        })
+    }
+
+    /// Every slot, to be marked.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot<C>> {
+        self.slots.iter_mut().filter(|slot| slot.phase != Phase::Vacant)
     }
 
     /// Moves a slot to a phase.

@@ -25,6 +25,7 @@ mod nesting;
 mod pieces;
 mod report;
 mod rules;
+mod runtimes;
 mod work;
 // How it is held to its word.
 #[cfg(test)]
@@ -38,6 +39,7 @@ use health::Pulse;
 use idle::Idle;
 use journal::Journal;
 pub(crate) use lend::{Collected, Wait};
+pub(crate) use live::Claim;
 use live::{Phase, Slots};
 use nesting::Nesting;
 use pieces::{PIECE, Pieces};
@@ -72,6 +74,9 @@ pub(crate) const NEVER: Ns = Ns::MAX;
 
 /// How often those who wait for a driver on another runtime look whether it is still at work.
 pub(crate) const LOOK: Ns = 250_000_000;
+
+/// How long a driver may leave a call unanswered until its runtime is taken not to run. A runtime that is busy for less is not given up.
+const DEAF: Ns = 1_000_000_000;
 
 /// A duration in the state's unit; what does not fit is for ever.
 pub(crate) fn nanos(d: Duration) -> Ns {
@@ -142,6 +147,8 @@ pub(crate) struct State<C, E> {
     pub(crate) drivers: u32,
     /// Since when a kick has gone unanswered.
     unanswered: Option<Ns>,
+    /// When the driver last swept.
+    swept: Ns,
     totals: Totals,
     abandoned: u64,
     dice: u64,
@@ -173,6 +180,7 @@ impl<C, E> State<C, E> {
             driver: None,
             drivers: 0,
             unanswered: None,
+            swept: 0,
             totals: Totals::default(),
             abandoned: 0,
             dice: seed,

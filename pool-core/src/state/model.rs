@@ -211,10 +211,13 @@ impl Real {
                 Job::Connect { slot, .. } => {
                     self.opened += 1;
                     let conn = self.opened;
-                    self.turn(|s, now, fx| s.connected(slot, conn, now, fx));
+                    let late = self.turn(|s, now, fx| s.connected(slot, conn, now, fx));
+                    assert_eq!(late, None);
                 }
-                Job::Ping { slot, conn, .. } => self.turn(|s, now, fx| s.pinged(slot, conn, now, fx)),
-                Job::Reset { slot, conn, .. } => self.turn(|s, now, fx| s.was_reset(slot, conn, now, fx)),
+                Job::Ping { slot, conn, .. } => assert_eq!(self.turn(|s, now, fx| s.pinged(slot, conn, now, fx)), None),
+                Job::Reset { slot, conn, .. } => {
+                    assert_eq!(self.turn(|s, now, fx| s.was_reset(slot, conn, now, fx)), None)
+                }
                 Job::Close { slot, reason, .. } => self.turn(|s, now, fx| s.was_closed(slot, reason, true, now, fx)),
             }
         }

@@ -17,7 +17,7 @@ const LOOKED_AT: usize = 4 * PIECE;
 pub(super) struct Pieces<E> {
     /// Callers up to this number are turned away, for this reason.
     away: Option<(u64, Away<E>)>,
-    /// Idle connections that must not stay are looked for, from this slot on.
+    /// Connections that must not stay are looked for, from this slot on.
     purge: Option<SlotId>,
     /// Idle connections above a lowered size are closed, the oldest first.
     trims: bool,
@@ -64,6 +64,11 @@ impl<C, E> State<C, E> {
             fx.errors.push(error);
         }
         self.turn_some_away(fx);
+    }
+
+    /// Gives every caller that waits now this error.
+    pub(crate) fn turn_all_away(&mut self, error: ConnectError<E>, fx: &mut Effects<C, E>) {
+        self.turn_away(Away::Failed(error), fx);
     }
 
     /// Turns away those that wait for a connect which is not worth an attempt, because what they counted on instead has come to nothing.
@@ -114,7 +119,7 @@ impl<C, E> State<C, E> {
         self.pieces.away = Some((last, why));
     }
 
-    /// Closes every idle connection that is of an earlier epoch, or of a closed pool.
+    /// Closes every idle connection that is of an earlier epoch, or of a closed pool, and gives up what a runtime has left.
     pub(super) fn purge(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         self.pieces.purge = Some(0);
         self.purge_some(now, fx);
@@ -130,7 +135,13 @@ impl<C, E> State<C, E> {
                 return;
             }
             let slot = &self.slots[id];
-            if slot.phase() == Phase::Idle && (self.closed || slot.epoch != self.epoch) {
+            if slot.is_forsaken() {
+                self.forsake(id, now, fx);
+                closed += 1;
+            } else if slot.home.is_none() && slot.conn.is_some() {
+                self.dispose(id, now, fx);
+                closed += 1;
+            } else if slot.phase() == Phase::Idle && (self.closed || slot.epoch != self.epoch) {
                 let reason = if self.closed { CloseReason::Shutdown } else { CloseReason::Invalidated };
                 self.close_idle(id, reason, now, fx);
                 closed += 1;

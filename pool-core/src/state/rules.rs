@@ -42,6 +42,9 @@ impl<C, E> State<C, E> {
         if spare && self.settings.idle_timeout.is_some_and(|limit| unused >= nanos(limit)) {
             return Fitness::Retire(CloseReason::Idle);
         }
+        if slot.doubted {
+            return Fitness::Ping;
+        }
         let suspect = self.pulse.health == Health::Suspect;
         let fresh = if suspect { 0 } else { nanos(self.settings.pre_ping_after) };
         if self.settings.pool_pre_ping && unproven >= fresh { Fitness::Ping } else { Fitness::Lend }

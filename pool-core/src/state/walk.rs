@@ -71,6 +71,8 @@ struct Walk {
     shares: Vec<Share>,
     next_conn: u32,
     next_order: u64,
+    /// The runtime that the driver is on.
+    runtime: u64,
     /// Connections that exist anywhere.
     alive: BTreeSet<u32>,
     log: Vec<String>,
@@ -91,6 +93,7 @@ impl Walk {
             shares: vec![],
             next_conn: 0,
             next_order: 0,
+            runtime: 1,
             alive: BTreeSet::new(),
             log: vec![],
         }
@@ -145,6 +148,12 @@ impl Walk {
                 self.turn(|s, now, fx| s.invalidate(now, fx));
             }
             _ if self.roll(60) == 0 => self.end_runtime(),
+            _ if self.roll(40) == 0 => self.take_over(),
+            _ if self.roll(40) == 0 && self.runtime > 1 => {
+                let earlier = 1 + self.roll(self.runtime as usize - 1) as u64;
+                self.log.push(format!("runtime {earlier} ends"));
+                self.turn(|s, now, fx| s.runtime_ended(earlier, u32::MAX, now, fx));
+            }
             _ if self.roll(10) == 0 => self.administer(),
             _ => {}
         }
@@ -249,7 +258,7 @@ impl Walk {
         self.log.push("drive".into());
         self.kicked = false;
         self.driven = self.now;
-        self.state.driver = Some(1);
+        self.state.driver = Some(self.runtime);
         // In pieces, and not for ever where a fault is planted.
         for _ in 0..100 {
             self.alarm = self.turn(|s, now, fx| s.sweep(now, fx));
@@ -271,12 +280,12 @@ impl Walk {
         let job = self.jobs.swap_remove(i);
         let how = self.roll(8);
         self.log.push(format!("end {job:?} way {how}"));
-        match job {
+        let late = match job {
             Job::Connect { slot, .. } if how < 5 => {
                 self.next_conn += 1;
                 let conn = self.next_conn;
                 self.alive.insert(conn);
-                self.turn(|s, now, fx| s.connected(slot, conn, now, fx));
+                self.turn(|s, now, fx| s.connected(slot, conn, now, fx))
             }
             Job::Connect { slot, .. } => {
                 let (class, failure) = match how {
@@ -286,13 +295,14 @@ impl Walk {
                 };
                 let error = ConnectError { failure, class };
                 self.turn(|s, now, fx| s.connect_failed(slot, error, String::new(), now, fx));
+                None
             }
             Job::Ping { slot, conn, .. } => match how {
                 0..=5 => self.turn(|s, now, fx| s.pinged(slot, conn, now, fx)),
                 6 => self.turn(|s, now, fx| s.ping_failed(slot, Some(conn), true, now, fx)),
                 _ => {
                     self.alive.remove(&conn);
-                    self.turn(|s, now, fx| s.ping_failed(slot, None, false, now, fx));
+                    self.turn(|s, now, fx| s.ping_failed(slot, None, false, now, fx))
                 }
             },
             Job::Reset { slot, conn, .. } => match how {
@@ -300,13 +310,18 @@ impl Walk {
                 6 => self.turn(|s, now, fx| s.reset_failed(slot, Some(conn), false, now, fx)),
                 _ => {
                     self.alive.remove(&conn);
-                    self.turn(|s, now, fx| s.reset_failed(slot, None, true, now, fx));
+                    self.turn(|s, now, fx| s.reset_failed(slot, None, true, now, fx))
                 }
             },
             Job::Close { slot, conn, reason, .. } => {
                 self.alive.remove(&conn);
                 self.turn(|s, now, fx| s.was_closed(slot, reason, how < 7, now, fx));
+                None
             }
+        };
+        // The job has lost its claim: it closes the connection itself.
+        if let Some(conn) = late {
+            assert!(self.alive.remove(&conn), "a connection came back twice");
         }
     }
 
@@ -345,6 +360,13 @@ impl Walk {
         }
     }
 
+    /// The driver's runtime does not run, and another one takes over. Its jobs may still end, much later.
+    fn take_over(&mut self) {
+        self.log.push("another runtime takes over".into());
+        self.turn(|s, now, fx| s.take_over(now, fx));
+        self.runtime += 1;
+    }
+
     /// The driver's runtime ends, and its jobs with it.
     fn end_runtime(&mut self) {
         self.log.push("runtime ends".into());
@@ -356,11 +378,11 @@ impl Walk {
                 }
                 Job::Ping { slot, conn, .. } => {
                     self.alive.remove(&conn);
-                    self.turn(|s, now, fx| s.ping_failed(slot, None, false, now, fx));
+                    assert_eq!(self.turn(|s, now, fx| s.ping_failed(slot, None, false, now, fx)), None);
                 }
                 Job::Reset { slot, conn, .. } => {
                     self.alive.remove(&conn);
-                    self.turn(|s, now, fx| s.reset_failed(slot, None, false, now, fx));
+                    assert_eq!(self.turn(|s, now, fx| s.reset_failed(slot, None, false, now, fx)), None);
                 }
                 Job::Close { slot, conn, reason, .. } => {
                     self.alive.remove(&conn);
@@ -368,7 +390,8 @@ impl Walk {
                 }
             }
         }
-        self.turn(|s, now, fx| s.driver_ended(s.drivers, now, fx));
+        let runtime = self.runtime;
+        self.turn(|s, now, fx| s.runtime_ended(runtime, s.drivers, now, fx));
         self.alarm = Ns::MAX;
         self.kicked = true; // the next caller brings a driver
     }

@@ -1,7 +1,7 @@
 //! What the driver asks for and reports: sweeps, alarms, and the jobs with their ends.
 
 use super::{
-    NEVER, Ns, SlotId, State,
+    Claim, NEVER, Ns, SlotId, State,
     effects::{Effects, Job},
     health::is_hopeless,
     journal,
@@ -17,7 +17,7 @@ use crate::{CloseReason, Event, error::ConnectError};
 impl<C, E> State<C, E> {
     /// Does what is due, or a piece of it, and says when to come again.
     pub(crate) fn sweep(&mut self, now: Ns, fx: &mut Effects<C, E>) -> Ns {
-        self.unanswered = None;
+        (self.unanswered, self.swept) = (None, now);
         let mut evidence = self.pieces.evidence.take().unwrap_or_default();
         let mut left = PIECE;
         while let Some(ticket) = self.queue.due(now).filter(|_| left > 0) {
@@ -53,18 +53,20 @@ impl<C, E> State<C, E> {
                     self.totals.pings += 1;
                     self.slots.enter(id, Phase::Pinging, now); // its time runs from here
                     self.journal.note(now, journal::Entry::PingBegan);
-                    return Some(Job::Ping { slot: id, conn, limit: nanos(self.settings.ping_timeout) });
+                    return Some(Job::Ping { slot: self.hire(id), conn, limit: nanos(self.settings.ping_timeout) });
                 }
                 Phase::Resetting => {
                     self.totals.resets += 1;
-                    return Some(Job::Reset { slot: id, conn, limit: reset });
+                    return Some(Job::Reset { slot: self.hire(id), conn, limit: reset });
                 }
-                Phase::Closing(reason) => return Some(Job::Close { slot: id, conn, limit: reset, reason }),
+                Phase::Closing(reason) => return Some(Job::Close { slot: self.hire(id), conn, limit: reset, reason }),
                 phase => unreachable!("BUG: nothing to do for a slot in phase {phase:?}"),
             }
         }
         if self.wants_connection(now) {
-            let slot = self.slots.open(self.epoch, now);
+            let id = self.slots.open(self.epoch, now);
+            self.slots[id].home = Some(self.driver.unwrap_or_default());
+            let slot = self.hire(id);
             self.journal.note(now, journal::Entry::ConnectBegan);
             self.alarm(now.saturating_add(self.late()), fx);
             return Some(Job::Connect { slot, limit: self.connect_limit(now) });
@@ -79,8 +81,9 @@ impl<C, E> State<C, E> {
         if spent < whole { whole - spent } else { whole }
     }
 
-    /// A connect has succeeded.
-    pub(crate) fn connected(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
+    /// A connect has succeeded. Like all reports on a connection, it hands the connection back if the job has lost its claim.
+    pub(crate) fn connected(&mut self, claim: Claim, conn: C, now: Ns, fx: &mut Effects<C, E>) -> Option<C> {
+        let Some(id) = self.slots.unclaim(claim) else { return Some(conn) };
         self.totals.opened += 1;
         let took = now.saturating_sub(self.slots[id].since);
         let dice = self.draw();
@@ -105,17 +108,19 @@ impl<C, E> State<C, E> {
         self.settle(id, conn, now, fx);
         self.check_start(fx);
         self.advance(now, fx);
+        None
     }
 
     /// A connect has failed: retried later if waiting can help, else given to every caller that waits.
     pub(crate) fn connect_failed(
         &mut self,
-        id: SlotId,
+        claim: Claim,
         error: ConnectError<E>,
         said: String,
         now: Ns,
         fx: &mut Effects<C, E>,
     ) {
+        let Some(id) = self.slots.unclaim(claim) else { return fx.errors.push(error) };
         self.totals.connect_errors += 1;
         fx.news |= self.start.is_under_way();
         let began = self.slots[id].since;
@@ -143,56 +148,80 @@ impl<C, E> State<C, E> {
     }
 
     /// A ping was answered.
-    pub(crate) fn pinged(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
+    pub(crate) fn pinged(&mut self, claim: Claim, conn: C, now: Ns, fx: &mut Effects<C, E>) -> Option<C> {
+        let Some(id) = self.slots.unclaim(claim) else { return Some(conn) };
         if self.pulse.answered() {
             fx.events.push(Event::Recovered);
         }
         self.journal.note(now, journal::Entry::PingAnswered);
         self.timings.ping.record(now.saturating_sub(self.slots[id].since));
-        self.slots[id].proven = now;
-        self.slots[id].keepalive = false;
+        let slot = &mut self.slots[id];
+        (slot.proven, slot.keepalive, slot.doubted) = (now, false, false);
         if self.queue.is_empty() {
             self.back_to_idle(id, conn, now, fx);
         } else {
             self.settle(id, conn, now, fx);
         }
         self.advance(now, fx);
+        None
     }
 
     /// A ping failed or ran out of time. `lost`: the server is gone, not this connection alone.
-    pub(crate) fn ping_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C, E>) {
+    pub(crate) fn ping_failed(
+        &mut self,
+        claim: Claim,
+        conn: Option<C>,
+        lost: bool,
+        now: Ns,
+        fx: &mut Effects<C, E>,
+    ) -> Option<C> {
+        let Some(id) = self.slots.unclaim(claim) else { return conn };
         self.journal.note(now, journal::Entry::PingFailed);
         if lost {
-            self.disconnected(id, now, fx);
+            self.found_dead(id, now, fx);
         }
         self.gone_or_retired(id, conn, CloseReason::Broken, now, fx);
         self.advance(now, fx);
+        None
     }
 
     /// A connection was cleaned.
-    pub(crate) fn was_reset(&mut self, id: SlotId, conn: C, now: Ns, fx: &mut Effects<C, E>) {
+    pub(crate) fn was_reset(&mut self, claim: Claim, conn: C, now: Ns, fx: &mut Effects<C, E>) -> Option<C> {
+        let Some(id) = self.slots.unclaim(claim) else { return Some(conn) };
+        self.slots[id].doubted = false;
         self.settle(id, conn, now, fx);
         self.advance(now, fx);
+        None
     }
 
     /// A connection could not be cleaned.
-    pub(crate) fn reset_failed(&mut self, id: SlotId, conn: Option<C>, lost: bool, now: Ns, fx: &mut Effects<C, E>) {
+    pub(crate) fn reset_failed(
+        &mut self,
+        claim: Claim,
+        conn: Option<C>,
+        lost: bool,
+        now: Ns,
+        fx: &mut Effects<C, E>,
+    ) -> Option<C> {
+        let Some(id) = self.slots.unclaim(claim) else { return conn };
         if lost {
-            self.disconnected(id, now, fx);
+            self.found_dead(id, now, fx);
         }
         self.gone_or_retired(id, conn, CloseReason::ResetFailed, now, fx);
         self.advance(now, fx);
+        None
     }
 
     /// A close has ended; `confirmed` if within its limit.
     pub(crate) fn was_closed(
         &mut self,
-        id: SlotId,
+        claim: Claim,
         reason: CloseReason,
         confirmed: bool,
         now: Ns,
         fx: &mut Effects<C, E>,
     ) {
+        let Some(id) = self.slots.unclaim(claim) else { return };
         if !confirmed {
             self.abandoned += 1;
             fx.events.push(Event::Abandoned);
