@@ -6,6 +6,7 @@ mod connect;
 mod hard;
 mod nested;
 mod release;
+mod runtimes;
 mod shutdown;
 mod telling;
 mod testing;
