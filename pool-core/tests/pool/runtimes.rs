@@ -34,7 +34,7 @@ type Leave = fn(&Script, &Pool<Script>, &Runtime);
 fn a_ping(script: &Script, pool: &Pool<Script>, a: &Runtime) {
     script.on_ping([Reply::ok().after(ms(50))]);
     a.block_on(async {
-        drop(pool.acquire().await.unwrap());
+        drop(pool.acquire().await.expect("a connection"));
         drop(tokio::time::timeout(ms(9), pool.acquire()).await);
     });
     assert_eq!(pool.status().pinging, 1);
@@ -49,7 +49,7 @@ fn a_connect(script: &Script, pool: &Pool<Script>, a: &Runtime) {
 fn a_reset(script: &Script, pool: &Pool<Script>, a: &Runtime) {
     script.on_reset([Reply::ok().after(ms(50))]);
     a.block_on(async {
-        pool.acquire().await.unwrap().set_condition(Condition::Dirty);
+        pool.acquire().await.expect("a connection").set_condition(Condition::Dirty);
         sleep(ms(9)).await;
     });
     assert_eq!(pool.status().resetting, 1);
@@ -58,7 +58,7 @@ fn a_reset(script: &Script, pool: &Pool<Script>, a: &Runtime) {
 fn a_close(script: &Script, pool: &Pool<Script>, a: &Runtime) {
     script.on_close([Reply::ok().after(ms(50))]);
     a.block_on(async {
-        pool.acquire().await.unwrap().discard();
+        pool.acquire().await.expect("a connection").discard();
         sleep(ms(9)).await;
     });
     assert_eq!(pool.status().closing, 1);
