@@ -5,7 +5,9 @@ mod common;
 
 use common::{ENDLESS, File, LONG};
 use futures_util::FutureExt;
-use pool_sqlx::{DatabaseSettings, Error, ErrorKind, SqliteConn, SqlitePool, SqliteTx, Verdict, Watchable, pooled};
+use pool_sqlx::{
+    DatabaseSettings, Error, ErrorKind, SqliteConn, SqlitePool, SqliteSession, SqliteTx, Verdict, Watchable, pooled,
+};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -245,4 +247,20 @@ fn the_future_is_that_of_a_function_by_hand_and_at_most_256_bytes_beside_its_arg
         println!("{name}: {by_macro} bytes, {by_hand} by hand, {arguments} of arguments");
         assert!(grown < 256, "{name}: {by_macro} bytes, {by_hand} by hand, {arguments} of arguments");
     }
+}
+
+#[pooled(statement_timeout = "50ms")]
+async fn by_session(session: &mut SqliteSession, sql: &'static str) -> Result<i64, Error> {
+    sqlx::query("select 1").execute(&mut *session).await?;
+    Ok(sqlx::query_scalar(sql).fetch_one(session).await?)
+}
+
+#[tokio::test]
+async fn a_session_is_lent_as_the_connection_it_is() {
+    let pool = memory();
+    assert_eq!(by_session(pool.clone(), "select 7").await.unwrap(), 7);
+    assert_eq!((pool.status().totals.resets, pool.status().in_use), (0, 0), "it was tracked");
+    assert_eq!(pool.watched()[0].untracked(), []);
+    let error = by_session(pool.clone(), ENDLESS).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StatementTimeout);
 }
