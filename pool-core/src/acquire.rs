@@ -29,7 +29,8 @@ use tokio::time::{Sleep, sleep_until};
 ///
 /// # Panics
 ///
-/// If it has to wait, is polled outside of a tokio runtime, and no other runtime drives the pool.
+/// If it has to wait, is polled outside of a tokio runtime, and no other runtime drives the pool. A runtime without a timer
+/// (`enable_time`) gets an error that says so.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, M: Manager> {
     shared: &'a Arc<Shared<M>>,

@@ -20,8 +20,18 @@ use tokio::{sync::Notify, time::timeout};
 /// Making one opens nothing and needs no runtime; connections are opened when they are asked for, by tasks on the tokio runtime
 /// (with its timer enabled) that asks first. Dropping the last handle closes the pool like [`close`](Self::close), without waiting.
 ///
-/// One pool may be used from several runtimes, one after the other or at once. Connections live on one of them; when that ends they are
-/// dropped, and the next caller's runtime takes over.
+/// # Runtimes
+///
+/// One pool may be used from several runtimes, one after the other or at once, with a limit: a connection lives on the runtime that
+/// opened it, and works only while that runtime runs. The pool opens connections on the runtime of the caller that first needs one.
+///
+/// - When a runtime ends, its idle connections are dropped and the next caller's runtime takes over. A connection of it that is in use,
+///   by a caller on another runtime for example, fails at its next use. The pool cannot prevent that.
+/// - When a runtime exists and no thread runs it (between two calls of `block_on`), a caller that waits on another runtime takes over after
+///   about a second. Connections of the first runtime are tested before they are lent.
+///
+/// So share a pool between runtimes that run for as long as the pool: the workers of a server. Do not share one between runtimes that come
+/// and go, such as those of `#[tokio::test]`: make a pool in each test, or keep one runtime for all of them.
 #[doc(alias = "QueuePool")]
 #[doc(alias = "deadpool")]
 #[doc(alias = "bb8")]
@@ -57,7 +67,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Outside of a tokio runtime that has a timer.
     #[track_caller]
     pub fn connect(&self) -> impl Future<Output = Result<(), AcquireError<M::Error>>> + Send + use<'_, M> {
         self.connect_with(Startup::WaitUpTo(self.settings().pool_timeout))
@@ -75,7 +85,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Outside of a tokio runtime that has a timer.
     #[track_caller]
     pub fn connect_with(
         &self,
@@ -386,7 +396,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Outside of a tokio runtime that has a timer.
     pub async fn close(&self) -> CloseReport {
         let (before, grace) = self.shared.turn(|state, now, fx| {
             let before = state.status(now);

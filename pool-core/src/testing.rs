@@ -39,6 +39,13 @@ pub fn exhausted() -> Pool<Script> {
     pool
 }
 
+/// How long the longest turn of each kind takes under the pool's lock: see `examples/steps.rs`.
+#[doc(hidden)]
+#[cfg(feature = "testing")]
+pub fn longest_turns(callers: u64, connections: u32) -> Vec<(&'static str, Duration)> {
+    crate::state::steps::measure(callers, connections)
+}
+
 /// Checks that a [`Manager`] keeps its promises, on one connection to a server that works.
 ///
 /// # Errors

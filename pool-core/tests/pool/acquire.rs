@@ -377,3 +377,35 @@ async fn a_caller_that_collects_within_its_time_has_its_connection_whatever_else
     assert!(pool.acquire_timeout(ms(50)).await.is_err(), "it is granted to another");
     assert_eq!(waiter.await.unwrap().id(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_limit_may_be_as_long_as_a_duration_can_be() {
+    let max = Duration::MAX;
+    let limits = settings(2, 1)
+        .with_pool_timeout(max)
+        .with_connection_timeout(max)
+        .with_pool_recycle(max)
+        .with_pre_ping_after(max)
+        .with_ping_timeout(max)
+        .with_idle_timeout(max)
+        .with_keepalive(max)
+        .with_overflow_linger(max)
+        .with_reset_timeout(max)
+        .with_slow_acquire(max)
+        .with_leak_after(max)
+        .with_shutdown_grace(max);
+    let (_, pool) = pool(limits);
+    pool.connect_with(pool_core::Startup::WaitUpTo(max)).await.unwrap();
+    let (a, b, c) =
+        (pool.acquire().await.unwrap(), pool.acquire_timeout(max).await.unwrap(), pool.acquire().await.unwrap());
+    let mut waiter = pool.acquire_timeout(max);
+    assert!(once(&mut waiter).await.is_pending());
+    sleep(secs(3600)).await;
+    drop(a);
+    let mut again = waiter.await.unwrap();
+    again.set_condition(pool_core::Condition::Dirty);
+    drop((again, b, c));
+    settled(&pool).await;
+    assert_eq!(pool.status().idle, 3);
+    assert_eq!(pool.close().await.closed, 3);
+}
