@@ -5,7 +5,6 @@ use super::{
     effects::Effects,
     live::Phase,
     nanos,
-    nesting::Evidence,
     queue::{Outcome, Ticket, Waiter},
     rules::Fitness,
     time,
@@ -162,7 +161,7 @@ impl<C, E> State<C, E> {
         if self.queue.is_waiting(ticket) {
             self.totals.found_full += u64::from(self.slots.is_full());
             if deadline <= now {
-                let waker = self.expire(ticket, &mut Evidence::default(), now);
+                let waker = self.expire_alone(ticket, now);
                 fx.spent.push(waker); // the caller is here
             } else {
                 self.alarm(deadline, fx);
@@ -236,7 +235,7 @@ impl<C, E> State<C, E> {
     /// Ends the wait of one caller whose own timer has rung.
     pub(crate) fn time_out(&mut self, ticket: Ticket, now: Ns, fx: &mut Effects<C, E>) {
         if self.queue.is_waiting(ticket) {
-            let waker = self.expire(ticket, &mut Evidence::default(), now);
+            let waker = self.expire_alone(ticket, now);
             fx.spent.push(waker); // the caller is here
         }
     }

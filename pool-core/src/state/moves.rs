@@ -119,6 +119,11 @@ impl<C, E> State<C, E> {
         self.settle(id, conn, now, fx);
     }
 
+    /// As [`Self::expire`], for one caller by itself.
+    pub(super) fn expire_alone(&mut self, ticket: Ticket, now: Ns) -> Waker {
+        self.expire(ticket, &mut Evidence::default(), now)
+    }
+
     /// Gives the first caller a connect error that time may cure.
     pub(super) fn fail_first(&mut self, error: ConnectError<E>, fx: &mut Effects<C, E>) {
         if let Some((ticket, _)) = self.queue.first() {

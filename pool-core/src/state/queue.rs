@@ -380,12 +380,12 @@ mod tests {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let pick = (dice >> 33) as usize;
             if waiting.is_empty() || pick % 8 < 5 - 2 * usize::from(step > 10_000) {
-                let deadline = if pick % 3 == 0 { 1_000_000 + step } else { (pick % 1_000) as Ns };
+                let deadline = if pick.is_multiple_of(3) { 1_000_000 + step } else { (pick % 1_000) as Ns };
                 let waiter = Waiter { arrived: Arrival { at: 0, mark: 0 }, deadline, caller };
                 waiting.push((deadline, queue.push(waiter, Waker::noop().clone())));
             } else {
                 let (_, ticket) = waiting.swap_remove(pick % waiting.len());
-                if pick % 5 == 0 {
+                if pick.is_multiple_of(5) {
                     drop(queue.end(ticket, Outcome::Granted(0)));
                     queue.restore(ticket);
                 }
