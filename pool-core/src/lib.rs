@@ -49,6 +49,8 @@ mod shared;
 mod shield;
 mod sync;
 
+#[cfg(feature = "testing")]
+mod steps;
 #[cfg(any(test, feature = "testing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;

@@ -43,7 +43,7 @@ pub fn exhausted() -> Pool<Script> {
 #[doc(hidden)]
 #[cfg(feature = "testing")]
 pub fn longest_turns(callers: u64, connections: u32) -> Vec<(&'static str, Duration)> {
-    crate::state::steps::measure(callers, connections)
+    crate::steps::measure(callers, connections)
 }
 
 /// Checks that a [`Manager`] keeps its promises, on one connection to a server that works.

@@ -40,7 +40,7 @@ async fn a_limit_leaves_the_other_connections_to_others() {
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         tokio::task::yield_now().await;
     }
-    // What was granted is collected: otherwise it would go to the next caller at its deadline.
+    // What was granted is collected, or it would go to another caller at the end of `pool_timeout`.
     assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
     let asked = Instant::now();
     let error = (&mut third).await.unwrap_err();

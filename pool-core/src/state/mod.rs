@@ -30,8 +30,6 @@ mod work;
 // How it is held to its word.
 #[cfg(test)]
 mod model;
-#[cfg(feature = "testing")]
-pub(crate) mod steps;
 #[cfg(test)]
 mod walk;
 

@@ -29,7 +29,7 @@ impl<C, E> State<C, E> {
     }
 
     /// Has another driver started, here, because the runtime of the one there is does not run.
-    pub(super) fn take_over(&mut self, now: Ns, fx: &mut Effects<C, E>) {
+    pub(crate) fn take_over(&mut self, now: Ns, fx: &mut Effects<C, E>) {
         let deaf = self.driver.take();
         self.unanswered = None;
         for slot in self.slots.iter_mut() {

@@ -25,7 +25,10 @@ pub(super) const HOUSE: &[(&str, &[Floor])] = &[
             (&["job", "pooled", "acquire"], "a task with one connection, a loan, a wait for a loan"),
             (&["driver"], "the task that wakes up at the state's next deadline"),
             (&["pool"], "what users hold"),
-            (&["testing"], "a manager that answers from a script, for the tests of users"),
+            (
+                &["steps", "testing"],
+                "how long turns take; a manager that answers from a script, for the tests of users",
+            ),
         ],
     ),
     (

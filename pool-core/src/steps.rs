@@ -3,12 +3,15 @@
 //! Measured are the parts under the lock only. Each scenario runs several times, and each of its turns counts with its shortest time: so
 //! what the machine did meanwhile does not count, and what the turn itself does in every run does.
 
-use super::{
-    Caller, Collected, NEVER, Ns, State, Wait,
-    effects::{Effects, Job},
-    queue::Ticket,
+use crate::{
+    ErrorClass, MaxOverflow, Pause, Settings, Site,
+    error::{ConnectError, Failure},
+    state::{
+        Caller, Collected, NEVER, Ns, State, Wait,
+        effects::{Effects, Job},
+        queue::Ticket,
+    },
 };
-use crate::{ErrorClass, MaxOverflow, Pause, Settings, Site, error::ConnectError, error::Failure};
 use std::{
     sync::Arc,
     task::Waker,
