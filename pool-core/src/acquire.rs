@@ -149,8 +149,12 @@ impl Waiting {
         }
         // Now and then it looks whether the driver is still at work.
         let next = self.deadline.min(shared.now().saturating_add(LOOK));
-        let at = || shared.instant(next).expect("BUG: a quarter of a second from now is not beyond all time");
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at())));
+        let at = shared.instant(next).expect("BUG: a quarter of a second from now is not beyond all time");
+        if self.timer.is_none() {
+            // Panics in a runtime without a timer. The driver keeps the deadline for such a caller.
+            self.timer = std::panic::catch_unwind(|| Box::pin(sleep_until(at))).ok();
+        }
+        let Some(timer) = &mut self.timer else { return false };
         let rings = timer.as_mut().poll(cx).is_ready();
         if rings {
             self.timer = None;

@@ -255,3 +255,17 @@ fn a_caller_that_counted_on_the_driver_keeps_its_deadline_when_another_runtime_t
     assert!(error.is_timeout() && start.elapsed() < secs(3), "{:?} {error}", start.elapsed());
     drop(held);
 }
+
+#[test]
+fn a_caller_without_a_timer_is_served_and_timed_out_by_the_driver_of_another_runtime() {
+    let (_, pool) = pool(settings(1, 0));
+    let other = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let held = other.block_on(async { pool.acquire().await.unwrap() });
+    let timerless = Builder::new_current_thread().build().unwrap();
+    let error = timerless.block_on(pool.acquire_timeout(ms(50))).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    let mut waiter = pool.acquire();
+    timerless.block_on(async { assert!(once(&mut waiter).await.is_pending()) });
+    thread::spawn(move || drop(held));
+    assert_eq!(timerless.block_on(waiter).unwrap().id(), 1);
+}
