@@ -84,7 +84,7 @@ costs! {
         count(conn).await;
         let mut tx = conn.begin().await.unwrap();
         count(&mut tx).await;
-        count(&mut *tx.begin().await.unwrap()).await;
+        count(&mut tx.begin().await.unwrap()).await;
         generic(&mut *tx).await;
         tx.commit().await.unwrap();
         generic(&mut *conn).await;

@@ -2,6 +2,7 @@
 
 #[cfg(any(feature = "migrate", feature = "postgres"))]
 mod acquire;
+#[cfg(any(feature = "migrate", feature = "postgres"))]
 mod aside;
 mod conn;
 mod door;
@@ -318,7 +319,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     /// too: sqlx tries until `pool_timeout` is up and says only that it was.
     ///
     /// With `pooler = "prepared"` no limit holds there at all: the server is told of none, and nobody watches; give the role one
-    /// (`ALTER ROLE .. SET statement_timeout`). And `.persistent(false)` returns wrong rows there, as on [`Conn::raw`].
+    /// (`ALTER ROLE .. SET statement_timeout`). And `.persistent(false)` returns wrong rows there, as on [`Session::raw`](crate::Session::raw).
     ///
     /// # Errors
     ///

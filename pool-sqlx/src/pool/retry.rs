@@ -10,7 +10,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     ///
     /// The work may run up to four times, each time in a new transaction, with growing pauses of up to half a second between, during
     /// which no connection is held; so it must have no effect outside of the database. Conflicts are noticed in statements that run on
-    /// `&mut *tx` as the transaction, not on [`Tx::raw`]. Work that ended the transaction by hand is not run again.
+    /// `&mut *tx` as the transaction, not on [`Session::raw`](crate::Session::raw). Work that ended the transaction by hand is not run again.
     ///
     /// # Cancel safety
     ///
