@@ -48,8 +48,8 @@ impl<DB: Backend> Pool<DB> {
     ///
     /// let pool = SqlitePool::connect("sqlite::memory:").await?; // a url, with the defaults for everything else
     /// let larger: DatabaseSettings = "sqlite::memory:".parse()?;
-    /// let larger = SqlitePool::connect(larger.with_pool_size(20)).await?;
-    /// # assert_eq!((pool.size(), larger.size()), (1, 1));
+    /// let larger = SqlitePool::connect(larger.with_pool_size(2)).await?;
+    /// # assert_eq!((pool.size(), larger.size()), (1, 2));
     /// # Ok(())
     /// # }
     /// # #[cfg(not(feature = "sqlite"))]
