@@ -3,7 +3,6 @@
 use super::{
     Claim, NEVER, Ns, SlotId, State,
     effects::{Effects, Job},
-    health::is_hopeless,
     journal,
     live::Phase,
     nanos,
@@ -129,7 +128,7 @@ impl<C, E> State<C, E> {
         let dice = self.draw();
         let (pause, earlier) = self.pulse.connect_failed(error.clone(), began, now, dice);
         fx.errors.extend(earlier);
-        let hopeless = is_hopeless(error.class);
+        let hopeless = error.class.is_hopeless();
         if !self.closed {
             fx.events.push(Event::ConnectFailed { error: said, retry_in: (!hopeless).then(|| time(pause)) });
         }
@@ -177,11 +176,7 @@ impl<C, E> State<C, E> {
     ) -> Option<C> {
         let Some(id) = self.slots.unclaim(claim) else { return conn };
         self.journal.note(now, journal::Entry::PingFailed);
-        if lost {
-            self.found_dead(id, now, fx);
-        }
-        self.gone_or_retired(id, conn, CloseReason::Broken, now, fx);
-        self.advance(now, fx);
+        self.gone_or_retired(id, conn, CloseReason::Broken, lost, now, fx);
         None
     }
 
@@ -204,11 +199,7 @@ impl<C, E> State<C, E> {
         fx: &mut Effects<C, E>,
     ) -> Option<C> {
         let Some(id) = self.slots.unclaim(claim) else { return conn };
-        if lost {
-            self.found_dead(id, now, fx);
-        }
-        self.gone_or_retired(id, conn, CloseReason::ResetFailed, now, fx);
-        self.advance(now, fx);
+        self.gone_or_retired(id, conn, CloseReason::ResetFailed, lost, now, fx);
         None
     }
 
@@ -234,14 +225,19 @@ impl<C, E> State<C, E> {
         self.advance(now, fx);
     }
 
-    pub(super) fn gone_or_retired(
+    /// Gives up a connection whose job failed. `lost`: the server is gone, not this connection alone.
+    fn gone_or_retired(
         &mut self,
         id: SlotId,
         conn: Option<C>,
         reason: CloseReason,
+        lost: bool,
         now: Ns,
         fx: &mut Effects<C, E>,
     ) {
+        if lost {
+            self.found_dead(id, now, fx);
+        }
         match conn {
             Some(conn) => self.retire(id, conn, reason, now, fx),
             None => {
@@ -251,6 +247,7 @@ impl<C, E> State<C, E> {
                 self.vacate(id, reason, now, fx);
             }
         }
+        self.advance(now, fx);
     }
 
     /// Takes back what its caller has not collected in time.
