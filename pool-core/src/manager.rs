@@ -88,3 +88,10 @@ pub enum ErrorClass {
     /// concerns this connection alone.
     Other,
 }
+
+impl ErrorClass {
+    /// Whether waiting cannot cure a connect that failed like this.
+    pub(crate) fn is_hopeless(self) -> bool {
+        !matches!(self, Self::Transient | Self::Lost)
+    }
+}

@@ -1,7 +1,7 @@
 //! The face of the pool.
 
 use crate::{
-    Acquire, AcquireError, CloseReport, ConnectError, ErrorClass, Holder, Manager, Observer, Pause, Pooled, Settings,
+    Acquire, AcquireError, CloseReport, ConnectError, Holder, Manager, Observer, Pause, Pooled, Settings,
     SettingsError, Site, SiteTimings, Startup, Status, Timings, TryAcquireError, driver,
     error::Cause,
     shared::{self, Shared},
@@ -107,9 +107,7 @@ impl<M: Manager> Pool<M> {
         };
         // Failed or dropped, the caller leaves the warm-up; what has begun well goes on.
         let mut part = WarmUp { shared: &self.shared, share, goes_on: false };
-        let is_final = |error: &ConnectError<M::Error>| {
-            startup == Startup::FailFast || !matches!(error.class(), ErrorClass::Transient | ErrorClass::Lost)
-        };
+        let is_final = |error: &ConnectError<M::Error>| startup == Startup::FailFast || error.class().is_hopeless();
         let warm = self.until_warm(startup != Startup::FailFast, |state, now| {
             let fresh = state.last_connect_error().filter(|_| state.connect_errors() > failures);
             let error = fresh.or_else(|| state.refusal(now))?;

@@ -1,7 +1,7 @@
 //! What is believed of the database, and when the next connect may begin.
 
 use super::Ns;
-use crate::{ErrorClass, Health, backoff, error::ConnectError};
+use crate::{Health, backoff, error::ConnectError};
 use std::time::Duration;
 
 /// The pause after the first failed connect.
@@ -97,7 +97,7 @@ impl<E> Pulse<E> {
         }
         let mut pause = backoff::pause(FIRST, LONGEST, self.failures, dice).as_nanos() as Ns;
         self.failures += 1;
-        if !is_hopeless(error.class) {
+        if !error.class.is_hopeless() {
             (self.refusals, self.refused_until) = (0, 0);
         } else {
             if self.refusals == 0 || began >= self.refused_at {
@@ -155,11 +155,6 @@ impl<E> Pulse<E> {
     pub(crate) fn is_failing(&self) -> bool {
         self.failures > 0
     }
-}
-
-/// Whether waiting cannot cure it.
-pub(crate) fn is_hopeless(class: ErrorClass) -> bool {
-    !matches!(class, ErrorClass::Transient | ErrorClass::Lost)
 }
 
 /// For how long an error that waiting cannot cure is the answer to every caller, after so many in a row: not at all after the first, which
