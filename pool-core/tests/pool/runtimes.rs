@@ -64,28 +64,35 @@ fn a_close(script: &Script, pool: &Pool<Script>, a: &Runtime) {
     assert_eq!(pool.status().closing, 1);
 }
 
-const LEAVE: [Leave; 4] = [a_ping, a_connect, a_reset, a_close];
-
-#[test]
-fn a_job_on_a_runtime_that_nobody_runs_keeps_no_slot_from_a_caller_on_another() {
+/// Tries it with a pool of one for each kind of job, which is left on the first of two runtimes.
+fn for_each_job(test: impl Fn(&Script, &Pool<Script>, &Runtime, &Runtime) + Sync) {
+    let jobs: [Leave; 4] = [a_ping, a_connect, a_reset, a_close];
     thread::scope(|scope| {
-        for leave in LEAVE {
+        for leave in jobs {
+            let test = &test;
             scope.spawn(move || {
                 let (script, pool) = pool(settings(1, 0).with_pre_ping_after(Duration::ZERO));
                 let (a, b) = (runtime(), runtime());
                 leave(&script, &pool, &a);
-                for _ in 0..3 {
-                    let start = Instant::now();
-                    b.block_on(async { drop(pool.acquire_timeout(secs(4)).await.unwrap()) });
-                    assert!(start.elapsed() < secs(4), "{:?}", start.elapsed());
-                }
-                assert_eq!(pool.status().abandoned, 1);
-                // The first runtime runs again, and what it had begun ends there.
-                a.block_on(async { sleep(ms(200)).await });
-                b.block_on(audit(&script, &pool));
-                assert_eq!(pool.status().open, 1);
+                test(&script, &pool, &a, &b);
             });
         }
+    });
+}
+
+#[test]
+fn a_job_on_a_runtime_that_nobody_runs_keeps_no_slot_from_a_caller_on_another() {
+    for_each_job(|script, pool, a, b| {
+        for _ in 0..3 {
+            let start = Instant::now();
+            b.block_on(async { drop(pool.acquire_timeout(secs(4)).await.unwrap()) });
+            assert!(start.elapsed() < secs(4), "{:?}", start.elapsed());
+        }
+        assert_eq!(pool.status().abandoned, 1);
+        // The first runtime runs again, and what it had begun ends there.
+        a.block_on(async { sleep(ms(200)).await });
+        b.block_on(audit(script, pool));
+        assert_eq!(pool.status().open, 1);
     });
 }
 
@@ -114,20 +121,13 @@ fn two_threads_that_block_on_runtimes_of_their_own_share_a_pool_of_two() {
 
 #[test]
 fn closing_on_another_runtime_waits_for_no_job_of_one_that_nobody_runs() {
-    thread::scope(|scope| {
-        for leave in LEAVE {
-            scope.spawn(move || {
-                let (script, pool) = pool(settings(1, 0).with_pre_ping_after(Duration::ZERO));
-                let (a, b) = (runtime(), runtime());
-                leave(&script, &pool, &a);
-                let start = Instant::now();
-                let report = b.block_on(pool.close());
-                assert!(start.elapsed() < secs(4), "{:?}", start.elapsed());
-                assert_eq!((report.still_held.len(), report.abandoned, pool.status().open), (0, 1, 0), "{report}");
-                a.block_on(async { sleep(ms(200)).await });
-                assert_eq!(script.open(), 0);
-            });
-        }
+    for_each_job(|script, pool, a, b| {
+        let start = Instant::now();
+        let report = b.block_on(pool.close());
+        assert!(start.elapsed() < secs(4), "{:?}", start.elapsed());
+        assert_eq!((report.still_held.len(), report.abandoned, pool.status().open), (0, 1, 0), "{report}");
+        a.block_on(async { sleep(ms(200)).await });
+        assert_eq!(script.open(), 0);
     });
 }
 

@@ -145,13 +145,14 @@ mod tests {
     use crate::{DatabaseSettings, SqlitePool, Status, Watchable, Weight, session::Past};
     use std::{future::Future, time::Duration};
 
+    async fn pool_of(size: u32) -> SqlitePool {
+        let settings = DatabaseSettings::new("sqlite::memory:").unwrap();
+        SqlitePool::connect(settings.with_pool_size(size).with_max_overflow(0)).await.unwrap()
+    }
+
     #[tokio::test]
     async fn where_connects_were_refused_no_more_of_them_are_advised() {
-        let pool = SqlitePool::connect(
-            DatabaseSettings::new("sqlite::memory:").unwrap().with_pool_size(2).with_max_overflow(0),
-        )
-        .await
-        .unwrap();
+        let pool = pool_of(2).await;
         // Waits that were for no one's connection.
         for _ in 0..ENOUGH {
             pool.pause(crate::Pause::Wait);
@@ -189,11 +190,7 @@ mod tests {
         assert_eq!(given(app(), None, past(99, 99, 500, 15)).await, [""; 0]);
         assert_eq!(given(app(), None, past(1000, 9, 500, 15)).await, [""; 0]);
         // This pool has measured no waits of its own, so the quantile is missing; a real one follows.
-        let pool = SqlitePool::connect(
-            DatabaseSettings::new("sqlite::memory:").unwrap().with_pool_size(1).with_max_overflow(0),
-        )
-        .await
-        .unwrap();
+        let pool = pool_of(1).await;
         for _ in 0..100 {
             let held = pool.acquire().await.unwrap();
             let mut waiter = Box::pin(pool.acquire());
@@ -294,11 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn waits_that_were_for_nobodys_connection_are_not_said_to_be_for_connects() {
-        let pool = SqlitePool::connect(
-            DatabaseSettings::new("sqlite::memory:").unwrap().with_pool_size(150).with_max_overflow(0),
-        )
-        .await
-        .unwrap();
+        let pool = pool_of(150).await;
         pool.pause(crate::Pause::Wait);
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..120 {
