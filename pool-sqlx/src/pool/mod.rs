@@ -126,7 +126,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Conn<DB>, Error> {
         let acquired = self.core.try_acquire().map(Conn::new);
-        acquired.map_err(|error| Error::try_acquire(self.core.status().name, error))
+        acquired.map_err(|error| Error::try_acquire(self.name().to_owned(), error))
     }
 
     /// Lends a connection with a transaction begun on it; SQLite: `BEGIN IMMEDIATE`, for there can be only one writer.
@@ -181,7 +181,7 @@ impl<DB: Backend, Key> Pool<DB, Key> {
         let acquired = match self.core.try_acquire() {
             Ok(pooled) => Ok(Some(Conn::new(pooled))),
             Err(pool_core::TryAcquireError::Busy) => Ok(None),
-            Err(error) => Err(Error::try_acquire(self.core.status().name, error)),
+            Err(error) => Err(Error::try_acquire(self.name().to_owned(), error)),
         };
         async move {
             match acquired? {
